@@ -1,0 +1,3 @@
+//! The pure engine: values and time in, actions out.
+
+pub mod time;
