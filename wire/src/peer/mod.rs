@@ -1,0 +1,28 @@
+//! The peer protocol: what two peers say to each other over a byte stream (BEP 3, 6, 10, 52).
+//!
+//! [`Message::parse`] is stateless and borrows from the driver's buffer. A piece message counts as complete once
+//! its 13-byte header is held, so that the driver can read the payload straight to where it belongs.
+//! [`Decoder`] is the owning convenience for those who do not keep their own buffer.
+
+mod bitfield;
+mod client;
+mod decoder;
+mod error;
+mod frame;
+mod handshake;
+mod hashes;
+mod id;
+mod limits;
+mod message;
+mod reserved;
+
+pub use bitfield::{Bitfield, BitfieldError};
+pub use client::Client;
+pub use decoder::{Decoder, Event};
+pub use error::{Error, Expected};
+pub use handshake::{Handshake, HandshakeHead};
+pub use hashes::{HashRequest, Hashes};
+pub use id::PeerId;
+pub use limits::Limits;
+pub use message::{Message, Request};
+pub use reserved::Reserved;
