@@ -1,0 +1,126 @@
+//! rtorrent without its screen, driven by XML-RPC over SCGI.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::base64;
+use crate::client::{Client, Job, Running, State};
+use crate::process::{Process, command, find, version_line, wait_for};
+use crate::static_tracker::StaticTracker;
+
+const PROGRAM: &str = "rtorrent";
+
+pub(crate) struct Rtorrent;
+
+impl Client for Rtorrent {
+    fn name(&self) -> &'static str {
+        "rtorrent"
+    }
+
+    fn version(&self) -> Option<String> {
+        version_line(&find(PROGRAM)?, "-h")
+    }
+
+    fn ipv6(&self) -> bool {
+        false
+    }
+
+    fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
+        let socket = job.work.join("scgi");
+        let conf = job.work.join("rtorrent.rc");
+        let session = job.work.join("session");
+        fs::create_dir_all(&session)?;
+        let lines = [
+            "system.daemon.set = true".to_owned(),
+            format!("network.scgi.open_local = {}", socket.display()),
+            format!("session.path.set = {}", session.display()),
+            format!("directory.default.set = {}", job.data.display()),
+            format!("network.bind_address.set = {}", job.listen.ip()),
+            format!("network.port_range.set = {0}-{0}", job.listen.port()),
+            "network.port_random.set = no".to_owned(),
+            "dht.mode.set = disable".to_owned(),
+            "protocol.pex.set = no".to_owned(),
+            "protocol.encryption.set = allow_incoming,try_outgoing,enable_retry".to_owned(),
+            "trackers.use_udp.set = yes".to_owned(),
+            "network.xmlrpc.size_limit.set = 16M".to_owned(),
+        ];
+        fs::write(&conf, lines.join("\n") + "\n")?;
+        let mut command = command(&find(PROGRAM).expect("the caller has looked"));
+        command.arg("-n").arg("-o").arg(format!("import={}", conf.display()));
+        command.env("TERM", "xterm").env("HOME", &job.work);
+        let process = Process::start(self.name(), command, &job.work)?;
+        // It refuses a torrent that names no tracker.
+        let tracker = StaticTracker::start(job.listen.ip(), &[])?;
+        let hash = job.payload.info_hash().to_ascii_uppercase();
+        let mut peer = Peer { process, socket, hash, _tracker: tracker };
+        wait_for("rtorrent's socket", Duration::from_secs(30), || {
+            peer.process.check_alive()?;
+            Ok(peer.call("system.client_version", &[]).ok())
+        })?;
+        let torrent = base64::encode(&job.torrent(&[peer._tracker.url()]));
+        peer.call(
+            "load.raw_start",
+            &["<string></string>".to_owned(), format!("<base64>{torrent}</base64>")],
+        )?;
+        wait_for("rtorrent's torrent", Duration::from_secs(30), || Ok(peer.of_torrent("d.name", &[]).ok()))?;
+        for other in &job.peers {
+            peer.of_torrent("add_peer", &[format!("<string>{other}</string>")])?;
+        }
+        Ok(Box::new(peer))
+    }
+}
+
+struct Peer {
+    process: Process,
+    socket: PathBuf,
+    hash: String,
+    _tracker: StaticTracker,
+}
+
+impl Peer {
+    fn of_torrent(&self, method: &str, more: &[String]) -> Result<String> {
+        let hash = format!("<string>{}</string>", self.hash);
+        self.call(method, &[&[hash], more].concat())
+    }
+
+    /// Calls a method with values written as XML; answers the text of the returned value.
+    fn call(&self, method: &str, params: &[String]) -> Result<String> {
+        let params: String = params.iter().map(|p| format!("<param><value>{p}</value></param>")).collect();
+        let body = format!(
+            "<?xml version=\"1.0\"?><methodCall><methodName>{method}</methodName><params>{params}</params>\
+             </methodCall>"
+        );
+        let head = format!("CONTENT_LENGTH\0{}\0SCGI\01\0", body.len());
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(format!("{}:{head},{body}", head.len()).as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        if answer.contains("<fault>") {
+            bail!("rtorrent refuses {method}: {answer}");
+        }
+        let value = answer.split_once("<value>").and_then(|(_, rest)| rest.split_once("</value>"));
+        let (value, _) = value.with_context(|| format!("no value in {answer}"))?;
+        let text = value.split_once('>').map_or(value, |(_, rest)| rest);
+        Ok(text.split('<').next().unwrap_or_default().to_owned())
+    }
+}
+
+impl Running for Peer {
+    fn state(&mut self) -> Result<State> {
+        self.process.check_alive()?;
+        if self.of_torrent("d.is_hash_checking", &[])? != "0" || self.of_torrent("d.is_active", &[])? != "1" {
+            return Ok(State::Busy);
+        }
+        Ok(if self.of_torrent("d.complete", &[])? == "1" { State::Complete } else { State::Downloading })
+    }
+
+    fn log_tail(&self) -> String {
+        self.process.log_tail()
+    }
+}

@@ -1,0 +1,65 @@
+//! The program under test, through the same command line that a user has.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::client::{Client, Job, Running, State};
+use crate::process::{JsonProcess, Process, command, version_line};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unchoke");
+
+pub(crate) struct Unchoke;
+
+impl Client for Unchoke {
+    fn name(&self) -> &'static str {
+        "unchoke"
+    }
+
+    fn version(&self) -> Option<String> {
+        version_line(Path::new(PROGRAM), "--version")
+    }
+
+    fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
+        let seeds = std::fs::read_dir(&job.data)?.next().is_some();
+        let mut command = command(Path::new(PROGRAM));
+        // The settings of whoever runs the tests do not count here.
+        command.env("XDG_CONFIG_HOME", &job.work).env("XDG_DATA_HOME", &job.work).env("HOME", &job.work);
+        if seeds {
+            command.arg("seed").arg(job.torrent_file(&[])?).arg("-d").arg(&job.data);
+        } else {
+            command.arg("download").arg(job.torrent_file(&[])?).arg("-o").arg(&job.data).arg("--seed");
+        }
+        command.args(["--json", "--listen", &job.listen.ip().to_string()]);
+        command.args(["--port", &job.listen.port().to_string()]);
+        for peer in &job.peers {
+            command.args(["--peer", &peer.to_string()]);
+        }
+        let process = Process::start_json(self.name(), command, &job.work)?;
+        Ok(Box::new(Peer { process, state: State::Busy }))
+    }
+}
+
+struct Peer {
+    process: JsonProcess,
+    state: State,
+}
+
+impl Running for Peer {
+    fn state(&mut self) -> Result<State> {
+        while let Some(line) = self.process.next(Duration::ZERO)? {
+            self.state = match line["event"].as_str() {
+                Some("started" | "progress") if self.state != State::Complete => State::Downloading,
+                Some("complete") => State::Complete,
+                Some("error" | "stopped") | None => bail!("unchoke: {line}"),
+                Some(_) => self.state,
+            };
+        }
+        Ok(self.state)
+    }
+
+    fn log_tail(&self) -> String {
+        self.process.process.log_tail()
+    }
+}
