@@ -1,0 +1,298 @@
+//! When to announce a torrent to which of its trackers, and what to tell (BEP 3, 7, 12, 27, 31).
+
+use std::collections::VecDeque;
+
+use rand::Rng;
+
+use super::address::{Family, TrackerUrl, hide_secrets};
+use super::announce::{AnnounceId, Config, Failure, Families, Output, Totals, TrackerId};
+use super::endpoint::{Endpoint, InFlight};
+use super::status::TrackerStatus;
+use super::walk::Tracker;
+use super::{AnnounceReply, Event};
+use crate::engine::time::Time;
+
+/// More trackers of one torrent are ignored.
+pub const MAX_TRACKERS: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Active,
+    Leaving,
+}
+
+/// The announces of one torrent.
+///
+/// Trackers are tried in the order of their tiers, each tier shuffled once; the first that answers is used, and moves
+/// to the front of its tier (BEP 12). A tracker that failed rests for a growing time; when that is over it is tried
+/// again before those behind it. Each tracker is announced to once per address family (BEP 7), and counts as working
+/// if one of the two works.
+///
+/// - Commands: [`start`](Self::start), [`want_peers`](Self::want_peers), [`announce_now`](Self::announce_now),
+///   [`completed`](Self::completed), [`stop`](Self::stop), [`add`](Self::add).
+/// - Inputs: [`handle_reply`](Self::handle_reply), [`handle_failure`](Self::handle_failure),
+///   [`handle_timeout`](Self::handle_timeout).
+/// - Outputs: [`poll`](Self::poll) until it gives nothing, then wait until [`next_timeout`](Self::next_timeout).
+/// - For display: [`status`](Self::status).
+#[derive(Debug)]
+pub struct Schedule {
+    pub(super) config: Config,
+    pub(super) trackers: Vec<Tracker>,
+    /// The order in which they are tried; tiers lie together.
+    pub(super) order: Vec<TrackerId>,
+    /// The last one that answered.
+    pub(super) current: Option<TrackerId>,
+    phase: Phase,
+    /// The torrent became complete while it ran.
+    pub(super) finished: bool,
+    /// Some tracker took our `completed`.
+    pub(super) told_completed: bool,
+    pub(super) base: Option<Totals>,
+    outputs: VecDeque<Output>,
+    pub(super) next_seq: u32,
+}
+
+impl Schedule {
+    /// For the trackers of a torrent, in tiers as written. Nothing is announced before [`Self::start`].
+    pub fn new<T: AsRef<str>>(config: Config, tiers: &[Vec<T>], rng: &mut impl Rng) -> Self {
+        let mut schedule = Self {
+            config,
+            trackers: Vec::new(),
+            order: Vec::new(),
+            current: None,
+            phase: Phase::Idle,
+            finished: false,
+            told_completed: false,
+            base: None,
+            outputs: VecDeque::new(),
+            next_seq: 0,
+        };
+        for (tier, urls) in (0..).zip(tiers) {
+            for url in urls {
+                schedule.add(tier, url.as_ref());
+            }
+        }
+        schedule.shuffle(rng);
+        schedule
+    }
+
+    /// Adds a tracker at the end of a tier, and gives its id; `None` if it is there already or there are too many.
+    /// One that cannot be spoken to is kept, for display.
+    pub fn add(&mut self, tier: u32, url: &str) -> Option<TrackerId> {
+        let parsed = TrackerUrl::parse(url).map_err(|why| (hide_secrets(url), why));
+        let known = self.trackers.iter().any(|t| t.url == parsed);
+        if known || self.trackers.len() >= MAX_TRACKERS {
+            return None;
+        }
+        let id = TrackerId(u32::try_from(self.trackers.len()).ok()?);
+        let endpoints = parsed.as_ref().map_or_else(|_| Vec::new(), |url| self.endpoints(url));
+        self.trackers.push(Tracker { tier, url: parsed, endpoints });
+        let at = self.order.partition_point(|&other| self.tier(other) <= tier);
+        self.order.insert(at, id);
+        Some(id)
+    }
+
+    /// Begins a session: `started` is due, and what is told as sent and received counts from now.
+    pub fn start(&mut self) {
+        if self.phase == Phase::Active {
+            return;
+        }
+        self.phase = Phase::Active;
+        self.base = None;
+        self.finished = false;
+        self.told_completed = false;
+        for tracker in &mut self.trackers {
+            tracker.endpoints.iter_mut().for_each(Endpoint::restart);
+        }
+        self.cancel_all();
+    }
+
+    /// More peers would help: the next announce comes sooner if the tracker lets it. Say it as often as you like.
+    pub fn want_peers(&mut self, now: Time) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        let id = self.candidates().find(|&id| !self.tracker(id).failing());
+        if let Some(tracker) = id.and_then(|id| self.tracker_mut(id)) {
+            tracker.endpoints.iter_mut().for_each(|e| e.want_peers(now));
+        }
+    }
+
+    /// The user asks for an announce: as soon as each tracker's minimum interval allows, also to those that rest
+    /// after a failure.
+    pub fn announce_now(&mut self, now: Time) {
+        for tracker in &mut self.trackers {
+            tracker.endpoints.iter_mut().for_each(|e| e.announce_now(now));
+        }
+    }
+
+    /// The last byte came and was verified. `completed` is told once, and never for a torrent that started complete.
+    pub fn completed(&mut self, now: Time) {
+        if self.config.complete || self.finished || self.phase != Phase::Active {
+            return;
+        }
+        self.finished = true;
+        self.config.complete = true;
+        for tracker in &mut self.trackers {
+            tracker.endpoints.iter_mut().for_each(|e| e.tell_completed(now, false));
+        }
+    }
+
+    /// Ends the session: every tracker that knows of us is told `stopped`, once.
+    pub fn stop(&mut self) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        self.phase = Phase::Leaving;
+        for tracker in &mut self.trackers {
+            for e in &mut tracker.endpoints {
+                let starting = e.in_flight.is_some_and(|f| f.event == Event::Started);
+                e.leaving = e.usable() && (e.listed.is_some() || starting);
+            }
+        }
+        self.cancel_all();
+    }
+
+    /// Whether nothing is left to be told after [`Self::stop`].
+    pub fn is_stopped(&self) -> bool {
+        let busy = |e: &Endpoint| e.leaving || e.in_flight.is_some();
+        self.phase != Phase::Active && !self.trackers.iter().any(|t| t.endpoints.iter().any(busy))
+    }
+
+    /// Chooses the families to announce to one tracker over.
+    pub fn set_families(&mut self, id: TrackerId, families: Families) {
+        if let Some(tracker) = self.tracker_mut(id) {
+            for e in &mut tracker.endpoints {
+                e.enabled = families.has(e.family);
+            }
+        }
+    }
+
+    /// An answer came. Returns whether it was still waited for: if not, its peers are not to be used. Poll before using
+    /// them, because old peers may have to go first.
+    pub fn handle_reply(
+        &mut self,
+        now: Time,
+        id: AnnounceId,
+        reply: &AnnounceReply,
+        rng: &mut impl Rng,
+    ) -> bool {
+        let (finished, told) = (self.finished, self.told_completed);
+        let Some((endpoint, sent)) = self.under_way(id) else { return false };
+        endpoint.answered(now, &sent, reply, rng);
+        if sent.event == Event::Stopped {
+            return false;
+        }
+        if finished {
+            endpoint.tell_completed(now, told);
+        }
+        self.told_completed |= sent.event == Event::Completed;
+        self.promote(id.tracker);
+        if let Some(old) = self.current.replace(id.tracker)
+            && self.config.private
+            && old != id.tracker
+        {
+            self.outputs.push_back(Output::DropPeersOf(old));
+        }
+        true
+    }
+
+    /// No answer came, or a refusal.
+    pub fn handle_failure(&mut self, now: Time, id: AnnounceId, failure: Failure, rng: &mut impl Rng) {
+        if let Some((endpoint, sent)) = self.under_way(id) {
+            endpoint.failed(now, &sent, failure, rng);
+        }
+    }
+
+    /// Gives up what took too long.
+    pub fn handle_timeout(&mut self, now: Time, rng: &mut impl Rng) {
+        for (id, tracker) in (0..).map(TrackerId).zip(&mut self.trackers) {
+            for e in &mut tracker.endpoints {
+                if let Some(sent) = e.in_flight.filter(|f| f.give_up <= now) {
+                    e.failed(now, &sent, Failure::TimedOut, rng);
+                    let id = AnnounceId { tracker: id, family: e.family, seq: sent.seq };
+                    self.outputs.push_back(Output::Cancel(id));
+                }
+            }
+        }
+    }
+
+    /// The next thing to do, if it is time for one. `totals` are the torrent's numbers now.
+    pub fn poll(&mut self, now: Time, totals: &Totals) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        match self.phase {
+            Phase::Idle => None,
+            Phase::Active => {
+                let (id, at) = self.due(now)?;
+                self.announce(now, id, at, totals)
+            }
+            Phase::Leaving => {
+                let leaving = |t: &Tracker| t.endpoints.iter().position(|e| e.leaving);
+                let (id, at) =
+                    (0..).map(TrackerId).zip(&self.trackers).find_map(|(id, t)| Some((id, leaving(t)?)))?;
+                self.announce(now, id, at, totals)
+            }
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::poll`] again, if nothing else happens.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let endpoints = self.trackers.iter().flat_map(|t| &t.endpoints);
+        let waiting = endpoints.clone().filter_map(|e| e.in_flight).map(|f| f.give_up).min();
+        let due = match self.phase {
+            Phase::Idle => None,
+            Phase::Leaving => endpoints.clone().any(|e| e.leaving).then_some(Time::ZERO),
+            Phase::Active => self.next_due(),
+        };
+        let queued = (!self.outputs.is_empty()).then_some(Time::ZERO);
+        [waiting, due, queued].into_iter().flatten().min()
+    }
+
+    /// The tracker that answered last.
+    pub fn current(&self) -> Option<TrackerId> {
+        self.current
+    }
+
+    /// One line per tracker, in the order in which they are tried.
+    pub fn status(&self) -> impl Iterator<Item = TrackerStatus<'_>> {
+        self.order.iter().map(|&id| TrackerStatus::of(id, self.tracker(id), self.phase == Phase::Active))
+    }
+
+    pub(super) fn tracker(&self, id: TrackerId) -> &Tracker {
+        &self.trackers[id.index()]
+    }
+
+    pub(super) fn tier(&self, id: TrackerId) -> u32 {
+        self.tracker(id).tier
+    }
+
+    pub(super) fn tracker_mut(&mut self, id: TrackerId) -> Option<&mut Tracker> {
+        self.trackers.get_mut(id.index())
+    }
+
+    fn cancel_all(&mut self) {
+        for (id, tracker) in (0..).map(TrackerId).zip(&mut self.trackers) {
+            for e in &mut tracker.endpoints {
+                if let Some(sent) = e.in_flight.take() {
+                    let id = AnnounceId { tracker: id, family: e.family, seq: sent.seq };
+                    self.outputs.push_back(Output::Cancel(id));
+                }
+            }
+        }
+    }
+
+    fn endpoints(&self, url: &TrackerUrl) -> Vec<Endpoint> {
+        let only = url.only_family();
+        let possible = |f: &Family| self.config.families.has(*f) && only.is_none_or(|only| only == *f);
+        [Family::V4, Family::V6].into_iter().filter(possible).map(Endpoint::new).collect()
+    }
+
+    fn under_way(&mut self, id: AnnounceId) -> Option<(&mut Endpoint, InFlight)> {
+        let endpoint = self.tracker_mut(id.tracker)?.endpoints.iter_mut().find(|e| e.family == id.family)?;
+        let sent = endpoint.in_flight.filter(|sent| sent.seq == id.seq)?;
+        Some((endpoint, sent))
+    }
+}
