@@ -169,7 +169,7 @@ impl fmt::Display for GeometryError {
 impl core::error::Error for GeometryError {}
 
 /// Most pieces in a torrent (libtorrent: 2,097,152).
-pub(crate) const MAX_PIECES: u64 = 2_097_152;
+pub const MAX_PIECES: u64 = 2_097_152;
 
 /// The pieces of a torrent and the length of each.
 ///

@@ -4,10 +4,26 @@
 
 extern crate alloc;
 
+mod build;
+mod check;
+mod error;
 mod geometry;
 mod ids;
+mod layout;
+pub mod merkle;
+mod names;
+mod parse;
+pub mod path;
+mod text;
+mod torrent;
 
+pub use build::{BuildError, Builder, Draft, Feed, Version, piece_length_for};
+pub use check::{PieceCheck, V2Check};
+pub use error::{Error, LayerError, Mismatch, Part};
 pub use geometry::{
-    BLOCK, Block, Geometry, GeometryError, MAX_PIECE_LENGTH, OutOfBounds, PieceIndex, PieceRange,
+    BLOCK, Block, Geometry, GeometryError, MAX_PIECE_LENGTH, MAX_PIECES, OutOfBounds, PieceIndex, PieceRange,
 };
 pub use ids::{InfoHashV1, InfoHashV2, InfoHashes, ParseHashError, TorrentId};
+pub use layout::{Attributes, File, FilePath, Layout, Segment};
+pub use names::MAX_COLLISIONS;
+pub use torrent::{MAX_SIZE, Torrent};
