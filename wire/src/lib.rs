@@ -17,6 +17,8 @@ extern crate alloc;
 extern crate std;
 
 mod decoded;
+mod lenient;
 pub mod peer;
+pub mod tracker;
 
 pub use decoded::Decoded;

@@ -167,7 +167,8 @@ pub fn hide_secrets(text: &str) -> String {
     if let Some(port) = url.port() {
         out.push_str(&format!(":{port}"));
     }
-    for part in url.path_segments().into_iter().flatten() {
+    let segments = url.path_segments().filter(|_| url.path() != "/");
+    for part in segments.into_iter().flatten() {
         let known =
             part.len() <= 2 * SHOWN_PART && (part.starts_with("announce") || part.starts_with("scrape"));
         let plain = known || part.len() <= SHOWN_PART && !part.contains('=');
@@ -255,6 +256,7 @@ mod tests {
             ("http://t.example/announce", "http://t.example/announce"),
             ("https://t.example:443/announce.php?passkey=secret", "https://t.example/announce.php?***"),
             ("http://t.example/0123456789abcdef0123456789abcdef/announce", "http://t.example/***/announce"),
+            ("udp://t.example:6969", "udp://t.example:6969"),
             ("http://user:secret@t.example:81/announce", "http://t.example:81/announce"),
             ("http://t.example/pk=1/announce", "http://t.example/***/announce"),
             ("udp://t.example:6969/announce?auth=secret", "udp://t.example:6969/announce?***"),

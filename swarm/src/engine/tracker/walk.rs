@@ -38,6 +38,10 @@ impl Tracker {
         self.endpoints.iter().all(Endpoint::failing)
     }
 
+    fn is_asked(&self) -> bool {
+        self.endpoints.iter().any(|e| e.in_flight.is_some())
+    }
+
     /// Failures in a row, of the family that works best.
     fn fails(&self) -> u32 {
         let usable = self.endpoints.iter().filter(|e| e.usable() && !e.absent());
@@ -46,14 +50,16 @@ impl Tracker {
 }
 
 impl Schedule {
-    /// The trackers to look at, in order: a private torrent that has one looks at no other until that one failed
-    /// for good.
+    /// The trackers to look at, in order. While one is being asked, no other is: an older one whose rest is over has
+    /// to wait for the outcome. A private torrent that has a tracker looks at no other until it failed for good.
     pub(super) fn candidates(&self) -> impl Iterator<Item = TrackerId> {
+        let asked = self.order.iter().copied().find(|&id| self.tracker(id).is_asked());
         let loyal = self.current.filter(|&id| {
             self.config.private && self.tracker(id).usable() && self.tracker(id).fails() < PRIVATE_LOYALTY
         });
-        let others = if loyal.is_some() { &[][..] } else { &self.order[..] };
-        loyal.into_iter().chain(others.iter().copied()).filter(|&id| self.tracker(id).usable())
+        let only = asked.or(loyal);
+        let others = if only.is_some() { &[][..] } else { &self.order[..] };
+        only.into_iter().chain(others.iter().copied()).filter(|&id| self.tracker(id).usable())
     }
 
     /// The announce that is due now: of the first tracker that does not rest after a failure.
@@ -128,8 +134,8 @@ impl Schedule {
 
     /// A tracker has less time while another one could be tried instead.
     fn patience(&self, id: TrackerId) -> Duration {
-        let other = |&o: &TrackerId| o != id && !self.tracker(o).failing();
-        if !self.config.private && self.candidates().any(|o| other(&o)) { HURRY } else { PATIENCE }
+        let other = |o: &TrackerId| *o != id && self.tracker(*o).usable() && !self.tracker(*o).failing();
+        if !self.config.private && self.order.iter().any(other) { HURRY } else { PATIENCE }
     }
 
     /// Moves a tracker to the front of its tier.
