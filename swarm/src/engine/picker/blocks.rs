@@ -1,0 +1,246 @@
+//! What became of the blocks that were asked for.
+
+use super::partial::{Others, Partial};
+use super::{BlockState, PeerKey, Picker, Priority, State};
+use metainfo::{BLOCK, Block, PieceIndex};
+
+/// Most allocations kept for later partial pieces.
+const SPARE: usize = 64;
+
+/// What to do with a block that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The first copy: write it, and cancel the request at the others.
+    First {
+        /// Others who were asked for it. The picker has forgotten their requests.
+        others: Others,
+    },
+    /// We have it already: drop it.
+    Duplicate,
+    /// The peer was not asked for it and it is still missing; nothing was changed. See [`Picker::accept`].
+    NotRequested,
+}
+
+impl Picker {
+    /// Where a block stands. Blocks of verified pieces are written, those of untouched pieces free.
+    pub fn block_state(&self, block: Block) -> BlockState {
+        match self.table.state(block.piece().get()) {
+            State::Untouched => BlockState::Free,
+            State::Partial(at) => self.partials[at as usize].state(block.index()),
+            State::Have => BlockState::Written,
+        }
+    }
+
+    /// The peers that were asked for a block and have not answered.
+    pub fn asked_of(&self, block: Block) -> impl Iterator<Item = PeerKey> {
+        let partial = match self.table.state(block.piece().get()) {
+            State::Partial(at) => Some(&self.partials[at as usize]),
+            _ => None,
+        };
+        partial.into_iter().flat_map(move |p| p.asked_of(block.index()))
+    }
+
+    /// A block came from a peer.
+    pub fn received(&mut self, block: Block, peer: PeerKey) -> Received {
+        match self.block_state(block) {
+            BlockState::Received | BlockState::Written => Received::Duplicate,
+            BlockState::Asked(_) if self.asked_of(block).any(|p| p == peer) => self.take_in(block, peer),
+            BlockState::Asked(_) | BlockState::Free => Received::NotRequested,
+        }
+    }
+
+    /// A block came from a peer whose request was given up before, and is to be kept if it is missing: never
+    /// [`Received::NotRequested`]. For blocks that come late, after a time-out or from a peer without the Fast extension
+    /// after a choke.
+    pub fn accept(&mut self, block: Block, peer: PeerKey) -> Received {
+        match self.block_state(block) {
+            BlockState::Received | BlockState::Written => Received::Duplicate,
+            BlockState::Asked(_) | BlockState::Free => self.take_in(block, peer),
+        }
+    }
+
+    fn take_in(&mut self, block: Block, peer: PeerKey) -> Received {
+        let at = match self.table.state(block.piece().get()) {
+            State::Partial(at) => at as usize,
+            _ => self.start(block.piece()),
+        };
+        self.counts.partial_bytes += u64::from(block.len());
+        let others = self.edit(at, |partial| partial.receive(block.index(), peer));
+        Received::First { others }
+    }
+
+    /// The peer will not send the block (reject, choke, time-out, cancelled, gone): back to the pool. Whether the peer
+    /// had been asked for it. When a peer leaves, release each of its requests.
+    pub fn release(&mut self, block: Block, peer: PeerKey) -> bool {
+        let State::Partial(at) = self.table.state(block.piece().get()) else { return false };
+        let released = self.edit(at as usize, |partial| partial.release(block.index(), peer));
+        if released {
+            self.drop_if_blank(at as usize);
+        }
+        released
+    }
+
+    /// The peer that was asked for the block is slow to answer: others may be asked too, though it is not the endgame. Whether
+    /// anybody is asked for it at all.
+    pub fn stale(&mut self, block: Block) -> bool {
+        let State::Partial(at) = self.table.state(block.piece().get()) else { return false };
+        self.edit(at as usize, |partial| {
+            let owner = partial.owner;
+            let asked = partial.mark_stale(block.index());
+            if asked && partial.asked_of(block.index()).any(|p| p == owner) {
+                partial.free_from_owner();
+            }
+            asked
+        })
+    }
+
+    /// The block was handed to the file system.
+    pub fn written(&mut self, block: Block) {
+        if let State::Partial(at) = self.table.state(block.piece().get()) {
+            self.partials[at as usize].write(block.index());
+        }
+    }
+
+    /// The block could not be written: it is missing again.
+    pub fn write_failed(&mut self, block: Block) {
+        let State::Partial(at) = self.table.state(block.piece().get()) else { return };
+        if self.edit(at as usize, |partial| partial.lose(block.index())) {
+            self.counts.partial_bytes -= u64::from(block.len());
+            self.drop_if_blank(at as usize);
+        }
+    }
+
+    /// All blocks of the piece were written and its hash matched.
+    pub fn piece_passed(&mut self, piece: PieceIndex) {
+        self.have(piece);
+    }
+
+    /// The hash of the piece did not match, or what was written cannot be relied on: all its blocks are missing again, and
+    /// all requests in it forgotten.
+    pub fn piece_failed(&mut self, piece: PieceIndex) {
+        let State::Partial(at) = self.table.state(piece.get()) else { return };
+        let partial = &self.partials[at as usize];
+        self.counts.partial_bytes -= self.bytes_in(partial);
+        self.counts.claimed -= usize::from(partial.claimed);
+        self.edit(at as usize, Partial::reset);
+    }
+
+    /// Bytes received or written.
+    pub(super) fn bytes_in(&self, partial: &Partial) -> u64 {
+        let blocks = u64::from(partial.received + partial.written());
+        let last = partial.blocks - 1;
+        let all = blocks * u64::from(BLOCK);
+        match partial.state(last) {
+            BlockState::Received | BlockState::Written => {
+                let tail = self.geometry.piece_len(partial.piece) - last * BLOCK;
+                all - u64::from(BLOCK - tail)
+            }
+            _ => all,
+        }
+    }
+
+    /// Begins an untouched piece: joinable, every block free. Its index among the partial pieces.
+    pub(super) fn start(&mut self, piece: PieceIndex) -> usize {
+        let at = self.partials.len();
+        let store = self.spare.pop().unwrap_or_default();
+        self.table.set_partial(piece.get(), at as u32);
+        self.partials.push(Partial::new(piece, self.geometry.blocks_in(piece), store));
+        if self.untouched.remove(piece.get()) {
+            self.counts.free_blocks += u64::from(self.partials[at].free);
+        }
+        self.settle(at, false);
+        at
+    }
+
+    /// Changes a partial piece and keeps the totals and the list of joinable pieces in step.
+    pub(super) fn edit<R>(&mut self, at: usize, f: impl FnOnce(&mut Partial) -> R) -> R {
+        let before = self.before(at);
+        let result = f(&mut self.partials[at]);
+        self.after(at, before);
+        result
+    }
+
+    /// Free and stale blocks of a partial piece that is about to change.
+    pub(super) fn before(&self, at: usize) -> (u32, u32) {
+        let partial = &self.partials[at];
+        (partial.free, partial.stale)
+    }
+
+    /// Takes account of what changed in a partial piece since [`Self::before`].
+    pub(super) fn after(&mut self, at: usize, (free, stale): (u32, u32)) {
+        let partial = &self.partials[at];
+        let (index, listed) = (partial.piece.get(), partial.joinable_at.is_some());
+        let more = partial.free > free || partial.stale > stale;
+        if self.wanted.contains(index) {
+            self.counts.free_blocks = self.counts.free_blocks - u64::from(free) + u64::from(partial.free);
+        }
+        self.settle(at, true);
+        if more && listed && self.partials[at].joinable_at.is_some() {
+            self.openings.push(index);
+        }
+    }
+
+    /// Puts a partial piece on the list of joinable pieces or takes it off.
+    pub(super) fn settle(&mut self, at: usize, announce: bool) {
+        let partial = &self.partials[at];
+        let index = partial.piece.get();
+        let open = partial.owner == PeerKey::NONE && (partial.free > 0 || partial.stale > 0);
+        let joinable = open && self.wanted.contains(index);
+        match (partial.joinable_at, joinable) {
+            (None, true) => {
+                self.partials[at].joinable_at = Some(self.joinable_list.len() as u32);
+                self.joinable_list.push(index);
+                self.joinable.insert(index);
+                if announce {
+                    self.openings.push(index);
+                }
+            }
+            (Some(_), false) => self.unlist(at),
+            _ => {}
+        }
+    }
+
+    fn unlist(&mut self, at: usize) {
+        let Some(place) = self.partials[at].joinable_at.take() else { return };
+        self.joinable.remove(self.partials[at].piece.get());
+        self.joinable_list.swap_remove(place as usize);
+        if let Some(&moved) = self.joinable_list.get(place as usize)
+            && let State::Partial(other) = self.table.state(moved)
+        {
+            self.partials[other as usize].joinable_at = Some(place);
+        }
+    }
+
+    /// Forgets a partial piece. The caller gives the piece another state.
+    pub(super) fn remove_partial(&mut self, at: u32) {
+        let at = at as usize;
+        self.unlist(at);
+        let partial = self.partials.swap_remove(at);
+        if let Some(moved) = self.partials.get(at) {
+            self.table.set_partial(moved.piece.get(), at as u32);
+        }
+        if self.wanted.contains(partial.piece.get()) {
+            self.counts.free_blocks -= u64::from(partial.free);
+        }
+        self.counts.partial_bytes -= self.bytes_in(&partial);
+        self.counts.claimed -= usize::from(partial.claimed);
+        if self.spare.len() < SPARE {
+            self.spare.push(partial.into_store());
+        }
+    }
+
+    /// A partial piece of which every block is free is untouched again.
+    pub(super) fn drop_if_blank(&mut self, at: usize) {
+        let partial = &self.partials[at];
+        if !partial.blank() {
+            return;
+        }
+        let piece = partial.piece;
+        self.remove_partial(at as u32);
+        self.table.set_untouched(piece.get());
+        if self.priority(piece) != Priority::Skip {
+            self.untouched.insert(piece.get());
+            self.openings.push(piece.get());
+        }
+    }
+}

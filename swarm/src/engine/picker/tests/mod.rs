@@ -1,0 +1,3 @@
+mod endgame;
+mod fixture;
+mod pictures;
