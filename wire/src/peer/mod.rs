@@ -4,10 +4,13 @@
 //! its 13-byte header is held, so that the driver can read the payload straight to where it belongs.
 //! [`Decoder`] is the owning convenience for those who do not keep their own buffer.
 
+mod allowed_fast;
 mod bitfield;
 mod client;
 mod decoder;
 mod error;
+mod extended;
+mod extensions;
 mod frame;
 mod handshake;
 mod hashes;
@@ -16,10 +19,13 @@ mod limits;
 mod message;
 mod reserved;
 
+pub use allowed_fast::allowed_fast;
 pub use bitfield::{Bitfield, BitfieldError};
 pub use client::Client;
 pub use decoder::{Decoder, Event};
 pub use error::{Error, Expected};
+pub use extended::{ExtendedHandshake, ExtendedHandshakeError};
+pub use extensions::Extensions;
 pub use handshake::{Handshake, HandshakeHead};
 pub use hashes::{HashRequest, Hashes};
 pub use id::PeerId;
