@@ -8,24 +8,24 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use storage::plan::{Order, Plan, PlanConfig, Store};
 use storage::{
-    Buf, Completion, Fault, FaultyStorage, Job, MemoryStorage, Pads, PieceDigest, PieceHasher, Pieces, Sides,
+    Buf, Completion, Fault, FaultyStorage, Job, MemoryStorage, Pads, PieceDigest, PieceHasher, Pieces,
     StorageError, StoreId, Token,
 };
 
 /// Pieces with known bytes.
 pub(crate) struct Sample {
     pub(crate) geometry: Geometry,
-    pub(crate) sides: Sides,
+    pub(crate) is_v2: bool,
     pub(crate) pads: Pads,
     digests: Vec<PieceDigest>,
 }
 
 impl Sample {
-    /// Pieces of these lengths' bytes, each byte a function of its place, zeros in the pads.
-    pub(crate) fn new(geometry: Geometry, sides: Sides, pads: Pads) -> Self {
-        let mut sample = Self { geometry, sides, pads, digests: Vec::new() };
+    /// Pieces of these lengths, each byte a function of its place, zeros in the pads.
+    pub(crate) fn new(geometry: Geometry, is_v2: bool, pads: Pads) -> Self {
+        let mut sample = Self { geometry, is_v2, pads, digests: Vec::new() };
         for piece in sample.geometry.pieces() {
-            let mut hasher = PieceHasher::new(sides);
+            let mut hasher = sample.hasher(piece);
             hasher.update(&sample.bytes(sample.geometry.whole(piece)));
             sample.digests.push(hasher.finish());
         }
@@ -49,12 +49,14 @@ impl Pieces for Sample {
         &self.geometry
     }
 
-    fn sides(&self) -> Sides {
-        self.sides
+    fn hasher(&self, piece: PieceIndex) -> PieceHasher {
+        if self.is_v2 { PieceHasher::both(self.geometry.piece_len(piece)) } else { PieceHasher::v1() }
     }
 
-    fn verify(&self, piece: PieceIndex, digest: &PieceDigest) -> Option<bool> {
-        Some(self.digests[piece.as_usize()] == *digest)
+    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<bool> {
+        let expected = &self.digests[piece.as_usize()];
+        let root = |digest: &PieceDigest| digest.v2.clone().map(|tree| tree.finish(32));
+        Some(expected.v1 == digest.v1 && root(expected) == root(&digest))
     }
 
     fn pads(&self) -> Pads {
@@ -137,9 +139,8 @@ impl Model {
             Pads::default()
         } else {
             let end = piece_length;
-            Pads::new([end - piece_length.min(u64::from(choices.below(60_000)))..end])
+            Pads::new(std::iter::once(end - piece_length.min(u64::from(choices.below(60_000)))..end))
         };
-        let sides = if flags & 2 == 0 { Sides::V1 } else { Sides::Both };
         let faulty = flags & 4 != 0;
         let fault = Fault {
             operation: None,
@@ -155,10 +156,10 @@ impl Model {
             background: choices.below(2) as usize + 1,
             ..PlanConfig::default()
         };
-        let sample = Arc::new(Sample::new(geometry.clone(), sides, pads.clone()));
-        let memory = MemoryStorage::with_pads(geometry.clone(), pads.clone());
+        let sample = Arc::new(Sample::new(geometry.clone(), flags & 2 != 0, pads.clone()));
+        let memory = MemoryStorage::with_pads(geometry.clone(), pads);
         let mut plan = Plan::new(config);
-        let store = plan.attach(geometry.clone(), sides, pads);
+        let store = plan.attach(sample.clone());
         Self {
             plan,
             storage: Arc::new(FaultyStorage::new(memory, fault)),

@@ -15,7 +15,7 @@ pub use backend::Storage;
 pub use buf::{Buf, Pool};
 pub use error::{Operation, StorageError};
 pub use faulty::{Fault, FaultyStorage};
-pub use hash::{Leaves, PieceDigest, PieceHasher, Pieces, Sides};
+pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use memory::MemoryStorage;
 pub use pads::Pads;

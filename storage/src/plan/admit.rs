@@ -72,7 +72,7 @@ impl Plan {
             Waiting::Write { block, held } => {
                 let writing = piece.writing.get_or_insert_with(|| {
                     let blocks = store.geometry.blocks_in(block.piece());
-                    Writing::new(blocks, store.hasher(), |at| store.is_pad(block.piece(), at))
+                    Writing::new(blocks, store.hasher(block.piece()), |at| store.is_pad(block.piece(), at))
                 });
                 let (was, epoch) = (writing.is_complete(), held.epoch);
                 let accepted = writing.accept(block.index(), held);
@@ -87,7 +87,7 @@ impl Plan {
                 self.answered(id, 1, 0);
             }
             Waiting::Check => {
-                piece.scan = Scan::Ready(BackWork::Check(store.hasher()), 0);
+                piece.scan = Scan::Ready(BackWork::Check(store.hasher(piece.key.1)), 0);
                 self.background.push_back(Background::Scan(slot));
             }
             Waiting::Digests => {

@@ -30,12 +30,12 @@ mod writing;
 
 pub use order::{Order, ReadBack, Reads, Store, StoreSync, Stripe};
 
-use crate::pads::Pads;
-use crate::{Completion, Job, Operation, Sides, StorageError, StoreId, Token};
+use crate::{Completion, Job, Operation, Pieces, StorageError, StoreId, Token};
 use metainfo::{Geometry, PieceIndex, PieceRange};
 use piece::Table;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use store::StoreState;
 
 /// How the plan cuts work up.
@@ -112,11 +112,11 @@ impl Plan {
         }
     }
 
-    /// Begins to serve a store whose pieces have this geometry, are hashed on these sides, and have these pads.
-    pub fn attach(&mut self, geometry: Geometry, sides: Sides, pads: Pads) -> StoreId {
+    /// Begins to serve a store of these pieces.
+    pub fn attach(&mut self, pieces: Arc<dyn Pieces>) -> StoreId {
         let id = StoreId(self.next_store);
         self.next_store += 1;
-        self.stores.insert(id, StoreState::new(geometry, sides, pads));
+        self.stores.insert(id, StoreState::new(pieces));
         id
     }
 

@@ -212,7 +212,7 @@ impl ReadBack {
 }
 
 fn verdict(store: &Store, range: PieceRange, hasher: PieceHasher) -> Verdict {
-    store.pieces.verify(range.piece(), &hasher.finish()).ok_or_else(|| {
+    store.pieces.verify(range.piece(), hasher.finish()).ok_or_else(|| {
         let name = format!("piece {}", range.piece().get());
         StorageError::new(Operation::Read, name, None, io::Error::other("the hash of the piece is not known"))
     })

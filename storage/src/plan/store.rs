@@ -1,14 +1,15 @@
 //! One store: what it is measured by, how much is under way, which syncs wait for which writes.
 
 use crate::pads::Pads;
-use crate::{PieceHasher, Sides, Token};
+use crate::{PieceHasher, Pieces, Token};
 use metainfo::{Block, Geometry, PieceIndex};
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
 
-#[derive(Debug)]
 pub(super) struct StoreState {
     pub(super) geometry: Geometry,
-    sides: Sides,
+    pieces: Arc<dyn Pieces>,
     pads: Pads,
     /// Jobs without an answer.
     pub(super) jobs: usize,
@@ -31,11 +32,11 @@ struct Epoch {
 }
 
 impl StoreState {
-    pub(super) fn new(geometry: Geometry, sides: Sides, pads: Pads) -> Self {
+    pub(super) fn new(pieces: Arc<dyn Pieces>) -> Self {
         Self {
-            geometry,
-            sides,
-            pads,
+            geometry: pieces.geometry().clone(),
+            pads: pieces.pads(),
+            pieces,
             jobs: 0,
             orders: 0,
             owed: 0,
@@ -45,8 +46,8 @@ impl StoreState {
         }
     }
 
-    pub(super) fn hasher(&self) -> PieceHasher {
-        PieceHasher::new(self.sides)
+    pub(super) fn hasher(&self, piece: PieceIndex) -> PieceHasher {
+        self.pieces.hasher(piece)
     }
 
     pub(super) fn has_block(&self, block: Block) -> bool {
@@ -96,5 +97,17 @@ impl StoreState {
             self.first_epoch += 1;
         }
         ready
+    }
+}
+
+impl fmt::Debug for StoreState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreState")
+            .field("jobs", &self.jobs)
+            .field("orders", &self.orders)
+            .field("owed", &self.owed)
+            .field("detached", &self.detached)
+            .field("epochs", &self.epochs)
+            .finish_non_exhaustive()
     }
 }
