@@ -6,12 +6,12 @@ pub mod announce;
 mod endpoint;
 pub mod schedule;
 pub mod status;
-mod value;
+pub mod udp;
 mod walk;
 
 pub use address::{Family, Scheme, TrackerUrl, Unsupported};
 pub use announce::{Announce, AnnounceId, Config, Failure, Families, Output, Totals, TrackerId};
 pub use schedule::Schedule;
 pub use status::{State, TrackerStatus};
-pub use value::{AnnounceReply, Event, RetryIn};
 pub use walk::{HURRY, PATIENCE, PATIENCE_STOPPED, PRIVATE_LOYALTY};
+pub use wire::tracker::{AnnounceReply, Event, RetryIn};
