@@ -1,10 +1,11 @@
-//! Trackers: when to ask which of them, and what to tell ([`Schedule`]). Values and time only; sockets, DNS and HTTP are
-//! the driver's.
+//! Trackers: when to ask which of them ([`Schedule`]), how to ask over UDP ([`udp::Client`]), and being one
+//! ([`server::Server`]). Values and time only; sockets, DNS and HTTP are the driver's.
 
 pub mod address;
 pub mod announce;
 mod endpoint;
 pub mod schedule;
+pub mod server;
 pub mod status;
 pub mod udp;
 mod walk;
