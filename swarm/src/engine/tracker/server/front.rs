@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use wire::tracker::http::{
-    PeerForm, encode_announce_reply, encode_failure, encode_scrape_reply, parse_announce_query,
+    PeerForm, QueryError, encode_announce_reply, encode_failure, encode_scrape_reply, parse_announce_query,
     parse_scrape_query,
 };
 use wire::tracker::udp::{Reply, Request};
