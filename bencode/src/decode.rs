@@ -9,8 +9,9 @@ use crate::leaf::{self, Fault};
 use crate::options::{Mode, Options};
 use crate::token::Token;
 
-/// Tokens reserved before anything is known about the input; enough for a small torrent, and 16 KiB.
-const FIRST_RESERVE: usize = 1024;
+/// Tokens reserved before anything is known about the input. Enough for a message or a small torrent, and with 1 KiB still a
+/// size that allocators keep at hand.
+const FIRST_RESERVE: usize = 64;
 
 pub(crate) struct Decoder<'a> {
     input: &'a [u8],
