@@ -159,15 +159,16 @@ fn measure_seed(setting: &Setting<'_>, job: &Job<'_>, command: &Command) -> Resu
     let end = Instant::now() + LIMIT;
     let wait = |counterpart: &mut Process, subject: &mut Process, event: &str| -> Result<Value> {
         loop {
-            if let Some(line) = counterpart.next_json(TICK)
-                && line["event"] == event
-            {
-                return Ok(line);
+            // Looked at first: what it said before it ended is still there to be read.
+            let over = Instant::now() > end || counterpart.has_ended()? || subject.has_ended()?;
+            match counterpart.next_json(TICK) {
+                Some(line) if line["event"] == event => return Ok(line),
+                None if over => {
+                    bail!("no {event}: {}\ncounterpart: {}", subject.log_tail(), counterpart.log_tail());
+                }
+                Some(_) | None => {}
             }
             subject.sample_memory();
-            if Instant::now() > end || counterpart.has_ended()? || subject.has_ended()? {
-                bail!("no {event}: {}\ncounterpart: {}", subject.log_tail(), counterpart.log_tail());
-            }
         }
     };
     wait(&mut counterpart, &mut subject, "unchoked")?;

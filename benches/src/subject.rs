@@ -96,7 +96,7 @@ impl Subject {
         let mut command = match &self.how {
             How::Unchoke(program) => unchoke(program, job),
             How::Libtorrent(python) => rivals::libtorrent(python, job),
-            How::Aria2(program) => rivals::aria2(program, job),
+            How::Aria2(program) => rivals::aria2(program, job)?,
             How::Transmission(program) => rivals::transmission(program, job)?,
             How::Qbittorrent(program) => rivals::qbittorrent(program, job)?,
             How::Template(words) => fill_in(words, job)?,

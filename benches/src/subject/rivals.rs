@@ -41,7 +41,7 @@ pub(super) fn libtorrent(python: &Path, job: &Job<'_>) -> Command {
     command
 }
 
-pub(super) fn aria2(program: &Path, job: &Job<'_>) -> Command {
+pub(super) fn aria2(program: &Path, job: &Job<'_>) -> Result<Command> {
     let mut command = Command::new(program);
     command.args([
         "--no-conf=true",
@@ -53,17 +53,19 @@ pub(super) fn aria2(program: &Path, job: &Job<'_>) -> Command {
         "--file-allocation=none",
         "--allow-overwrite=true",
         "--seed-ratio=0.0",
+        "--seed-time=100000",
         "--disable-ipv6=true",
     ]);
     match job.role {
-        Role::Leech => command.arg("--seed-time=0"),
-        Role::Seed => command.args(["--seed-time=100000", "--bt-seed-unverified=true"]),
+        // Without seeding it would end by itself, but some seconds after it is complete.
+        Role::Leech => command.arg(format!("--on-bt-download-complete={}", done_script(job)?.display())),
+        Role::Seed => command.arg("--bt-seed-unverified=true"),
     };
     command.arg(format!("--dir={}", job.data.display()));
     command.arg(format!("--interface={}", job.listen.ip()));
     command.arg(format!("--listen-port={}", job.listen.port()));
     command.arg(job.torrent);
-    command
+    Ok(command)
 }
 
 pub(super) fn transmission(program: &Path, job: &Job<'_>) -> Result<Command> {
