@@ -232,13 +232,11 @@ impl Torrent {
     }
 }
 
-/// The one size cap of all that is read.
-pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Error> {
+fn check_size(bytes: &[u8]) -> Result<(), Error> {
     let size = bytes.len();
     if size > MAX_SIZE { Err(Error::TooLarge { size, max: MAX_SIZE }) } else { Ok(()) }
 }
 
-/// How torrents are decoded: lapses are judged afterwards.
-pub(crate) fn options() -> Options {
+fn options() -> Options {
     Options { max_size: MAX_SIZE, ..Options::lenient() }
 }

@@ -2,6 +2,4 @@
 //! real sockets.
 
 mod schedule;
-mod server;
-mod udp;
 mod world;
