@@ -2,5 +2,3 @@
 #![deny(unsafe_code)]
 
 pub mod engine;
-#[cfg(feature = "session")]
-pub mod session;

@@ -231,7 +231,9 @@ impl Engine {
             if !link.has_work(direction) {
                 continue;
             }
-            let Some(Place::Peer(key)) = place else { return Some(Transfer { conn, direction, budget: TURN }) };
+            let Some(Place::Peer(key)) = place else {
+                return Some(Transfer { conn, direction, budget: TURN });
+            };
             if let Some(budget) = self.shard.grant(&mut self.cx, key, direction, TURN) {
                 return Some(Transfer { conn, direction, budget });
             }
@@ -353,7 +355,8 @@ impl Engine {
 
     /// When to call [`Engine::handle_timeout`].
     pub fn next_timeout(&mut self) -> Option<Time> {
-        let refill = if self.cx.ready.waits_for_rate() { self.cx.limits.next_refill(self.cx.now) } else { None };
+        let refill =
+            if self.cx.ready.waits_for_rate() { self.cx.limits.next_refill(self.cx.now) } else { None };
         let timers = [self.cx.conn_timers.next_timeout(), self.cx.torrent_timers.next_timeout(), refill];
         timers.into_iter().flatten().min()
     }
@@ -394,7 +397,9 @@ impl Engine {
 
     /// Opens connections while there are candidates and room.
     fn dial(&mut self) {
-        while self.hub.dialling < self.cx.config.max_dials && self.conns.len() < self.cx.config.max_connections {
+        while self.hub.dialling < self.cx.config.max_dials
+            && self.conns.len() < self.cx.config.max_connections
+        {
             let Some((torrent, id, addr)) = self.shard.next_dial(&mut self.cx) else { return };
             if self.hub.is_banned(addr.ip()) {
                 continue;

@@ -156,7 +156,9 @@ impl Hub {
     /// What is known of a connection whose handshake is whole.
     pub(crate) fn arrival(&self, key: usize) -> Option<Arrival> {
         let stranger = self.strangers.get(key)?;
-        let Decoded::Complete { value: handshake, .. } = Handshake::parse(&stranger.got).ok()? else { return None };
+        let Decoded::Complete { value: handshake, .. } = Handshake::parse(&stranger.got).ok()? else {
+            return None;
+        };
         let outgoing = stranger.link.outgoing;
         Some(Arrival { torrent: stranger.torrent()?, id: handshake.peer_id, outgoing })
     }

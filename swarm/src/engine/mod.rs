@@ -18,15 +18,15 @@ mod torrent_key;
 pub mod tracker;
 mod tx;
 
+pub use api::{AddTorrent, Engine, Transfer};
 pub use close::{Close, Timeout, Violation};
 pub use config::Config;
-pub use api::{AddTorrent, Engine, Transfer};
 pub use link::{ConnId, Direction};
 pub use output::{Action, Event};
 pub use rx::ReadSlices;
 pub use shard::{Activity, Totals};
 pub use status::{PeerStatus, TorrentStatus};
+pub use stub::{blame, candidates, choker, limiter, rate, timers, window};
 pub use time::Time;
 pub use torrent_key::TorrentKey;
 pub use tx::WriteSlices;
-pub use stub::{blame, candidates, choker, limiter, rate, timers, window};

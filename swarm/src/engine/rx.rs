@@ -469,7 +469,8 @@ mod tests {
                 if rng.random_bool(0.1) {
                     let payload = vec![7; rng.random_range(0..3000)];
                     let message = Message::Extended { id: 3, payload: &payload };
-                    if rng.random_bool(0.5) { message } else { Message::Have(piece.get()) }.encode(&mut bytes);
+                    if rng.random_bool(0.5) { message } else { Message::Have(piece.get()) }
+                        .encode(&mut bytes);
                     others += 1;
                 }
                 let block = log.geometry.block(piece, index).unwrap();

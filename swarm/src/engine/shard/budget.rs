@@ -6,7 +6,13 @@ use crate::engine::link::Direction;
 
 impl Shard {
     /// Bytes that a peer may move in this turn. `None` when it has to wait; it is then parked until credit comes back.
-    pub(crate) fn grant(&mut self, cx: &mut Cx, key: PeerKey, direction: Direction, turn: usize) -> Option<usize> {
+    pub(crate) fn grant(
+        &mut self,
+        cx: &mut Cx,
+        key: PeerKey,
+        direction: Direction,
+        turn: usize,
+    ) -> Option<usize> {
         let peer = &mut self.peers[key.slot()];
         let conn = peer.link.conn;
         let mut budget = turn;

@@ -57,7 +57,8 @@ impl Shard {
 
     /// Whether a connection may join its torrent: `Err` says why not, `Ok(Some)` whose place it takes.
     pub(crate) fn admission(&self, cx: &Cx, arrival: &Arrival) -> Result<Option<PeerKey>, Close> {
-        let Some(torrent) = self.torrents.get(arrival.torrent.slot()).filter(|t| t.key == arrival.torrent) else {
+        let Some(torrent) = self.torrents.get(arrival.torrent.slot()).filter(|t| t.key == arrival.torrent)
+        else {
             return Err(Close::UnknownTorrent);
         };
         if torrent.peers.len() >= cx.config.max_torrent_connections {

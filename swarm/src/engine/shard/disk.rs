@@ -19,7 +19,9 @@ impl Shard {
                 self.written(cx, store, &blocks, buffers, result);
             }
             Completion::Piece { store, piece, result } => self.checked(cx, store, piece, result),
-            Completion::Read { token, range, data, result, .. } => self.read_done(cx, token, range, data, result),
+            Completion::Read { token, range, data, result, .. } => {
+                self.read_done(cx, token, range, data, result)
+            }
             Completion::BlockDigests { store, piece, result } => self.digested(cx, store, piece, result.ok()),
             Completion::Synced { .. } => {}
         }
@@ -51,7 +53,13 @@ impl Shard {
         }
     }
 
-    fn checked(&mut self, cx: &mut Cx, store: StoreId, piece: PieceIndex, result: Result<bool, StorageError>) {
+    fn checked(
+        &mut self,
+        cx: &mut Cx,
+        store: StoreId,
+        piece: PieceIndex,
+        result: Result<bool, StorageError>,
+    ) {
         let Some(slot) = self.slot_of(store) else { return };
         match result {
             Ok(true) => self.passed(cx, slot, piece),

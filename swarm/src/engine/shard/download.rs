@@ -15,7 +15,8 @@ impl Shard {
     pub(super) fn fill_requests(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let torrent = &mut self.torrents[peer.torrent.slot()];
-        if !torrent.downloads() || !peer.am_interested || (peer.peer_choking && peer.down.allowed.is_empty()) {
+        if !torrent.downloads() || !peer.am_interested || (peer.peer_choking && peer.down.allowed.is_empty())
+        {
             return;
         }
         let room = peer.down.window.room() as usize;
@@ -86,7 +87,9 @@ impl Shard {
     /// Takes back a request that another peer has answered.
     fn cancel_at(&mut self, cx: &mut Cx, key: PeerKey, block: Block) {
         let peer = &mut self.peers[key.slot()];
-        let Some(at) = peer.down.requests.iter().position(|r| r.block == block && !r.given_up) else { return };
+        let Some(at) = peer.down.requests.iter().position(|r| r.block == block && !r.given_up) else {
+            return;
+        };
         peer.down.window.handle_lost(1);
         if peer.fast() {
             peer.down.requests[at].given_up = true;
@@ -219,7 +222,8 @@ impl Shard {
     /// Arms the peer's timer for what it must do next.
     pub(super) fn arm_check(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
-        let mut at = (peer.link.last_written + cx.config.keepalive).min(peer.link.last_read + cx.config.idle_timeout);
+        let mut at =
+            (peer.link.last_written + cx.config.keepalive).min(peer.link.last_read + cx.config.idle_timeout);
         if let Some(patience_ends) = peer.down.window.next_timeout() {
             at = at.min(patience_ends);
         }

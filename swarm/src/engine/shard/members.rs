@@ -125,11 +125,7 @@ impl Shard {
         &mut self,
         cx: &mut Cx,
         key: PeerKey,
-        feed: impl FnOnce(
-            &mut crate::engine::rx::Rx,
-            &wire::peer::Limits,
-            &mut Turn<'_>,
-        ) -> Result<(), Close>,
+        feed: impl FnOnce(&mut crate::engine::rx::Rx, &wire::peer::Limits, &mut Turn<'_>) -> Result<(), Close>,
     ) -> Result<(), Close> {
         let peer = &mut self.peers[key.slot()];
         peer.link.last_read = cx.now;

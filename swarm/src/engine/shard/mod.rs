@@ -28,8 +28,8 @@ use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
 use super::tx::WriteSlices;
 pub(crate) use peer::Peer;
-pub use torrent::{Activity, Totals};
 pub(crate) use torrent::Torrent;
+pub use torrent::{Activity, Totals};
 
 /// All torrents of one thread.
 #[derive(Default)]

@@ -180,7 +180,8 @@ impl Turn<'_> {
 
     fn rejected(&mut self, request: Request) -> Result<(), Close> {
         self.require_fast()?;
-        let range = |b: &Block| (b.piece().get(), b.begin(), b.len()) == (request.index, request.begin, request.len);
+        let range =
+            |b: &Block| (b.piece().get(), b.begin(), b.len()) == (request.index, request.begin, request.len);
         let Some(taken) = self.peer().take_request(range) else {
             return Err(Violation::UnaskedReject.into());
         };

@@ -2,19 +2,19 @@
 
 use rand::RngExt;
 
-use super::torrent::{Activity, Torrent, Totals};
 use super::Shard;
+use super::torrent::{Activity, Torrent, Totals};
+use crate::engine::TorrentKey;
+use crate::engine::api::AddTorrent;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
 use crate::engine::choker::Choker;
 use crate::engine::close::Close;
-use crate::engine::api::AddTorrent;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::{self, Picker};
 use crate::engine::rate::Rate;
 use crate::engine::tracker::{self, Families, Schedule};
-use crate::engine::TorrentKey;
 
 impl Shard {
     pub(crate) fn torrent(&self, key: TorrentKey) -> Option<&Torrent> {
