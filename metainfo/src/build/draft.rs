@@ -39,6 +39,13 @@ impl Draft {
         }
         let piece_length = builder.piece_length.unwrap_or_else(|| piece_length_for(total));
         builder.piece_length = Some(piece_length);
+        if builder.version == Version::V2
+            && let [file] = &builder.files[..]
+            && file.parts == [builder.name.as_str()]
+        {
+            // A reader could not tell it from a single file.
+            builder.is_multi = false;
+        }
         let order = order(&builder);
         let (files, sources) = lay(&builder, &order, piece_length)?;
         let length = u64::from(piece_length);

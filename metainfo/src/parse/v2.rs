@@ -11,8 +11,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bencode::Dict;
 
-/// The files in the order of the tree, with paths below `name`; a file that is alone at the top of the tree of a torrent
-/// without v1 file list lies in no folder.
+/// The files in the order of the tree, with paths below `name`.
+///
+/// A v2 torrent of a single file and one of a folder that holds a single file look alike. Makers of single-file torrents give
+/// the file the name of the torrent, so that is what tells them apart.
 pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> {
     let tree = info.dict("file tree").ok_or(Error::FileTree)?;
     let single = info.get("files").is_none() && tree.len() == 1;
@@ -29,7 +31,8 @@ pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> 
         let at_top = single && folder.len() == name.len();
         let leaf = entry.get("").filter(|_| entry.len() == 1);
         let part = clean_part_or_underscore(key);
-        let path = if at_top && leaf.is_some() { part } else { alloc::format!("{folder}/{part}") };
+        let alone = at_top && leaf.is_some() && part == name;
+        let path = if alone { part } else { alloc::format!("{folder}/{part}") };
         match leaf {
             Some(leaf) => files.push(listed(leaf.as_dict().ok_or(Error::FileTree)?, path, name)?),
             None if open.len() >= MAX_DEPTH => return Err(Error::TooDeep { max: MAX_DEPTH }),
