@@ -1,4 +1,7 @@
-//! The loop that turns bytes into a tape. It keeps its own stack, so that depth costs heap and never call frames.
+//! The loop that turns bytes into a tape.
+//!
+//! It never recurses. Its stack is threaded through the tape: the token of an open container holds the index of the container around it, and the
+//! state of that one, until `e` replaces them by what readers want to know. So depth costs no memory of its own.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -7,10 +10,11 @@ use crate::document::Document;
 use crate::error::{Error, Expected, Forgiven, Found, Lapse};
 use crate::leaf::{self, Fault};
 use crate::options::{Mode, Options};
-use crate::token::Token;
+use crate::token::{Kind, Token};
 
-/// Tokens reserved before anything is known about the input; enough for a small torrent, and 16 KiB.
-const FIRST_RESERVE: usize = 1024;
+/// Tokens reserved before anything is known about the input. Enough for a message or a small torrent, and with 1 KiB still a
+/// size that allocators keep at hand.
+const FIRST_RESERVE: usize = 64;
 
 pub(crate) struct Decoder<'a> {
     input: &'a [u8],
@@ -18,12 +22,14 @@ pub(crate) struct Decoder<'a> {
     max_depth: usize,
     max_tokens: usize,
     tape: Vec<Token>,
-    /// The containers around the innermost open one.
-    outer: Vec<Open<'a>>,
+    /// Tokens the tape may hold before it must grow.
+    room: usize,
+    /// Containers that are open.
+    depth: usize,
     forgiven: Vec<Forgiven>,
 }
 
-/// A list or dictionary whose `e` has not been read.
+/// The innermost list or dictionary whose `e` has not been read.
 struct Open<'a> {
     token: usize,
     count: u32,
@@ -46,7 +52,8 @@ impl<'a> Decoder<'a> {
             max_depth: options.max_depth,
             max_tokens: options.max_tokens,
             tape: Vec::with_capacity(reserve),
-            outer: Vec::new(),
+            room: reserve,
+            depth: 0,
             forgiven: Vec::new(),
         })
     }
@@ -59,8 +66,7 @@ impl<'a> Decoder<'a> {
             if let Some(inner) = &mut open {
                 if let [b'e', after @ ..] = rest {
                     rest = after;
-                    self.close(inner, rest);
-                    open = self.outer.pop();
+                    open = self.close(inner, rest);
                     if open.is_none() {
                         return Ok(self.offset(rest));
                     }
@@ -75,10 +81,7 @@ impl<'a> Decoder<'a> {
                 [b'0'..=b'9', ..] => rest = self.string(rest)?.1,
                 [b'i', ..] => rest = self.integer(rest)?,
                 [byte @ (b'l' | b'd'), after @ ..] => {
-                    let inner = self.open(*byte == b'd', rest)?;
-                    if let Some(outer) = open.replace(inner) {
-                        self.outer.push(outer);
-                    }
+                    open = Some(self.open(*byte == b'd', open.as_ref(), rest)?);
                     rest = after;
                     continue;
                 }
@@ -108,8 +111,10 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn finish(mut self) -> Document<'a> {
         // Duplicates in an unsorted dictionary are found when it closes, behind the lapses of its children.
-        self.forgiven.sort_unstable();
-        self.forgiven.dedup();
+        if self.forgiven.len() > 1 {
+            self.forgiven.sort_unstable();
+            self.forgiven.dedup();
+        }
         Document::new(self.input, self.tape, self.forgiven)
     }
 
@@ -125,7 +130,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads a string, and returns it and what follows it.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self, input: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Error> {
         let (body, length) = leaf::length(input).map_err(|fault| self.fault(fault.into()))?;
         let start = self.offset(input);
@@ -147,8 +152,10 @@ impl<'a> Decoder<'a> {
             return Err(self.unexpected(self.offset(input), Expected::KeyOrEnd));
         }
         let (key, rest) = self.string(input)?;
-        if dict.count > 1 {
-            match dict.last_key.cmp(key) {
+        // Most neighbours differ in their first byte, which is cheaper to see here than in a comparison of slices.
+        let last = dict.last_key;
+        if dict.count > 1 && last.first() >= key.first() {
+            match last.cmp(key) {
                 Ordering::Less => {}
                 Ordering::Equal => self.lapse(self.offset(input), Lapse::DuplicateKey)?,
                 Ordering::Greater => {
@@ -162,27 +169,37 @@ impl<'a> Decoder<'a> {
     }
 
     #[inline]
-    fn open(&mut self, dict: bool, input: &[u8]) -> Result<Open<'a>, Error> {
+    fn open(&mut self, dict: bool, outer: Option<&Open<'a>>, input: &[u8]) -> Result<Open<'a>, Error> {
         let offset = self.offset(input);
-        // The open container that encloses this one is not on `outer` yet; a first one has none.
-        let depth = self.outer.len() + usize::from(!self.tape.is_empty());
-        if depth >= self.max_depth {
+        if self.depth >= self.max_depth {
             return Err(Error::TooDeep { offset, limit: self.max_depth });
         }
+        self.depth += 1;
+        if let Some(outer) = outer
+            && let Some(token) = self.tape.get_mut(outer.token)
+        {
+            token.suspend(outer.count, outer.sorted);
+        }
         let token = self.tape.len();
-        self.push(Token::open(narrow(offset), dict), offset)?;
+        self.push(Token::open(narrow(offset), dict, outer.map(|outer| narrow(outer.token))), offset)?;
         Ok(Open { token, count: 0, dict, sorted: true, last_key: &[] })
     }
 
+    /// Ends a container and takes up the one around it.
     #[inline]
-    fn close(&mut self, open: &Open<'a>, rest: &[u8]) {
-        let (end, next) = (narrow(self.offset(rest)), narrow(self.tape.len()));
-        if let Some(token) = self.tape.get_mut(open.token) {
-            token.close(end, next, open.count, open.sorted);
-        }
+    fn close(&mut self, open: &Open<'a>, rest: &[u8]) -> Option<Open<'a>> {
+        self.depth = self.depth.saturating_sub(1);
         if !open.sorted {
             self.note_duplicates(open.token);
         }
+        let (end, next) = (narrow(self.offset(rest)), narrow(self.tape.len()));
+        let outer = self.tape.get_mut(open.token)?.close(end, next, open.count, open.sorted)?;
+        let token = *self.tape.get(outer)?;
+        let dict = token.kind() == Kind::Dict;
+        // In a dictionary, the container that just ended is the value of the key before it.
+        let key = if dict { *self.tape.get(open.token.wrapping_sub(1))? } else { Token::EMPTY };
+        let last_key = self.input.get(key.body()..key.end())?;
+        Some(Open { token: outer, count: token.count_so_far(), dict, sorted: token.is_sorted(), last_key })
     }
 
     /// Notes the keys that an unsorted dictionary has more than once; only a comparison of all finds them.
@@ -207,11 +224,8 @@ impl<'a> Decoder<'a> {
 
     #[inline]
     fn push(&mut self, token: Token, offset: usize) -> Result<(), Error> {
-        if self.tape.len() == self.tape.capacity() {
-            self.grow(offset);
-        }
-        if self.tape.len() >= self.max_tokens {
-            return Err(Error::TooManyTokens { offset, limit: self.max_tokens });
+        if self.tape.len() >= self.room {
+            self.grow(offset)?;
         }
         self.tape.push(token);
         Ok(())
@@ -219,12 +233,17 @@ impl<'a> Decoder<'a> {
 
     /// Makes room for the tokens that the input will have if it goes on as dense as it was up to `offset`.
     #[cold]
-    fn grow(&mut self, offset: usize) {
+    fn grow(&mut self, offset: usize) -> Result<(), Error> {
         let so_far = self.tape.len();
+        let left = self.max_tokens.saturating_sub(so_far);
+        if left == 0 {
+            return Err(Error::TooManyTokens { offset, limit: self.max_tokens });
+        }
         let foreseen = so_far.saturating_mul(self.input.len()) / offset.max(1);
-        let more = (foreseen - so_far.min(foreseen)) / 16 * 17;
-        let room = self.max_tokens.saturating_sub(so_far);
-        self.tape.reserve_exact(more.max(so_far).min(room));
+        let more = foreseen.saturating_sub(so_far) / 16 * 17;
+        self.tape.reserve_exact(more.max(so_far).clamp(1, left));
+        self.room = self.tape.capacity().min(self.max_tokens);
+        Ok(())
     }
 
     /// Bytes of the input before `rest`.

@@ -1,6 +1,5 @@
 //! The two leaves of the grammar that need more than one byte to read: integers and string lengths.
 
-use nom::bytes::complete::take_while1;
 use nom::character::complete::char;
 use nom::combinator::opt;
 use nom::error::{ErrorKind, ParseError};
@@ -31,17 +30,15 @@ type Leaf<'a, T> = IResult<&'a [u8], Number<T>, Fault>;
 pub(crate) fn integer(input: &[u8]) -> Leaf<'_, i64> {
     let (rest, (minus, digits)) =
         delimited(char('i'), (opt(char('-')), digits), char('e')).parse_complete(input)?;
-    let number = magnitude(digits);
-    let value = match (minus, number) {
+    let value = match (minus, digits.value) {
         (None, Some(n)) => i64::try_from(n).ok(),
         (Some(_), Some(n)) => 0i64.checked_sub_unsigned(n),
         (_, None) => None,
     };
     let Some(value) = value else { return Err(overflow(input.len() - 1)) };
-    let lapse = match digits {
-        [b'0', _, ..] => Some(Lapse::LeadingZero),
-        [b'0'] if minus.is_some() => Some(Lapse::NegativeZero),
-        _ => None,
+    let lapse = match digits.lapse() {
+        None if minus.is_some() && value == 0 => Some(Lapse::NegativeZero),
+        lapse => lapse,
     };
     Ok((rest, Number { value, lapse }))
 }
@@ -50,24 +47,43 @@ pub(crate) fn integer(input: &[u8]) -> Leaf<'_, i64> {
 #[inline]
 pub(crate) fn length(input: &[u8]) -> Leaf<'_, u64> {
     let (rest, digits) = terminated(digits, char(':')).parse_complete(input)?;
-    let Some(value) = magnitude(digits) else { return Err(overflow(input.len())) };
-    let lapse = matches!(digits, [b'0', _, ..]).then_some(Lapse::LeadingZero);
-    Ok((rest, Number { value, lapse }))
+    let Some(value) = digits.value else { return Err(overflow(input.len())) };
+    Ok((rest, Number { value, lapse: digits.lapse() }))
 }
 
-#[inline]
-fn digits(input: &[u8]) -> IResult<&[u8], &[u8], Fault> {
-    take_while1(|byte: u8| byte.is_ascii_digit()).parse_complete(input)
+struct Digits {
+    /// `None`: more than 64 bits.
+    value: Option<u64>,
+    zero_first: bool,
+    count: usize,
 }
 
-#[inline]
-fn magnitude(digits: &[u8]) -> Option<u64> {
-    // 19 digits always fit; more are leading zeros or close to overflow.
-    if digits.len() <= 19 {
-        return Some(
-            digits.iter().fold(0, |n: u64, digit| n.wrapping_mul(10).wrapping_add(u64::from(digit & 15))),
-        );
+impl Digits {
+    #[inline]
+    fn lapse(&self) -> Option<Lapse> {
+        (self.zero_first && self.count > 1).then_some(Lapse::LeadingZero)
     }
+}
+
+/// One digit or more, in one pass: most numbers have one or two.
+#[inline]
+fn digits(input: &[u8]) -> IResult<&[u8], Digits, Fault> {
+    let (mut value, mut count, mut rest) = (0u64, 0usize, input);
+    while let [byte @ b'0'..=b'9', after @ ..] = rest {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
+        count += 1;
+        rest = after;
+    }
+    if count == 0 {
+        return Err(nom::Err::Error(Fault::from_error_kind(input, ErrorKind::Digit)));
+    }
+    // 19 digits always fit. More are leading zeros, or close to the edge.
+    let value = if count <= 19 { Some(value) } else { checked(input.get(..count).unwrap_or_default()) };
+    Ok((rest, Digits { value, zero_first: input.first() == Some(&b'0'), count }))
+}
+
+#[cold]
+fn checked(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit & 15)))
 }
 

@@ -19,6 +19,7 @@ pub enum Kind {
 /// Bytes    offset of the length               span   offset of the body      0
 /// List     offset of 'l'                      span   tape index behind it    items
 /// Dict     offset of 'd'                      span   tape index behind it    entries
+/// open                                        0      index of the outer one  so far
 /// ```
 ///
 /// The children of a list or dictionary follow it on the tape; a dictionary's are key, value, key, value.
@@ -30,6 +31,8 @@ pub(crate) struct Token {
     b: u32,
 }
 
+/// Instead of the tape index of an outer container.
+const NONE: u32 = u32::MAX;
 const START: u32 = (1 << 29) - 1;
 const UNSORTED: u32 = 1 << 29;
 const INT: u32 = 0;
@@ -53,21 +56,29 @@ impl Token {
         Self { head: BYTES | start & START, end, a: body, b: 0 }
     }
 
-    /// A container whose end is not known yet.
+    /// A container whose end is not known yet, inside the container at `outer`.
     #[inline]
-    pub(crate) fn open(start: u32, dict: bool) -> Self {
+    pub(crate) fn open(start: u32, dict: bool, outer: Option<u32>) -> Self {
         let kind = if dict { DICT } else { LIST };
-        Self { head: kind | start & START, end: start, a: 0, b: 0 }
+        Self { head: kind | start & START, end: 0, a: outer.unwrap_or(NONE), b: 0 }
     }
 
+    /// Keeps the state of an open container while one inside it is read.
     #[inline]
-    pub(crate) fn close(&mut self, end: u32, next: u32, count: u32, sorted: bool) {
-        self.end = end;
-        self.a = next;
+    pub(crate) fn suspend(&mut self, count: u32, sorted: bool) {
         self.b = count;
         if !sorted {
             self.head |= UNSORTED;
         }
+    }
+
+    /// Ends a container, and returns the tape index of the one around it.
+    #[inline]
+    pub(crate) fn close(&mut self, end: u32, next: u32, count: u32, sorted: bool) -> Option<usize> {
+        self.suspend(count, sorted);
+        self.end = end;
+        let outer = core::mem::replace(&mut self.a, next);
+        (outer != NONE).then_some(wide(outer))
     }
 
     #[inline]
@@ -115,6 +126,12 @@ impl Token {
     #[inline]
     pub(crate) fn count(self) -> usize {
         wide(self.b)
+    }
+
+    /// The count of a suspended container.
+    #[inline]
+    pub(crate) fn count_so_far(self) -> u32 {
+        self.b
     }
 
     /// Whether the keys of a dictionary never decrease.

@@ -305,7 +305,7 @@ impl Geometry {
     /// When it is not exactly a block of this torrent's 16 KiB grid.
     pub fn block_at(&self, index: u32, begin: u32, len: u32) -> Result<Block, OutOfBounds> {
         let piece = self.piece(index)?;
-        if begin % BLOCK != 0 {
+        if !begin.is_multiple_of(BLOCK) {
             return Err(OutOfBounds::OffGrid { begin, len });
         }
         let range = OutOfBounds::Range { begin, len, piece_len: self.piece_len(piece) };

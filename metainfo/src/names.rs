@@ -22,25 +22,23 @@ pub const MAX_COLLISIONS: u32 = 500;
 
 /// Renames files until no two paths are equal when case is ignored. Pad files have no place on disk and are left out.
 pub(crate) fn resolve(files: &mut [File]) -> Result<(), Error> {
-    let mut folded: Vec<(usize, String)> = files
+    let folded: Vec<(usize, String)> = files
         .iter()
         .enumerate()
         .filter(|(_, file)| !file.is_pad())
         .map(|(index, file)| (index, fold(file.path.as_str())))
         .collect();
-    if folded.len() < 2 {
-        return Ok(());
-    }
-    folded.sort_unstable_by(|a, b| by_parts(&a.1, &b.1));
-    let clash = folded.windows(2).any(|pair| match pair {
-        [(_, a), (_, b)] => a == b || is_inside(b, a),
-        _ => false,
-    });
-    if !clash {
-        return Ok(());
-    }
-    folded.sort_unstable_by_key(|&(index, _)| index);
-    rename(files, folded)
+    let mut sorted: Vec<&str> = folded.iter().map(|(_, path)| path.as_str()).collect();
+    if clash(&mut sorted).is_some() { rename(files, folded) } else { Ok(()) }
+}
+
+/// Sorts paths and finds one that is there twice, or that is the folder of another.
+pub(crate) fn clash<'a>(paths: &mut [&'a str]) -> Option<&'a str> {
+    paths.sort_unstable_by(|a, b| by_parts(a, b));
+    paths.windows(2).find_map(|pair| match pair {
+        [a, b] if a == b || is_inside(b, a) => Some(*a),
+        _ => None,
+    })
 }
 
 fn rename(files: &mut [File], folded: Vec<(usize, String)>) -> Result<(), Error> {

@@ -29,9 +29,24 @@ pub(crate) fn escape(text: &str, out: &mut String) {
     }
 }
 
+/// URLs longer than this, in bytes, are not used.
+const MAX_URL: usize = 8192;
+
+/// The tidied text if it looks like a URL: a scheme and something behind it.
+pub(crate) fn checked_url(text: &str) -> Option<String> {
+    if text.len() > MAX_URL {
+        return None;
+    }
+    let url = tidy_url(text);
+    let (scheme, rest) = url.split_once("://")?;
+    let named =
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    (named && !rest.is_empty()).then_some(url)
+}
+
 /// A URL in which spaces, control characters and bytes beyond ASCII are percent-encoded; what is already a URL
 /// stays as it is.
-pub(crate) fn tidy_url(url: &str) -> String {
+fn tidy_url(url: &str) -> String {
     let mut out = String::with_capacity(url.len());
     for byte in url.trim().bytes() {
         if byte.is_ascii_graphic() {

@@ -232,11 +232,13 @@ impl Torrent {
     }
 }
 
-fn check_size(bytes: &[u8]) -> Result<(), Error> {
+/// The one size cap of all that is read.
+pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Error> {
     let size = bytes.len();
     if size > MAX_SIZE { Err(Error::TooLarge { size, max: MAX_SIZE }) } else { Ok(()) }
 }
 
-fn options() -> Options {
+/// How torrents are decoded: lapses are judged afterwards.
+pub(crate) fn options() -> Options {
     Options { max_size: MAX_SIZE, ..Options::lenient() }
 }

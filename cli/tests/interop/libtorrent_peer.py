@@ -2,9 +2,9 @@
 
     {"torrent": FILE, "data": DIR, "listen": "HOST:PORT", "peers": ["HOST:PORT", ...]}
 
-Prints {"event": "state", "state": "busy" | "downloading" | "complete", "progress": 0..1} for each
-change, one object per line, and ends when standard input is closed. With --version it prints the
-version and ends.
+Prints one JSON object per line: {"event": "ready"} before it adds the torrent, then for each change
+{"event": "state", "state": "busy" | "downloading" | "complete", "progress": 0..1}. It ends when
+standard input is closed. With --version it prints the version and ends.
 """
 import json
 import sys
@@ -43,6 +43,7 @@ def main():
     params.save_path = job["data"]
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     params.peers = [address(p) for p in job["peers"]]
+    say(event="ready")
     handle = session.add_torrent(params)
 
     ended = threading.Event()

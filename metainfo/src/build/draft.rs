@@ -204,14 +204,11 @@ fn path(builder: &Builder, new: &NewFile) -> String {
     if builder.is_multi { format!("{}/{below}", builder.name) } else { below }
 }
 
-/// Exact duplicates are never accepted: the file tree could not hold them.
+/// Equal paths, and a file where another has a folder, are never accepted: no tree could hold them.
 fn check_different(files: &[File], any_names: bool) -> Result<(), BuildError> {
     let mut paths: Vec<&str> = files.iter().filter(|f| !f.is_pad()).map(|f| f.path.as_str()).collect();
-    paths.sort_unstable();
-    for pair in paths.windows(2) {
-        if pair[0] == pair[1] {
-            return Err(BuildError::Duplicate(pair[0].into()));
-        }
+    if let Some(path) = names::clash(&mut paths) {
+        return Err(BuildError::Duplicate(path.into()));
     }
     if any_names {
         return Ok(());

@@ -6,6 +6,7 @@ mod write;
 
 pub use draft::Draft;
 pub use feed::Feed;
+pub(crate) use write::{node_list, tier_list, url_list};
 
 use crate::geometry::{BLOCK, GeometryError, MAX_PIECE_LENGTH};
 use crate::layout::Attributes;

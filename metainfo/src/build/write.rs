@@ -6,7 +6,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use bencode::{DictEncoder, Encoder};
+use bencode::{DictEncoder, Encoder, ListEncoder};
 
 /// Root and piece layer of each file of the layout that has them.
 type Trees<'a> = [Option<(Hash, &'a [Hash])>];
@@ -47,7 +47,7 @@ fn outer(d: &mut DictEncoder<'_, '_>, outer: &Outer) {
         d.bytes("announce", first);
     }
     if outer.trackers.iter().flatten().nth(1).is_some() {
-        tiers(d, &outer.trackers);
+        d.list("announce-list", |l| tier_list(l, &outer.trackers));
     }
     if let Some(comment) = &outer.comment {
         d.bytes("comment", comment);
@@ -59,37 +59,33 @@ fn outer(d: &mut DictEncoder<'_, '_>, outer: &Outer) {
         d.int("creation date", date);
     }
     if !outer.nodes.is_empty() {
-        nodes(d, &outer.nodes);
+        d.list("nodes", |l| node_list(l, &outer.nodes));
     }
     if !outer.web_seeds.is_empty() {
-        urls(d, "url-list", &outer.web_seeds);
+        d.list("url-list", |l| url_list(l, &outer.web_seeds));
     }
 }
 
-/// `announce-list` (BEP 12).
-pub(crate) fn tiers(d: &mut DictEncoder<'_, '_>, tiers: &[Vec<String>]) {
-    d.list("announce-list", |l| {
-        for tier in tiers.iter().filter(|tier| !tier.is_empty()) {
-            l.list(|l| tier.iter().for_each(|url| l.bytes(url)));
-        }
-    });
+/// The list of `announce-list` (BEP 12).
+pub(crate) fn tier_list(l: &mut ListEncoder<'_, '_>, tiers: &[Vec<String>]) {
+    for tier in tiers.iter().filter(|tier| !tier.is_empty()) {
+        l.list(|l| url_list(l, tier));
+    }
 }
 
 /// A list of URLs.
-pub(crate) fn urls(d: &mut DictEncoder<'_, '_>, key: &str, urls: &[String]) {
-    d.list(key, |l| urls.iter().for_each(|url| l.bytes(url)));
+pub(crate) fn url_list(l: &mut ListEncoder<'_, '_>, urls: &[String]) {
+    urls.iter().for_each(|url| l.bytes(url));
 }
 
-/// `nodes` (BEP 5).
-pub(crate) fn nodes(d: &mut DictEncoder<'_, '_>, nodes: &[(String, u16)]) {
-    d.list("nodes", |l| {
-        for (host, port) in nodes {
-            l.list(|l| {
-                l.bytes(host);
-                l.int(*port);
-            });
-        }
-    });
+/// The list of `nodes` (BEP 5).
+pub(crate) fn node_list(l: &mut ListEncoder<'_, '_>, nodes: &[(String, u16)]) {
+    for (host, port) in nodes {
+        l.list(|l| {
+            l.bytes(host);
+            l.int(*port);
+        });
+    }
 }
 
 fn info(draft: &Draft, pieces: &[u8], trees: &Trees<'_>) -> Result<Vec<u8>, BuildError> {

@@ -8,9 +8,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bencode::{Dict, Value};
 
-/// URLs longer than this are skipped.
-const MAX_URL: usize = 8192;
-
 /// The part of a torrent that may change without changing its info-hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outer {
@@ -87,12 +84,7 @@ fn urls(value: Option<Value<'_, '_>>, folder: bool) -> Vec<String> {
 
 /// Text with a scheme, tidied.
 fn url(value: Value<'_, '_>) -> Option<String> {
-    let bytes = value.as_bytes().filter(|bytes| bytes.len() <= MAX_URL)?;
-    let url = text::tidy_url(&text::decode(bytes));
-    let (scheme, rest) = url.split_once("://")?;
-    let named =
-        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    (named && !rest.is_empty()).then_some(url)
+    text::checked_url(&text::decode(value.as_bytes()?))
 }
 
 /// DHT nodes as pairs of host and port (BEP 5).

@@ -2,4 +2,6 @@
 //! real sockets.
 
 mod schedule;
+mod server;
+mod udp;
 mod world;

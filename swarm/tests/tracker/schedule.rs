@@ -327,7 +327,9 @@ fn a_want_of_peers_does_not_shorten_a_rest_after_failure() {
 
 #[test]
 fn retry_in_is_obeyed() {
-    let refuse = |retry_in| Does::Fail(Failure::Refused { reason: "overloaded".into(), retry_in });
+    let refuse = |retry_in| {
+        Does::Fail(Failure::Refused(wire::tracker::Failure { reason: "overloaded".into(), retry_in }))
+    };
     let mut world = World::new(config(), &[vec![A]], move |_, _| refuse(Some(RetryIn::Minutes(30))));
     for _ in 0..200 {
         world.schedule.announce_now(world.now);
@@ -363,7 +365,7 @@ fn refusals_and_warnings_are_shown_as_plain_text() {
     let status: Vec<_> = world.schedule.status().collect();
     assert_eq!(
         status[0].error.map(|(_, why)| why.to_string()).unwrap(),
-        "tracker refused: [31munregistered torrent"
+        "the tracker refused: [31munregistered torrent"
     );
     assert_eq!((status[0].state, status[0].fails), (State::Failing, 1));
     let b = &status[1];

@@ -25,6 +25,8 @@ pub(crate) struct Sent {
     pub(crate) announce: Announce,
 }
 
+type Trackers<'t> = Box<dyn FnMut(&Announce, u64) -> Does + 't>;
+
 pub(crate) struct World<'t> {
     pub(crate) schedule: Schedule,
     pub(crate) now: Time,
@@ -33,7 +35,7 @@ pub(crate) struct World<'t> {
     pub(crate) log: Vec<Sent>,
     pub(crate) dropped: Vec<(u64, TrackerId)>,
     pub(crate) cancelled: usize,
-    trackers: Box<dyn FnMut(&Announce, u64) -> Does + 't>,
+    trackers: Trackers<'t>,
 }
 
 pub(crate) fn config() -> Config {
@@ -45,7 +47,7 @@ pub(crate) fn reply(interval: u32) -> AnnounceReply {
 }
 
 pub(crate) fn refused(reason: &str) -> Failure {
-    Failure::Refused { reason: reason.into(), retry_in: None }
+    Failure::Refused(wire::tracker::Failure { reason: reason.into(), retry_in: None })
 }
 
 impl<'t> World<'t> {

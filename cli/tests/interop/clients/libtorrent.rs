@@ -52,6 +52,7 @@ impl Running for Peer {
     fn state(&mut self) -> Result<State> {
         while let Some(line) = self.process.next(Duration::ZERO)? {
             self.state = match line["state"].as_str() {
+                None if line["event"] == "ready" => State::Busy,
                 Some("busy") => State::Busy,
                 Some("downloading") => State::Downloading,
                 Some("complete") => State::Complete,

@@ -42,6 +42,15 @@ impl Family {
     }
 }
 
+impl From<Family> for wire::tracker::udp::Family {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::V4,
+            Family::V6 => Self::V6,
+        }
+    }
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -135,16 +144,6 @@ impl TrackerUrl {
         }
     }
 
-    /// Path and query, as BEP 41 sends them to a UDP tracker.
-    pub fn path_and_query(&self) -> String {
-        let Ok(url) = parse_special(&self.text) else { return String::new() };
-        match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None if url.path() == "/" => String::new(),
-            None => url.path().to_owned(),
-        }
-    }
-
     /// Whether the last part of the path starts with `announce`: what BEP 48 asks for before a scrape, and what
     /// local addresses must look like.
     pub fn is_announce_path(&self) -> bool {
@@ -235,10 +234,10 @@ mod tests {
 
     #[test]
     fn hosts_of_udp_addresses_are_understood() {
-        let parts = |text| TrackerUrl::parse(text).map(|url| (url.host_port(), url.path_and_query()));
-        assert_eq!(parts("udp://[::1]:69/announce"), Ok((("::1".into(), 69), "/announce".into())));
-        assert_eq!(parts("udp://T.example"), Ok((("t.example".into(), 80), String::new())));
-        assert_eq!(parts("udp://t.example:1/a?b=c"), Ok((("t.example".into(), 1), "/a?b=c".into())));
+        let parts = |text| TrackerUrl::parse(text).map(|url| url.host_port());
+        assert_eq!(parts("udp://[::1]:69/announce"), Ok(("::1".into(), 69)));
+        assert_eq!(parts("udp://T.example"), Ok(("t.example".into(), 80)));
+        assert_eq!(parts("udp://t.example:1/a?b=c"), Ok(("t.example".into(), 1)));
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use wire::peer::PeerId;
+use wire::tracker::AnnounceRequest;
+
+use super::Event;
 use super::address::{Family, TrackerUrl};
 use super::endpoint::plain_text;
-use super::{Event, RetryIn};
 
 /// A tracker of one [`Schedule`]: its number in the order in which they were added. It stays the same for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,16 +111,27 @@ pub struct Announce {
     pub patience: Duration,
 }
 
+impl Announce {
+    /// The request to encode, for a torrent known by `info_hash`, whose peers reach this client at `port`.
+    pub fn request(&self, info_hash: [u8; 20], peer_id: PeerId, port: u16) -> AnnounceRequest {
+        AnnounceRequest {
+            uploaded: self.uploaded,
+            downloaded: self.downloaded,
+            left: self.left,
+            event: self.event,
+            key: self.key,
+            num_want: Some(self.num_want),
+            tracker_id: self.tracker_id.clone(),
+            ..AnnounceRequest::new(info_hash, peer_id, port)
+        }
+    }
+}
+
 /// An announce that brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The tracker answered that it will not; when to ask again (BEP 31).
-    Refused {
-        /// The tracker's words.
-        reason: String,
-        /// When it wants to be asked again.
-        retry_in: Option<RetryIn>,
-    },
+    /// The tracker answered that it will not; perhaps when to ask again (BEP 31).
+    Refused(wire::tracker::Failure),
     /// It could not be reached, or what it said is no answer; why, as text for the user.
     Unreachable(String),
     /// It has no address of this family, or this machine has none. Not an error while the other family works.
@@ -129,7 +143,10 @@ pub enum Failure {
 impl Failure {
     pub(super) fn cleaned(self) -> Self {
         match self {
-            Self::Refused { reason, retry_in } => Self::Refused { reason: plain_text(&reason), retry_in },
+            Self::Refused(mut failure) => {
+                failure.reason = plain_text(&failure.reason);
+                Self::Refused(failure)
+            }
             Self::Unreachable(why) => Self::Unreachable(plain_text(&why)),
             other => other,
         }
@@ -139,7 +156,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { reason, .. } => write!(f, "tracker refused: {reason}"),
+            Self::Refused(failure) => failure.fmt(f),
             Self::Unreachable(why) => f.write_str(why),
             Self::NoAddress => f.write_str("no address of this family"),
             Self::TimedOut => f.write_str("no answer in time"),

@@ -205,14 +205,14 @@ impl Endpoint {
         self.fails = if self.absent { 0 } else { self.fails.saturating_add(1) };
         let (wait, floor) = match &failure {
             Failure::NoAddress => (ABSENT, MANUAL_GAP),
-            Failure::Refused { retry_in, .. } => {
-                let asked = match retry_in {
+            Failure::Refused(refusal) => {
+                let asked = match &refusal.retry_in {
                     Some(RetryIn::Minutes(minutes)) => {
                         Duration::from_secs(u64::from(*minutes) * 60).min(INTERVAL.1)
                     }
                     _ => Duration::ZERO,
                 };
-                self.never = *retry_in == Some(RetryIn::Never);
+                self.never = refusal.retry_in == Some(RetryIn::Never);
                 (back_off(BACK_OFF_REFUSED, self.fails, rng).max(asked), asked.max(MANUAL_GAP))
             }
             _ => (back_off(BACK_OFF, self.fails, rng), LEAST_GAP),

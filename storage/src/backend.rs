@@ -1,0 +1,48 @@
+//! Where a torrent's bytes are kept.
+
+use crate::StorageError;
+use metainfo::PieceRange;
+use std::io::{IoSlice, IoSliceMut};
+
+/// The bytes of one torrent in one place: synchronous, positional, vectored.
+///
+/// All methods may be called from several threads at once. Ranges name bytes of the piece space; how they map to
+/// files is the backend's business. The slices together are as long as the range. A call does all of it or
+/// fails; after a failed write any part of the range may have changed. Pads (BEP 47) are not stored: they read
+/// as zeros and writes to them are dropped.
+pub trait Storage: Send + Sync {
+    /// Fills the slices, one after another, with the bytes of the range.
+    ///
+    /// # Errors
+    /// When bytes cannot be read. The cause is of kind `NotFound` when the file is not there, and of kind
+    /// `UnexpectedEof` when it ends before the range does.
+    fn read(&self, range: PieceRange, into: &mut [IoSliceMut<'_>]) -> Result<(), StorageError>;
+
+    /// Writes the slices, one after another, over the bytes of the range.
+    ///
+    /// # Errors
+    /// When not all bytes could be handed over.
+    fn write(&self, range: PieceRange, data: &[IoSlice<'_>]) -> Result<(), StorageError>;
+
+    /// Makes all that was written before durable.
+    ///
+    /// # Errors
+    /// When any of it may not be durable.
+    fn sync(&self) -> Result<(), StorageError>;
+
+    /// Reads without waiting for a device. `None` when that is not possible now: use [`Storage::read`] on a
+    /// thread that may wait.
+    fn read_cached(&self, range: PieceRange, into: &mut [u8]) -> Option<Result<(), StorageError>> {
+        let _ = (range, into);
+        None
+    }
+
+    /// Makes what needs no data, such as files of length 0. The first write does it too. Doing it again is
+    /// harmless.
+    ///
+    /// # Errors
+    /// When something could not be made.
+    fn prepare(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Checking a piece while its bytes stream by, in order.
+
+use crate::pads::Pads;
+use metainfo::merkle::Accumulator;
+use metainfo::{BLOCK, Geometry, PieceCheck, PieceIndex, Torrent, V2Check};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+
+/// What a store's pieces are measured and checked against. A [`Torrent`] is one.
+pub trait Pieces: Send + Sync {
+    /// The lengths of the pieces.
+    fn geometry(&self) -> &Geometry;
+
+    /// Hashes a piece as it comes from peers. Of a hybrid torrent that is the v1 side alone; `recheck` looks at both.
+    fn hasher(&self, piece: PieceIndex) -> PieceHasher;
+
+    /// Whether every hash in `digest` is the right one. `None` when a hash that decides is not known.
+    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<bool>;
+
+    /// The ranges that are padding.
+    fn pads(&self) -> Pads {
+        Pads::default()
+    }
+}
+
+impl Pieces for Torrent {
+    fn geometry(&self) -> &Geometry {
+        self.geometry()
+    }
+
+    fn hasher(&self, piece: PieceIndex) -> PieceHasher {
+        match self.piece_check(piece) {
+            PieceCheck::V1(_) | PieceCheck::Both(..) => PieceHasher::v1(),
+            PieceCheck::V2(check) => PieceHasher::v2(check.data),
+        }
+    }
+
+    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<bool> {
+        digest.matches(&self.piece_check(piece))
+    }
+
+    fn pads(&self) -> Pads {
+        let pads = self.layout().files().iter().filter(|file| file.is_pad());
+        Pads::new(pads.map(|file| file.offset..file.end()))
+    }
+}
+
+/// The running hash of one piece. Feed the bytes in order, in parts of any length.
+#[derive(Clone, Debug)]
+pub struct PieceHasher {
+    v1: Option<Sha1>,
+    v2: Option<Box<LeafHasher>>,
+}
+
+impl PieceHasher {
+    /// The SHA-1 of the piece (BEP 3).
+    pub fn v1() -> Self {
+        Self { v1: Some(Sha1::new()), v2: None }
+    }
+
+    /// The hash tree over the first `data` bytes of the piece (BEP 52); what follows is padding.
+    pub fn v2(data: u32) -> Self {
+        Self { v1: None, v2: Some(Box::new(LeafHasher::new(data))) }
+    }
+
+    /// Both in one pass.
+    pub fn both(data: u32) -> Self {
+        Self { v1: Some(Sha1::new()), v2: Some(Box::new(LeafHasher::new(data))) }
+    }
+
+    /// All that the torrent has for the piece.
+    pub fn all(check: &PieceCheck<'_>) -> Self {
+        match check {
+            PieceCheck::V1(_) => Self::v1(),
+            PieceCheck::V2(v2) => Self::v2(v2.data),
+            PieceCheck::Both(_, v2) => Self::both(v2.data),
+        }
+    }
+
+    /// Counts these bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        let Some(v2) = &mut self.v2 else {
+            if let Some(v1) = &mut self.v1 {
+                v1.update(bytes);
+            }
+            return;
+        };
+        // Block by block, so that the second hash finds the bytes in the nearest cache.
+        for part in bytes.chunks(BLOCK as usize) {
+            if let Some(v1) = &mut self.v1 {
+                v1.update(part);
+            }
+            v2.update(part);
+        }
+    }
+
+    /// The hashes of all bytes.
+    pub fn finish(self) -> PieceDigest {
+        PieceDigest {
+            v1: self.v1.map(|hash| hash.finalize().into()),
+            v2: self.v2.map(|leaves| leaves.finish()),
+        }
+    }
+}
+
+/// The hashes of a whole piece.
+#[derive(Clone, Debug)]
+pub struct PieceDigest {
+    /// SHA-1 of the piece.
+    pub v1: Option<[u8; 20]>,
+    /// The hash tree over its blocks.
+    pub v2: Option<Accumulator>,
+}
+
+impl PieceDigest {
+    /// Whether all hashes here are as `check` wants them. `None` when those that are known match, but one is not known.
+    pub fn matches(self, check: &PieceCheck<'_>) -> Option<bool> {
+        if let (Some(found), Some(expected)) = (&self.v1, check.v1())
+            && found != expected
+        {
+            return Some(false);
+        }
+        match (self.v2, check.v2()) {
+            (Some(found), Some(expected)) => tree_matches(found, &expected),
+            (None, _) if self.v1.is_some() => Some(true),
+            _ => None,
+        }
+    }
+}
+
+fn tree_matches(found: Accumulator, expected: &V2Check<'_>) -> Option<bool> {
+    let root = expected.root?;
+    Some(found.count() == u64::from(expected.leaves) && found.finish(u64::from(expected.width)) == *root)
+}
+
+/// Cuts bytes into blocks and hashes each as a leaf.
+#[derive(Clone, Debug)]
+struct LeafHasher {
+    leaf: Sha256,
+    filled: usize,
+    /// Bytes still to come before the padding.
+    left: usize,
+    leaves: Accumulator,
+}
+
+impl LeafHasher {
+    fn new(data: u32) -> Self {
+        Self { leaf: Sha256::new(), filled: 0, left: data as usize, leaves: Accumulator::new() }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        let mut bytes = &bytes[..bytes.len().min(self.left)];
+        self.left -= bytes.len();
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK as usize - self.filled));
+            self.leaf.update(now);
+            self.filled += now.len();
+            if self.filled == BLOCK as usize {
+                self.leaves.push(&self.leaf.finalize_reset().into());
+                self.filled = 0;
+            }
+            bytes = later;
+        }
+    }
+
+    fn finish(mut self) -> Accumulator {
+        if self.filled > 0 {
+            self.leaves.push(&self.leaf.finalize().into());
+        }
+        self.leaves
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metainfo::merkle;
+
+    fn root(digest: PieceDigest) -> merkle::Hash {
+        digest.v2.unwrap().finish(8)
+    }
+
+    #[test]
+    fn the_split_of_the_bytes_does_not_matter() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7 / 8) as u8).collect();
+        let leaves: Vec<_> = bytes[..90_000].chunks(BLOCK as usize).map(merkle::leaf).collect();
+        for step in [1, 63, 16_384, 16_385, 99_999, 100_000] {
+            let mut hasher = PieceHasher::both(90_000);
+            bytes.chunks(step).for_each(|part| hasher.update(part));
+            let digest = hasher.finish();
+            assert_eq!(digest.v1, Some(Sha1::digest(&bytes).into()));
+            assert_eq!(root(digest), merkle::piece_root(&leaves, 8));
+        }
+    }
+
+    #[test]
+    fn both_sides_of_a_hybrid_must_match() {
+        let (mut hasher, bytes) = (PieceHasher::both(3), b"abc\0");
+        hasher.update(bytes);
+        let digest = hasher.finish();
+        let (v1, leaf) = (Sha1::digest(bytes).into(), merkle::leaf(b"abc"));
+        let v2 = |root| V2Check { root, data: 3, leaves: 1, width: 1 };
+        let matches = |v1: &[u8; 20], root| digest.clone().matches(&PieceCheck::Both(v1, v2(root)));
+        assert_eq!(matches(&v1, Some(&leaf)), Some(true));
+        assert_eq!(matches(&[0; 20], Some(&leaf)), Some(false));
+        assert_eq!(matches(&v1, Some(&[0; 32])), Some(false));
+        assert_eq!(matches(&v1, None), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the crate from outside.
+
+#[path = "../../fuzz/driver.rs"]
+mod driver;
+mod plan;

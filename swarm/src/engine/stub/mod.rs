@@ -1,8 +1,0 @@
-#![allow(missing_docs, dead_code, unreachable_pub)]
-pub mod blame;
-pub mod candidates;
-pub mod choker;
-pub mod limiter;
-pub mod rate;
-pub mod timers;
-pub mod window;
