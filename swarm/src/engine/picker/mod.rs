@@ -59,6 +59,11 @@ pub struct PeerKey(pub u32);
 impl PeerKey {
     /// Nobody.
     pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// The key as an index.
+    pub(crate) const fn slot(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// How much a piece is wanted.

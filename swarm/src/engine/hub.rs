@@ -1,0 +1,215 @@
+//! Connections until their torrent is known: dialling, accepting, handshakes, and who is let in.
+//!
+//! ```text
+//!   dial ──connected──▶ hello sent ──68 bytes──▶ checked ──▶ the torrent's peer
+//!   accept ──48 bytes──▶ torrent known, hello sent ──20 bytes──▶ checked ──▶ the torrent's peer
+//! ```
+//!
+//! An incoming connection that names a torrent that is not run here is closed without a byte, so that nobody learns what
+//! is.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use slab::Slab;
+use wire::Decoded;
+use wire::peer::{Handshake, HandshakeHead, PeerId, Reserved};
+
+use super::TorrentKey;
+use super::close::{Close, Timeout};
+use super::cx::{ConnTimer, Cx};
+use super::link::{Direction, Link};
+
+/// Addresses that sent wrong data and are remembered; the oldest are forgotten first.
+const MAX_BANNED: usize = 10_000;
+
+/// A connection that finished its handshake, on its way to its torrent.
+pub(crate) struct Handshaken {
+    pub(crate) torrent: TorrentKey,
+    pub(crate) link: Link,
+    pub(crate) handshake: Handshake,
+}
+
+/// Who wants to join.
+pub(crate) struct Arrival {
+    pub(crate) torrent: TorrentKey,
+    pub(crate) id: PeerId,
+    pub(crate) outgoing: bool,
+}
+
+/// One connection before its handshake is done.
+pub(crate) struct Stranger {
+    pub(crate) link: Link,
+    stage: Stage,
+    /// What came of the handshake so far.
+    got: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The driver is opening it.
+    Dialling { torrent: TorrentKey, id: [u8; 20] },
+    /// We spoke first and wait for the answer.
+    Asked { torrent: TorrentKey, id: [u8; 20] },
+    /// It dialled us and has not named a torrent yet.
+    Accepted,
+    /// It named one of ours and we answered; its peer id is missing.
+    Answered { torrent: TorrentKey },
+}
+
+/// The hub.
+#[derive(Default)]
+pub(crate) struct Hub {
+    pub(crate) strangers: Slab<Stranger>,
+    pub(crate) dialling: usize,
+    banned: HashSet<IpAddr>,
+    banned_order: std::collections::VecDeque<IpAddr>,
+}
+
+impl Hub {
+    /// What we can do, for handshakes.
+    pub(crate) fn reserved() -> Reserved {
+        Reserved::NONE.with_fast().with_extended()
+    }
+
+    pub(crate) fn ban(&mut self, ip: IpAddr) {
+        if ip.is_loopback() || !self.banned.insert(ip) {
+            return;
+        }
+        self.banned_order.push_back(ip);
+        if self.banned_order.len() > MAX_BANNED
+            && let Some(oldest) = self.banned_order.pop_front()
+        {
+            self.banned.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn is_banned(&self, ip: IpAddr) -> bool {
+        self.banned.contains(&ip)
+    }
+
+    /// The driver is to open this connection.
+    pub(crate) fn dial(&mut self, cx: &mut Cx, link: Link, torrent: TorrentKey, id: [u8; 20]) -> usize {
+        self.dialling += 1;
+        self.admit(cx, link, Stage::Dialling { torrent, id })
+    }
+
+    /// A connection came in.
+    pub(crate) fn accept(&mut self, cx: &mut Cx, link: Link) -> usize {
+        self.admit(cx, link, Stage::Accepted)
+    }
+
+    fn admit(&mut self, cx: &mut Cx, link: Link, stage: Stage) -> usize {
+        cx.conn_timers.set(link.conn.slot(), ConnTimer::Handshake, cx.now + cx.config.handshake_timeout);
+        self.strangers.insert(Stranger { link, stage, got: Vec::new() })
+    }
+
+    /// The oldest incoming connection that has not named a torrent, when there are too many.
+    pub(crate) fn crowded(&self, max: usize) -> Option<usize> {
+        if self.strangers.len() - self.dialling < max {
+            return None;
+        }
+        let waiting = self.strangers.iter().filter(|(_, s)| s.stage == Stage::Accepted);
+        waiting.min_by_key(|(_, s)| (s.link.last_read, s.link.conn)).map(|(key, _)| key)
+    }
+
+    /// The connection that we dialled is open: speak first.
+    pub(crate) fn connected(&mut self, cx: &mut Cx, key: usize) {
+        let stranger = &mut self.strangers[key];
+        let Stage::Dialling { torrent, id } = stranger.stage else { return };
+        self.dialling -= 1;
+        stranger.stage = Stage::Asked { torrent, id };
+        stranger.hello(cx, id);
+        stranger.link.write.ready = true;
+        cx.ready.enlist(&mut stranger.link, Direction::Write);
+    }
+
+    /// Takes bytes of a handshake. `Ok(true)` when it is whole and [`Hub::finish`] is to be called.
+    pub(crate) fn received(
+        &mut self,
+        cx: &mut Cx,
+        key: usize,
+        bytes: &[u8],
+        find: impl FnOnce([u8; 20]) -> Option<TorrentKey>,
+    ) -> Result<bool, Close> {
+        let stranger = &mut self.strangers[key];
+        stranger.got.extend_from_slice(bytes);
+        if stranger.stage == Stage::Accepted {
+            let Decoded::Complete { value: head, .. } = HandshakeHead::parse(&stranger.got)? else {
+                return Ok(false);
+            };
+            let torrent = find(head.info_hash).ok_or(Close::UnknownTorrent)?;
+            stranger.stage = Stage::Answered { torrent };
+            stranger.hello(cx, head.info_hash);
+            cx.ready.enlist(&mut stranger.link, Direction::Write);
+        }
+        match Handshake::parse(&stranger.got)? {
+            Decoded::Incomplete { .. } => Ok(false),
+            Decoded::Complete { value, .. } => match stranger.stage {
+                Stage::Asked { id, .. } if id != value.info_hash => Err(Close::WrongTorrent),
+                _ if value.peer_id == cx.config.peer_id => Err(Close::OurOwn),
+                _ => Ok(true),
+            },
+        }
+    }
+
+    /// What is known of a connection whose handshake is whole.
+    pub(crate) fn arrival(&self, key: usize) -> Option<Arrival> {
+        let stranger = self.strangers.get(key)?;
+        let Decoded::Complete { value: handshake, .. } = Handshake::parse(&stranger.got).ok()? else {
+            return None;
+        };
+        let outgoing = stranger.link.outgoing;
+        Some(Arrival { torrent: stranger.torrent()?, id: handshake.peer_id, outgoing })
+    }
+
+    /// Hands a connection with a whole handshake over, and the bytes that came behind it.
+    pub(crate) fn finish(&mut self, key: usize) -> Option<(Handshaken, Vec<u8>)> {
+        let Decoded::Complete { value: handshake, consumed } =
+            Handshake::parse(&self.strangers.get(key)?.got).ok()?
+        else {
+            return None;
+        };
+        let mut stranger = self.strangers.remove(key);
+        let torrent = stranger.torrent()?;
+        let rest = stranger.got.split_off(consumed);
+        let handshake = Handshake { reserved: handshake.reserved.common(&Self::reserved()), ..handshake };
+        Some((Handshaken { torrent, link: stranger.link, handshake }, rest))
+    }
+
+    /// Forgets a connection; says which torrent wanted it.
+    pub(crate) fn remove(&mut self, cx: &mut Cx, key: usize) -> (Link, Option<TorrentKey>) {
+        let mut stranger = self.strangers.remove(key);
+        if matches!(stranger.stage, Stage::Dialling { .. }) {
+            self.dialling -= 1;
+        }
+        cx.conn_timers.remove(stranger.link.conn.slot());
+        stranger.link.release(&mut cx.pool);
+        let torrent = stranger.torrent().filter(|_| stranger.link.outgoing);
+        (stranger.link, torrent)
+    }
+
+    /// Which patience ends when the handshake's timer fires.
+    pub(crate) fn timeout(&self, key: usize) -> Close {
+        match self.strangers[key].stage {
+            Stage::Dialling { .. } => Close::Timeout(Timeout::Dial),
+            _ => Close::Timeout(Timeout::Handshake),
+        }
+    }
+}
+
+impl Stranger {
+    fn hello(&mut self, cx: &Cx, info_hash: [u8; 20]) {
+        let hello = Handshake { reserved: Hub::reserved(), info_hash, peer_id: cx.config.peer_id };
+        self.link.tx.push_bytes(&hello.encode());
+    }
+
+    fn torrent(&self) -> Option<TorrentKey> {
+        match self.stage {
+            Stage::Dialling { torrent, .. } | Stage::Asked { torrent, .. } | Stage::Answered { torrent } => {
+                Some(torrent)
+            }
+            Stage::Accepted => None,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the engine asks of its driver, and what it tells.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use metainfo::{PieceIndex, TorrentId};
+use storage::{Job, StorageError};
+
+use super::TorrentKey;
+use super::close::Close;
+use super::link::ConnId;
+use super::tracker::{Announce, AnnounceId};
+
+/// Something the driver is to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Open a connection; answer with `handle_connected` or `handle_dial_failed`.
+    Dial {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// Close a connection and forget its name.
+    Close {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// Ask a tracker; answer with `handle_announced`.
+    Announce {
+        /// For which torrent.
+        torrent: TorrentKey,
+        /// Its name.
+        id: TorrentId,
+        /// What to ask.
+        announce: Announce,
+    },
+    /// The answer to this announce is of no interest any more.
+    CancelAnnounce {
+        /// For which torrent.
+        torrent: TorrentKey,
+        /// Which one.
+        announce: AnnounceId,
+    },
+    /// Tell whoever watches.
+    Event(Event),
+}
+
+/// Something that happened, for whoever watches.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A piece was checked and is there now.
+    PieceDone {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// A piece did not match its hash and is fetched again.
+    PieceFailed {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// All wanted pieces are there and handed to the file system.
+    Complete {
+        /// Which torrent.
+        torrent: TorrentKey,
+    },
+    /// The torrent stopped downloading because of its storage.
+    StorageFailed {
+        /// Which torrent.
+        torrent: TorrentKey,
+        /// What failed, on which file, why.
+        error: StorageError,
+    },
+    /// A peer finished its handshake.
+    PeerJoined {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// A connection with a peer ended.
+    PeerLeft {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Its address.
+        addr: SocketAddr,
+        /// Why.
+        reason: Close,
+    },
+    /// A peer sent wrong data and is not spoken to any more.
+    PeerBanned {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// The torrent was removed; nothing of it is in flight any more.
+    Removed {
+        /// Its name.
+        id: TorrentId,
+    },
+}
+
+/// Where the parts of the engine put what they want done.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) jobs: Vec<Job>,
+}
+
+impl Outbox {
+    pub(crate) fn event(&mut self, event: Event) {
+        self.actions.push_back(Action::Event(event));
+    }
+}

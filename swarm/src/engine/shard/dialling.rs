@@ -1,0 +1,78 @@
+//! Whom to connect to, and whom to let in.
+
+use std::net::SocketAddr;
+
+use metainfo::TorrentId;
+
+use super::{PeerKey, Shard};
+use crate::engine::TorrentKey;
+use crate::engine::candidates::Source;
+use crate::engine::close::Close;
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::hub::Arrival;
+
+impl Shard {
+    /// Addresses of peers were learnt.
+    pub(crate) fn add_peers(&mut self, cx: &mut Cx, key: TorrentKey, addrs: &[SocketAddr], source: Source) {
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        for addr in addrs {
+            torrent.candidates.add(*addr, source, cx.now);
+        }
+        self.arm_dial(cx, key.slot());
+    }
+
+    /// Dials again when the next candidate is due.
+    pub(super) fn arm_dial(&mut self, cx: &mut Cx, slot: usize) {
+        if let Some(at) = self.torrents[slot].candidates.next_timeout() {
+            cx.torrent_timers.set(slot, TorrentTimer::Dial, at.max(cx.now));
+        }
+        self.dialers.insert(slot);
+    }
+
+    /// A connection that we opened for this torrent ended before it became a peer.
+    pub(crate) fn dial_ended(&mut self, cx: &mut Cx, key: TorrentKey, addr: SocketAddr, reason: &Close) {
+        if let Some(torrent) = self.torrent_mut(key) {
+            torrent.candidates.failed(addr, cx.now, reason);
+            self.arm_dial(cx, key.slot());
+        }
+    }
+
+    /// The next address to dial, and for which torrent; torrents take turns.
+    pub(crate) fn next_dial(&mut self, cx: &mut Cx) -> Option<(TorrentKey, TorrentId, SocketAddr)> {
+        while let Some(slot) = self.dialers.pop_first() {
+            let Some(torrent) = self.torrents.get_mut(slot) else { continue };
+            if torrent.peers.len() >= cx.config.max_torrent_connections {
+                continue;
+            }
+            if let Some(addr) = torrent.candidates.next(cx.now) {
+                let found = (torrent.key, torrent.id, addr);
+                self.dialers.insert(slot);
+                return Some(found);
+            }
+            self.arm_dial(cx, slot);
+            self.dialers.remove(&slot);
+        }
+        None
+    }
+
+    /// Whether a connection may join its torrent: `Err` says why not, `Ok(Some)` whose place it takes.
+    pub(crate) fn admission(&self, cx: &Cx, arrival: &Arrival) -> Result<Option<PeerKey>, Close> {
+        let Some(torrent) = self.torrents.get(arrival.torrent.slot()).filter(|t| t.key == arrival.torrent)
+        else {
+            return Err(Close::UnknownTorrent);
+        };
+        if torrent.peers.len() >= cx.config.max_torrent_connections {
+            return Err(Close::Limit);
+        }
+        let same = |key: &&PeerKey| self.peers[key.slot()].id == arrival.id;
+        let Some(other) = torrent.peers.iter().find(same) else { return Ok(None) };
+        // Both sides must keep the same one of two: the one that the smaller id dialled.
+        let kept_is_ours = cx.config.peer_id.0 < arrival.id.0;
+        let known = &self.peers[other.slot()];
+        if known.link.outgoing != arrival.outgoing && arrival.outgoing == kept_is_ours {
+            Ok(Some(*other))
+        } else {
+            Err(Close::Duplicate)
+        }
+    }
+}

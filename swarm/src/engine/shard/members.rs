@@ -1,0 +1,255 @@
+//! Peers joining and leaving a torrent, and what they do when nothing comes.
+
+use std::net::IpAddr;
+
+use wire::peer::{ExtendedHandshake, Message, allowed_fast};
+
+use super::peer::{Down, Peer, Pieces, Up};
+use super::receive::Turn;
+use super::{PeerKey, Shard};
+use crate::engine::close::{Close, Timeout};
+use crate::engine::cx::Cx;
+use crate::engine::hub::Handshaken;
+use crate::engine::link::Direction;
+use crate::engine::output::{Action, Event};
+use crate::engine::picker::Cursor;
+use crate::engine::time::Time;
+use crate::engine::window::{self, Window};
+
+/// Pieces that a new peer may ask for while it is choked (BEP 6 suggests 10).
+const ALLOWED_FAST: u32 = 10;
+
+impl Shard {
+    /// Takes over a connection whose handshake named one of our torrents.
+    pub(crate) fn join(&mut self, cx: &mut Cx, arrival: Handshaken) -> PeerKey {
+        let Handshaken { torrent, link, handshake } = arrival;
+        let (addr, conn, outgoing) = (link.addr, link.conn, link.outgoing);
+        self.generation = self.generation.wrapping_add(1);
+        let slot = torrent.slot();
+        let place = self.torrents[slot].peers.len();
+        let peer = Peer {
+            torrent,
+            link,
+            id: handshake.peer_id,
+            reserved: handshake.reserved,
+            place,
+            generation: self.generation,
+            am_choking: true,
+            am_interested: false,
+            peer_choking: true,
+            peer_interested: false,
+            pieces: Pieces::Unsaid,
+            piece_count: 0,
+            wanted: 0,
+            extended: None,
+            down: Down::new(cx.config.max_outstanding),
+            up: Up::default(),
+            check_at: Time::MAX,
+        };
+        let key = PeerKey(u32::try_from(self.peers.insert(peer)).unwrap_or(u32::MAX));
+        self.torrents[slot].peers.push(key);
+        self.torrents[slot].candidates.connected(addr, outgoing);
+        self.torrents[slot].choker.add(key, addr.ip(), cx.now);
+        cx.limits.down.add_peer(key.slot(), slot);
+        cx.limits.up.add_peer(key.slot(), slot);
+        cx.conn_timers.remove(conn.slot());
+        cx.out.event(Event::PeerJoined { torrent, addr });
+        self.greet(cx, key);
+        self.arm_check(cx, key);
+        key
+    }
+
+    /// The first turn of a new peer: the bytes that came behind its handshake, and whatever its socket has.
+    pub(crate) fn first_turn(&mut self, cx: &mut Cx, key: PeerKey, rest: &[u8]) {
+        match self.take_in(cx, key, |rx, limits, turn| rx.feed(rest, limits, turn)) {
+            Ok(()) => cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Read),
+            Err(reason) => self.leave(cx, key, reason),
+        }
+    }
+
+    /// The first messages after the handshake: what we have, and who we are.
+    fn greet(&mut self, cx: &mut Cx, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        let tx = &mut peer.link.tx;
+        match (peer.reserved.fast(), torrent.have.is_clear(), torrent.have.is_full()) {
+            (true, true, _) => tx.push(&Message::HaveNone),
+            (true, _, true) => tx.push(&Message::HaveAll),
+            (false, true, _) => {}
+            _ => tx.push(&Message::Bitfield(torrent.have.as_bytes())),
+        }
+        if peer.reserved.extended() {
+            let handshake = self.our_extended_handshake(cx, key);
+            let mut payload = Vec::new();
+            handshake.encode(&mut payload);
+            self.peers[key.slot()].link.tx.push(&Message::Extended { id: 0, payload: &payload });
+        }
+        self.allow_fast(key);
+        cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
+    }
+
+    fn our_extended_handshake(&self, cx: &Cx, key: PeerKey) -> ExtendedHandshake {
+        let peer = &self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        ExtendedHandshake {
+            client: Some(cx.config.client.clone()),
+            request_queue: u32::try_from(cx.config.max_requests).ok(),
+            port: self.listen_port,
+            your_ip: Some(peer.link.addr.ip()),
+            upload_only: torrent.activity.is_seeding().then_some(true),
+            ..ExtendedHandshake::default()
+        }
+    }
+
+    /// Tells a peer that has little which pieces it may ask for while it is choked (BEP 6, IPv4 only).
+    fn allow_fast(&mut self, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        let IpAddr::V4(ip) = peer.link.addr.ip() else { return };
+        if !peer.reserved.fast() {
+            return;
+        }
+        let count = torrent.geometry().piece_count();
+        for index in allowed_fast(ip, &torrent.id.0, count, ALLOWED_FAST) {
+            if let Ok(piece) = torrent.geometry().piece(index)
+                && torrent.have.get(index)
+            {
+                peer.up.allowed.push(piece);
+                peer.link.tx.push(&Message::AllowedFast(index));
+            }
+        }
+    }
+
+    /// Feeds what was read to the peer, then lets it ask and be served.
+    pub(super) fn take_in(
+        &mut self,
+        cx: &mut Cx,
+        key: PeerKey,
+        feed: impl FnOnce(&mut crate::engine::rx::Rx, &wire::peer::Limits, &mut Turn<'_>) -> Result<(), Close>,
+    ) -> Result<(), Close> {
+        let peer = &mut self.peers[key.slot()];
+        peer.link.last_read = cx.now;
+        let mut rx = std::mem::take(&mut peer.link.rx);
+        let limits = self.torrents[peer.torrent.slot()].limits;
+        let result = feed(&mut rx, &limits, &mut Turn { shard: self, cx, key });
+        self.peers[key.slot()].link.rx = rx;
+        result?;
+        self.fill_requests(cx, key);
+        self.pump_uploads(cx, key);
+        cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
+        if self.peers[key.slot()].link.tx.control() > crate::engine::tx::MAX_CONTROL {
+            return Err(Close::Timeout(Timeout::Idle));
+        }
+        Ok(())
+    }
+
+    /// Ends a peer: its requests go back, its slot is free, its connection is closed.
+    pub(crate) fn leave(&mut self, cx: &mut Cx, key: PeerKey, reason: Close) {
+        self.release_requests(cx, key);
+        let mut peer = self.peers.remove(key.slot());
+        let slot = peer.torrent.slot();
+        let torrent = &mut self.torrents[slot];
+        if let Some(block) = peer.link.rx.abandon(&mut cx.pool) {
+            torrent.picker.release(block, key);
+        }
+        match &peer.pieces {
+            Pieces::Unsaid => {}
+            Pieces::All => torrent.picker.remove_seed(),
+            Pieces::Some(bits) => torrent.picker.remove_bitfield(bits),
+        }
+        cx.serving -= peer.link.tx.payload();
+        peer.link.release(&mut cx.pool);
+        self.unchoked -= usize::from(!peer.am_choking);
+        torrent.peers.swap_remove(peer.place);
+        if let Some(moved) = torrent.peers.get(peer.place) {
+            self.peers[moved.slot()].place = peer.place;
+        }
+        torrent.candidates.disconnected(peer.link.addr, cx.now, &reason);
+        torrent.choker.remove(key);
+        torrent.blame.forget_peer(key);
+        cx.limits.down.remove_peer(key.slot());
+        cx.limits.up.remove_peer(key.slot());
+        cx.conn_timers.remove(peer.link.conn.slot());
+        cx.out.event(Event::PeerLeft { torrent: peer.torrent, addr: peer.link.addr, reason });
+        cx.out.actions.push_back(Action::Close { conn: peer.link.conn });
+        self.gone.push(peer.link.conn);
+        self.choke_vacancy(cx, slot);
+        self.feed_hungry(cx, slot);
+        self.serve_thirsty(cx);
+        self.arm_dial(cx, slot);
+    }
+
+    /// Two complete peers have nothing for each other.
+    pub(super) fn part_if_redundant(&mut self, cx: &mut Cx, key: PeerKey) {
+        let peer = &self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        let uploads_only = peer.extended.as_ref().is_some_and(|e| e.upload_only == Some(true));
+        if cx.config.close_redundant && torrent.is_complete() && (peer.is_seed() || uploads_only) {
+            self.doomed.push((key, peer.generation, Close::Redundant));
+        }
+    }
+
+    /// The peer said who it is (BEP 10); a second handshake adds to the first.
+    pub(super) fn extended_handshake(&mut self, cx: &mut Cx, key: PeerKey, said: ExtendedHandshake) {
+        let peer = &mut self.peers[key.slot()];
+        if let Some(requests) = said.request_queue {
+            peer.down.window.handle_peer_queue(requests);
+        }
+        let listens = said.port.filter(|_| !peer.link.outgoing);
+        match &mut peer.extended {
+            Some(known) => known.merge(&said),
+            none => *none = Some(Box::new(said)),
+        }
+        if let Some(port) = listens {
+            let addr = std::net::SocketAddr::new(peer.link.addr.ip(), port);
+            let torrent = &mut self.torrents[peer.torrent.slot()];
+            torrent.candidates.add_incoming(addr, cx.now);
+        }
+        self.part_if_redundant(cx, key);
+    }
+
+    /// The peer's timer: keep-alive, idleness, requests that wait for too long.
+    pub(crate) fn check_peer(&mut self, cx: &mut Cx, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        peer.check_at = Time::MAX;
+        if cx.now >= peer.link.last_read + cx.config.idle_timeout {
+            return self.leave(cx, key, Close::Timeout(Timeout::Idle));
+        }
+        if cx.now >= peer.link.last_written + cx.config.keepalive && peer.link.tx.is_empty() {
+            peer.link.tx.push(&Message::KeepAlive);
+            peer.link.last_written = cx.now;
+            cx.ready.enlist(&mut peer.link, Direction::Write);
+        }
+        if peer.down.window.handle_timeout(cx.now) {
+            // Others are asked for what it sits on, and it for one block at a time.
+            self.give_up_requests(cx, key);
+            self.snub_changed(cx, key, true);
+            self.fill_requests(cx, key);
+        }
+        self.arm_check(cx, key);
+    }
+
+    /// A snubbed peer gets nothing in return.
+    pub(super) fn snub_changed(&mut self, cx: &mut Cx, key: PeerKey, snubbed: bool) {
+        let slot = self.peers[key.slot()].torrent.slot();
+        self.torrents[slot].choker.set_snubbed(key, snubbed);
+        self.choke_vacancy(cx, slot);
+    }
+}
+
+impl Down {
+    fn new(ceiling: u32) -> Self {
+        Self {
+            requests: std::collections::VecDeque::new(),
+            arriving: None,
+            window: Window::new(window::Config { ceiling, ..window::Config::default() }),
+            allowed: Vec::new(),
+            late: 0,
+            unasked: 0,
+            rejects: 0,
+            hungry: false,
+            cursor: Cursor::new(),
+            wasted: 0,
+        }
+    }
+}

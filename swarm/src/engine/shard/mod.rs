@@ -1,0 +1,126 @@
+//! The torrents that run and their peers.
+
+mod budget;
+mod choking;
+mod dialling;
+mod disk;
+mod download;
+mod members;
+mod peer;
+mod receive;
+mod running;
+mod torrent;
+mod tracking;
+mod upload;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+
+use metainfo::TorrentId;
+use slab::Slab;
+use storage::{StoreId, Token};
+
+use super::TorrentKey;
+use super::close::Close;
+use super::cx::Cx;
+use super::link::{ConnId, Direction};
+use super::picker::PeerKey;
+use super::rx::{ReadSlices, Slots};
+use super::tx::WriteSlices;
+pub(crate) use peer::Peer;
+pub(crate) use torrent::Torrent;
+pub use torrent::{Activity, Totals};
+
+/// All torrents of one thread.
+#[derive(Default)]
+pub(crate) struct Shard {
+    pub(crate) torrents: Slab<Torrent>,
+    pub(crate) by_id: HashMap<TorrentId, TorrentKey>,
+    by_store: HashMap<StoreId, usize>,
+    pub(crate) peers: Slab<Peer>,
+    /// Told to peers, so that they can dial us (BEP 10, `p`).
+    pub(crate) listen_port: Option<u16>,
+    /// Peers with an open slot, all torrents together.
+    unchoked: usize,
+    /// Peers that wait for read credit.
+    thirsty: VecDeque<PeerKey>,
+    /// Grows with every peer; tells a peer from an earlier one in the same slot.
+    generation: u32,
+    /// To be ended when the current call is done with them.
+    doomed: Vec<(PeerKey, u32, Close)>,
+    /// Addresses that sent wrong data, for the hub to refuse.
+    pub(crate) banned: Vec<IpAddr>,
+    /// Connections that ended, for the engine to forget.
+    pub(crate) gone: Vec<ConnId>,
+    /// Torrents that may have candidates to dial.
+    dialers: BTreeSet<usize>,
+    /// Reused by the picker.
+    picked: Vec<metainfo::Block>,
+}
+
+impl Shard {
+    pub(crate) fn peer_mut(&mut self, key: PeerKey) -> &mut Peer {
+        &mut self.peers[key.slot()]
+    }
+
+    fn torrent_of_mut(&mut self, key: PeerKey) -> &mut Torrent {
+        let slot = self.peers[key.slot()].torrent.slot();
+        &mut self.torrents[slot]
+    }
+
+    fn slot_of(&self, store: StoreId) -> Option<usize> {
+        self.by_store.get(&store).copied()
+    }
+
+    /// The peer that a disk job was for, if it is still here.
+    fn peer_of(&self, token: Token) -> Option<PeerKey> {
+        let key = PeerKey((token.0 & u64::from(u32::MAX)) as u32);
+        let generation = (token.0 >> 32) as u32;
+        self.peers.get(key.slot()).filter(|peer| peer.generation == generation).map(|_| key)
+    }
+
+    /// Where the next read of this peer goes.
+    pub(crate) fn read_slices<'a>(
+        &'a mut self,
+        cx: &mut Cx,
+        key: PeerKey,
+        slots: &'a mut Slots,
+        budget: usize,
+        out: &mut ReadSlices<'a>,
+    ) {
+        let peer = &mut self.peers[key.slot()];
+        let expected = peer.down.requests.len();
+        peer.link.rx.slices(slots, &mut cx.pool, budget, expected, out);
+    }
+
+    /// The driver read `n` bytes, at least one.
+    pub(crate) fn handle_read(&mut self, cx: &mut Cx, key: PeerKey, slots: &mut Slots, n: usize) {
+        if let Err(reason) = self.take_in(cx, key, |rx, limits, turn| rx.advance(slots, n, limits, turn)) {
+            return self.leave(cx, key, reason);
+        }
+        let peer = &mut self.peers[key.slot()];
+        cx.ready.enlist(&mut peer.link, Direction::Read);
+    }
+
+    /// What the next write of this peer takes.
+    pub(crate) fn write_slices<'a>(&'a self, key: PeerKey, budget: usize, out: &mut WriteSlices<'a>) {
+        self.peers[key.slot()].link.tx.slices(budget, out);
+    }
+
+    /// The driver wrote `n` bytes.
+    pub(crate) fn handle_written(&mut self, cx: &mut Cx, key: PeerKey, n: usize) {
+        self.peers[key.slot()].link.last_written = cx.now;
+        self.sent(cx, key, n);
+        let peer = &mut self.peers[key.slot()];
+        cx.ready.enlist(&mut peer.link, Direction::Write);
+    }
+
+    /// Ends the peers that the last call doomed; done when no peer is in use.
+    pub(crate) fn reap(&mut self, cx: &mut Cx) {
+        while let Some((key, generation, reason)) = self.doomed.pop() {
+            if self.peers.get(key.slot()).is_some_and(|peer| peer.generation == generation) {
+                self.leave(cx, key, reason);
+            }
+        }
+    }
+}

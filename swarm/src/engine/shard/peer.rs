@@ -1,0 +1,140 @@
+//! One peer of one torrent: the state of both sides, as BEP 3, 6 and 10 define it.
+//!
+//! ```text
+//!               we download from it                  we upload to it
+//!   am_interested   peer_choking             peer_interested   am_choking
+//!        no             -     nothing              no              -      nothing
+//!        yes           yes    wait (1)             yes            yes     wait for the choker
+//!        yes           no     keep the window      yes            no      serve its queue
+//!
+//!   (1) pieces of the allowed-fast set may be asked for meanwhile (BEP 6)
+//! ```
+
+use std::collections::VecDeque;
+
+use metainfo::{Block, PieceIndex, PieceRange};
+use wire::peer::{Bitfield, ExtendedHandshake, PeerId, Reserved};
+
+use crate::engine::TorrentKey;
+use crate::engine::link::Link;
+use crate::engine::picker::Cursor;
+use crate::engine::rate::Rate;
+use crate::engine::time::Time;
+use crate::engine::window::Window;
+
+/// What a peer says it has.
+#[derive(Clone, Debug)]
+pub(crate) enum Pieces {
+    /// Nothing was said yet; the next message may be a bitfield.
+    Unsaid,
+    /// Every piece.
+    All,
+    /// These.
+    Some(Bitfield),
+}
+
+/// A request of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outstanding {
+    pub(crate) block: Block,
+    pub(crate) asked: Time,
+    /// We do not need it from this peer any more; it will still answer (BEP 6).
+    pub(crate) given_up: bool,
+}
+
+pub(crate) struct Peer {
+    pub(crate) torrent: TorrentKey,
+    pub(crate) link: Link,
+    pub(crate) id: PeerId,
+    pub(crate) reserved: Reserved,
+    /// Place in the torrent's list of peers.
+    pub(crate) place: usize,
+    /// Guards tokens and timers against a later peer in the same slot.
+    pub(crate) generation: u32,
+
+    pub(crate) am_choking: bool,
+    pub(crate) am_interested: bool,
+    pub(crate) peer_choking: bool,
+    pub(crate) peer_interested: bool,
+
+    pub(crate) pieces: Pieces,
+    /// Pieces in `pieces`.
+    pub(crate) piece_count: u32,
+    /// Pieces that it has and we want.
+    pub(crate) wanted: u32,
+    pub(crate) extended: Option<Box<ExtendedHandshake>>,
+
+    pub(crate) down: Down,
+    pub(crate) up: Up,
+    /// When its timer is armed for, [`Time::MAX`] when it is not.
+    pub(crate) check_at: Time,
+}
+
+/// The side on which we download.
+pub(crate) struct Down {
+    /// Requests without an answer, oldest first.
+    pub(crate) requests: VecDeque<Outstanding>,
+    /// The request whose block is being received.
+    pub(crate) arriving: Option<Outstanding>,
+    /// How many requests there may be; counts those that are not given up.
+    pub(crate) window: Window,
+    /// It may be asked for these while it chokes us (BEP 6).
+    pub(crate) allowed: Vec<PieceIndex>,
+    /// Blocks that may still come although we dropped the request (a choke or a cancel without BEP 6).
+    pub(crate) late: u32,
+    /// Bytes of blocks that were never asked for.
+    pub(crate) unasked: u64,
+    pub(crate) rejects: u32,
+    /// It is in the torrent's list of peers that found nothing to ask for.
+    pub(crate) hungry: bool,
+    /// Where the picker goes on looking.
+    pub(crate) cursor: Cursor,
+    /// Bytes that came twice or too late to be of use.
+    pub(crate) wasted: u64,
+}
+
+/// The side on which we upload.
+#[derive(Default)]
+pub(crate) struct Up {
+    /// What it asked for and is not read from disk yet.
+    pub(crate) queue: VecDeque<PieceRange>,
+    /// Bytes that the disk is reading for it.
+    pub(crate) reading: usize,
+    pub(crate) rate: Rate,
+    pub(crate) bytes: u64,
+    /// It may ask for these while we choke it (BEP 6).
+    pub(crate) allowed: Vec<PieceIndex>,
+    /// Requests in a row that could not be taken.
+    pub(crate) refused: usize,
+    /// It waits for read credit.
+    pub(crate) thirsty: bool,
+}
+
+impl Peer {
+    pub(crate) fn has(&self, piece: PieceIndex) -> bool {
+        match &self.pieces {
+            Pieces::Unsaid => false,
+            Pieces::All => true,
+            Pieces::Some(bits) => bits.get(piece.get()),
+        }
+    }
+
+    pub(crate) fn is_seed(&self) -> bool {
+        matches!(self.pieces, Pieces::All)
+    }
+
+    pub(crate) fn fast(&self) -> bool {
+        self.reserved.fast()
+    }
+
+    /// Whether it may ask for this piece now.
+    pub(crate) fn may_be_served(&self, piece: PieceIndex) -> bool {
+        !self.am_choking || self.up.allowed.contains(&piece)
+    }
+
+    /// Takes an outstanding request off the list. Answers come mostly in order, so it is near the front.
+    pub(crate) fn take_request(&mut self, same: impl Fn(&Block) -> bool) -> Option<Outstanding> {
+        let at = self.down.requests.iter().position(|r| same(&r.block))?;
+        self.down.requests.remove(at)
+    }
+}

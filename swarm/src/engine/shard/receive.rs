@@ -1,0 +1,236 @@
+//! What a peer's messages do.
+
+use metainfo::{Block, PieceIndex};
+use storage::{Buf, Pool};
+use wire::peer::{Bitfield, ExtendedHandshake, Message, Request};
+
+use super::peer::{Peer, Pieces};
+use super::{PeerKey, Shard};
+use crate::engine::close::{Close, Violation};
+use crate::engine::cx::Cx;
+use crate::engine::picker::BlockState;
+use crate::engine::rx::{Incoming, Sink};
+
+/// Bytes of blocks never asked for that a peer may send before it is dropped.
+const MAX_UNASKED: u64 = 1 << 20;
+/// Pieces that a peer may allow us to ask for while it chokes us.
+const MAX_ALLOWED: usize = 64;
+/// The extension handshake's id (BEP 10).
+const EXTENSION_HANDSHAKE: u8 = 0;
+
+/// One read of one peer being taken in.
+pub(super) struct Turn<'a> {
+    pub(super) shard: &'a mut Shard,
+    pub(super) cx: &'a mut Cx,
+    pub(super) key: PeerKey,
+}
+
+impl Sink for Turn<'_> {
+    fn pool(&mut self) -> &mut Pool {
+        &mut self.cx.pool
+    }
+
+    fn message(&mut self, message: Message<'_>) -> Result<(), Close> {
+        match message {
+            Message::KeepAlive | Message::Port(_) | Message::Unknown { .. } | Message::Piece { .. } => Ok(()),
+            Message::Choke => self.choked(),
+            Message::Unchoke => self.unchoked(),
+            Message::Interested => self.interest(true),
+            Message::NotInterested => self.interest(false),
+            Message::Have(index) => self.have(index),
+            Message::Bitfield(bytes) => self.bitfield(bytes),
+            Message::HaveAll => self.have_all(),
+            Message::HaveNone => self.have_none(),
+            Message::Request(request) => self.shard.requested(self.cx, self.key, request),
+            Message::Cancel(request) => self.shard.cancelled(self.cx, self.key, request),
+            Message::Suggest(index) => self.fast_piece(index).map(drop),
+            Message::Reject(request) => self.rejected(request),
+            Message::AllowedFast(index) => self.allowed_fast(index),
+            Message::Extended { id, payload } => self.extended(id, payload),
+            // Served once v2 torrents are run; until then the answer is that we do not have them.
+            Message::HashRequest(request) => {
+                self.peer().link.tx.push(&Message::HashReject(request));
+                Ok(())
+            }
+            Message::Hashes(_) | Message::HashReject(_) => Ok(()),
+        }
+    }
+
+    fn piece(&mut self, index: u32, begin: u32, len: u32) -> Result<Incoming, Close> {
+        let max = self.cx.config.max_request_len;
+        let torrent = self.shard.torrent_of_mut(self.key);
+        let Ok(block) = torrent.geometry().block_at(index, begin, len) else {
+            torrent.geometry().range_at(index, begin, len, max)?;
+            return self.unasked(len);
+        };
+        let peer = self.shard.peer_mut(self.key);
+        let Some(request) = peer.take_request(|b| *b == block) else { return self.unasked(len) };
+        peer.down.arriving = Some(request);
+        let torrent = self.shard.torrent_of_mut(self.key);
+        if matches!(torrent.picker.block_state(block), BlockState::Free | BlockState::Asked(_)) {
+            return Ok(Incoming::Accept(block));
+        }
+        let peer = self.peer();
+        peer.down.arriving = None;
+        if !request.given_up {
+            peer.down.window.handle_lost(1);
+        }
+        self.shard.wasted(self.key, len);
+        Ok(Incoming::Discard)
+    }
+
+    fn block(&mut self, block: Block, data: Buf) -> Result<(), Close> {
+        if let Some(request) = self.peer().down.arriving.take() {
+            debug_assert_eq!(request.block, block);
+            self.shard.received(self.cx, self.key, request, data);
+        }
+        Ok(())
+    }
+}
+
+impl Turn<'_> {
+    fn peer(&mut self) -> &mut Peer {
+        self.shard.peer_mut(self.key)
+    }
+
+    fn require_fast(&mut self) -> Result<(), Close> {
+        if self.peer().fast() { Ok(()) } else { Err(Violation::FastNotNegotiated.into()) }
+    }
+
+    /// The piece that a message of the Fast extension names.
+    fn fast_piece(&mut self, index: u32) -> Result<PieceIndex, Close> {
+        self.require_fast()?;
+        Ok(self.shard.torrent_of_mut(self.key).geometry().piece(index)?)
+    }
+
+    fn choked(&mut self) -> Result<(), Close> {
+        let peer = self.peer();
+        peer.peer_choking = true;
+        if !peer.fast() {
+            // Without BEP 6 a choke drops what was asked for; blocks on their way may still come.
+            peer.down.late += u32::try_from(peer.down.requests.len()).unwrap_or(u32::MAX);
+            self.shard.release_requests(self.cx, self.key);
+        }
+        Ok(())
+    }
+
+    fn unchoked(&mut self) -> Result<(), Close> {
+        let peer = self.peer();
+        peer.peer_choking = false;
+        peer.down.window.handle_unchoke();
+        self.shard.fill_requests(self.cx, self.key);
+        Ok(())
+    }
+
+    fn interest(&mut self, interested: bool) -> Result<(), Close> {
+        let peer = self.peer();
+        if peer.peer_interested != interested {
+            peer.peer_interested = interested;
+            self.shard.interest_changed(self.cx, self.key);
+        }
+        Ok(())
+    }
+
+    fn have(&mut self, index: u32) -> Result<(), Close> {
+        let torrent = self.shard.torrent_of_mut(self.key);
+        let (piece, count) = (torrent.geometry().piece(index)?, torrent.geometry().piece_count());
+        let peer = self.peer();
+        let bits = match &mut peer.pieces {
+            Pieces::All => return Ok(()),
+            Pieces::Some(bits) => bits,
+            pieces @ Pieces::Unsaid => {
+                *pieces = Pieces::Some(Bitfield::new(count));
+                let Pieces::Some(bits) = pieces else { return Ok(()) };
+                bits
+            }
+        };
+        if !bits.set(index) {
+            return Ok(());
+        }
+        peer.piece_count += 1;
+        self.shard.gained(self.cx, self.key, piece);
+        Ok(())
+    }
+
+    fn bitfield(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        let count = self.shard.torrent_of_mut(self.key).geometry().piece_count();
+        let bits = Bitfield::from_bytes(bytes, count).map_err(|_| Violation::Bitfield)?;
+        let pieces = if bits.is_full() { Pieces::All } else { Pieces::Some(bits) };
+        self.first_pieces(pieces)
+    }
+
+    fn have_all(&mut self) -> Result<(), Close> {
+        self.require_fast()?;
+        self.first_pieces(Pieces::All)
+    }
+
+    fn have_none(&mut self) -> Result<(), Close> {
+        self.require_fast()?;
+        let count = self.shard.torrent_of_mut(self.key).geometry().piece_count();
+        self.first_pieces(Pieces::Some(Bitfield::new(count)))
+    }
+
+    fn first_pieces(&mut self, pieces: Pieces) -> Result<(), Close> {
+        if !matches!(self.peer().pieces, Pieces::Unsaid) {
+            return Err(Violation::LateBitfield.into());
+        }
+        self.shard.announced_pieces(self.cx, self.key, pieces);
+        Ok(())
+    }
+
+    fn rejected(&mut self, request: Request) -> Result<(), Close> {
+        self.require_fast()?;
+        let range =
+            |b: &Block| (b.piece().get(), b.begin(), b.len()) == (request.index, request.begin, request.len);
+        let Some(taken) = self.peer().take_request(range) else {
+            return Err(Violation::UnaskedReject.into());
+        };
+        let peer = self.peer();
+        peer.down.rejects += 1;
+        peer.down.allowed.retain(|piece| *piece != taken.block.piece());
+        if !taken.given_up {
+            peer.down.window.handle_lost(1);
+            self.shard.release_block(self.cx, self.key, taken.block);
+        }
+        Ok(())
+    }
+
+    fn allowed_fast(&mut self, index: u32) -> Result<(), Close> {
+        let piece = self.fast_piece(index)?;
+        let allowed = &mut self.peer().down.allowed;
+        if allowed.len() < MAX_ALLOWED && !allowed.contains(&piece) {
+            allowed.push(piece);
+            self.shard.fill_requests(self.cx, self.key);
+        }
+        Ok(())
+    }
+
+    fn extended(&mut self, id: u8, payload: &[u8]) -> Result<(), Close> {
+        if !self.peer().reserved.extended() {
+            return Err(Violation::ExtensionNotNegotiated.into());
+        }
+        if id != EXTENSION_HANDSHAKE {
+            return Ok(());
+        }
+        // An unreadable handshake says nothing; it is no reason to part.
+        if let Ok(said) = ExtendedHandshake::parse(payload) {
+            self.shard.extended_handshake(self.cx, self.key, said);
+        }
+        Ok(())
+    }
+
+    /// A block that is on no list of ours: late after a choke or cancel, or never asked for.
+    fn unasked(&mut self, len: u32) -> Result<Incoming, Close> {
+        let peer = self.peer();
+        if peer.down.late > 0 {
+            peer.down.late -= 1;
+        } else {
+            peer.down.unasked += u64::from(len);
+            if peer.down.unasked > MAX_UNASKED {
+                return Err(Violation::UnaskedBlocks.into());
+            }
+        }
+        self.shard.wasted(self.key, len);
+        Ok(Incoming::Discard)
+    }
+}

@@ -1,0 +1,102 @@
+//! Torrents come and go.
+
+use rand::RngExt;
+
+use super::Shard;
+use super::torrent::{Activity, Torrent, Totals};
+use crate::engine::TorrentKey;
+use crate::engine::api::AddTorrent;
+use crate::engine::blame::Blame;
+use crate::engine::candidates::Candidates;
+use crate::engine::choker::Choker;
+use crate::engine::close::Close;
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::output::Event;
+use crate::engine::picker::{self, Picker};
+use crate::engine::rate::Rate;
+use crate::engine::tracker::{self, Families, Schedule};
+
+impl Shard {
+    pub(crate) fn torrent(&self, key: TorrentKey) -> Option<&Torrent> {
+        self.torrents.get(key.slot()).filter(|torrent| torrent.key == key)
+    }
+
+    pub(crate) fn torrent_mut(&mut self, key: TorrentKey) -> Option<&mut Torrent> {
+        self.torrents.get_mut(key.slot()).filter(|torrent| torrent.key == key)
+    }
+
+    pub(crate) fn add_torrent(&mut self, cx: &mut Cx, add: AddTorrent) -> Option<TorrentKey> {
+        let id = add.meta.id();
+        if self.by_id.contains_key(&id) {
+            return None;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.torrents.vacant_entry();
+        let key = TorrentKey { slot: u32::try_from(entry.key()).ok()?, generation: self.generation };
+        let mut picker = Picker::new(add.meta.geometry().clone(), picker::Config::default());
+        picker.have_all_of(&add.have);
+        let complete = add.have.is_full();
+        let config = tracker::Config {
+            private: add.meta.private(),
+            complete,
+            key: cx.rng.random(),
+            families: Families::Both,
+        };
+        let mut schedule = Schedule::new(config, add.meta.trackers(), &mut cx.rng);
+        schedule.start();
+        entry.insert(Torrent {
+            key,
+            id,
+            limits: wire::peer::Limits::for_pieces(add.meta.geometry().piece_count()),
+            activity: if picker.finished() { Activity::Seeding } else { Activity::Downloading },
+            store: add.store,
+            have: add.have,
+            picker,
+            blame: Blame::default(),
+            peers: Vec::new(),
+            hungry: Vec::new(),
+            choker: Choker::default(),
+            candidates: Candidates::default(),
+            tracker: schedule,
+            totals: Totals::default(),
+            down_rate: Rate::new(),
+            up_rate: Rate::new(),
+            meta: add.meta,
+        });
+        self.by_id.insert(id, key);
+        self.by_store.insert(add.store, key.slot());
+        if complete {
+            cx.out.event(Event::Complete { torrent: key });
+        }
+        self.run_tracker(cx, key.slot());
+        Some(key)
+    }
+
+    pub(crate) fn remove_torrent(&mut self, cx: &mut Cx, key: TorrentKey) {
+        if self.torrent(key).is_none() {
+            return;
+        }
+        let slot = key.slot();
+        for peer in self.torrents[slot].peers.clone() {
+            self.leave(cx, peer, Close::Stopped);
+        }
+        self.torrents[slot].tracker.stop();
+        self.run_tracker(cx, slot);
+        let torrent = self.torrents.remove(slot);
+        cx.torrent_timers.remove(slot);
+        self.by_id.remove(&torrent.id);
+        self.by_store.remove(&torrent.store);
+        self.dialers.remove(&slot);
+        cx.out.event(Event::Removed { id: torrent.id });
+    }
+
+    pub(crate) fn torrent_timer(&mut self, cx: &mut Cx, slot: usize, timer: TorrentTimer) {
+        if self.torrents.contains(slot) {
+            match timer {
+                TorrentTimer::Choke => self.choke_round(cx, slot),
+                TorrentTimer::Dial => self.arm_dial(cx, slot),
+                TorrentTimer::Tracker => self.run_tracker(cx, slot),
+            }
+        }
+    }
+}

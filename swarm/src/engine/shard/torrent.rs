@@ -1,0 +1,112 @@
+//! One running torrent: what is there, who is connected, and what is wanted next.
+
+use std::sync::Arc;
+
+use metainfo::{Geometry, TorrentId};
+use storage::{StorageError, StoreId};
+use wire::peer::{Bitfield, Limits};
+
+use crate::engine::TorrentKey;
+use crate::engine::blame::Blame;
+use crate::engine::candidates::Candidates;
+use crate::engine::choker::Choker;
+use crate::engine::picker::{Manner, PeerKey, Picker};
+use crate::engine::rate::Rate;
+use crate::engine::tracker::{self, Schedule};
+
+use super::peer::Peer;
+
+/// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
+const WINDOWS_PER_PIECE: u32 = 8;
+/// Peers asked for in one announce, while more are wanted.
+const NUM_WANT: u32 = 100;
+
+/// What a torrent does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Activity {
+    /// It fetches what is wanted, and uploads.
+    Downloading,
+    /// All that is wanted is there; it uploads.
+    Seeding,
+    /// It uploads what is there; fetching stopped because of its storage.
+    Failed(StorageError),
+}
+
+impl Activity {
+    /// Whether all that is wanted is there.
+    pub fn is_seeding(&self) -> bool {
+        *self == Self::Seeding
+    }
+}
+
+pub(crate) struct Torrent {
+    pub(crate) key: TorrentKey,
+    pub(crate) id: TorrentId,
+    pub(crate) meta: Arc<metainfo::Torrent>,
+    pub(crate) store: StoreId,
+    pub(crate) limits: Limits,
+    pub(crate) activity: Activity,
+    /// Pieces that are checked and handed to the file system.
+    pub(crate) have: Bitfield,
+    pub(crate) picker: Picker,
+    pub(crate) blame: Blame,
+    pub(crate) peers: Vec<PeerKey>,
+    /// Peers with room in their window for which there was nothing to ask.
+    pub(crate) hungry: Vec<PeerKey>,
+    pub(crate) choker: Choker,
+    pub(crate) candidates: Candidates,
+    pub(crate) tracker: Schedule,
+    pub(crate) totals: Totals,
+    pub(crate) down_rate: Rate,
+    pub(crate) up_rate: Rate,
+}
+
+/// Bytes moved since the torrent was added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Payload received, wasted bytes included.
+    pub downloaded: u64,
+    /// Payload sent.
+    pub uploaded: u64,
+    /// Payload that came twice, too late, or did not match its hash.
+    pub wasted: u64,
+}
+
+impl Torrent {
+    pub(crate) fn geometry(&self) -> &Geometry {
+        self.meta.geometry()
+    }
+
+    pub(crate) fn downloads(&self) -> bool {
+        self.activity == Activity::Downloading
+    }
+
+    /// How a peer takes part in pieces: a fast one takes whole ones, so that they come in order.
+    pub(crate) fn manner(&self, key: PeerKey, peer: &Peer) -> Manner {
+        if self.blame.is_suspect(key) {
+            Manner::Alone
+        } else if self.is_fast(peer) {
+            Manner::Whole
+        } else {
+            Manner::Share
+        }
+    }
+
+    /// Whether a peer gets a whole piece done in a few of its windows.
+    fn is_fast(&self, peer: &Peer) -> bool {
+        WINDOWS_PER_PIECE * peer.down.window.target() >= self.geometry().blocks_per_piece()
+    }
+
+    pub(crate) fn announce_totals(&self, max_peers: usize) -> tracker::Totals {
+        tracker::Totals {
+            uploaded: self.totals.uploaded,
+            downloaded: self.totals.downloaded,
+            left: self.picker.missing_bytes(),
+            num_want: if self.peers.len() < max_peers { NUM_WANT } else { 0 },
+        }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.have.is_full()
+    }
+}

@@ -1,0 +1,68 @@
+//! Announcing to trackers, and what their answers bring.
+
+use super::Shard;
+use crate::engine::TorrentKey;
+use crate::engine::candidates::Source;
+use crate::engine::close::Close;
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::output::Action;
+use crate::engine::tracker::{AnnounceId, AnnounceReply, Failure, Output};
+
+impl Shard {
+    /// Sends what is due at the trackers of a torrent.
+    pub(crate) fn run_tracker(&mut self, cx: &mut Cx, slot: usize) {
+        let Some(torrent) = self.torrents.get_mut(slot) else { return };
+        torrent.tracker.handle_timeout(cx.now, &mut cx.rng);
+        loop {
+            let torrent = &mut self.torrents[slot];
+            let key = torrent.key;
+            let totals = torrent.announce_totals(cx.config.max_torrent_connections);
+            match torrent.tracker.poll(cx.now, &totals) {
+                Some(Output::Announce(announce)) => {
+                    let id = torrent.id;
+                    cx.out.actions.push_back(Action::Announce { torrent: key, id, announce });
+                }
+                Some(Output::Cancel(announce)) => {
+                    cx.out.actions.push_back(Action::CancelAnnounce { torrent: key, announce });
+                }
+                Some(Output::DropPeersOf(_)) => {
+                    for peer in self.torrents[slot].peers.clone() {
+                        self.leave(cx, peer, Close::TrackerChanged);
+                    }
+                }
+                None => break,
+            }
+        }
+        self.arm_tracker(cx, slot);
+    }
+
+    /// Arms the torrent's tracker timer.
+    pub(super) fn arm_tracker(&mut self, cx: &mut Cx, slot: usize) {
+        if let Some(at) = self.torrents[slot].tracker.next_timeout() {
+            cx.torrent_timers.set(slot, TorrentTimer::Tracker, at.max(cx.now));
+        }
+    }
+
+    /// An announce ended.
+    pub(crate) fn announced(
+        &mut self,
+        cx: &mut Cx,
+        key: TorrentKey,
+        id: AnnounceId,
+        result: Result<AnnounceReply, Failure>,
+    ) {
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        match result {
+            Err(failure) => torrent.tracker.handle_failure(cx.now, id, failure, &mut cx.rng),
+            Ok(reply) => {
+                let used = torrent.tracker.handle_reply(cx.now, id, &reply, &mut cx.rng);
+                // A private torrent may have to drop its peers before it takes new ones.
+                self.run_tracker(cx, key.slot());
+                if used {
+                    self.add_peers(cx, key, &reply.peers, Source::Tracker);
+                }
+            }
+        }
+        self.run_tracker(cx, key.slot());
+    }
+}

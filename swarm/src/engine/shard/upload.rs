@@ -1,0 +1,193 @@
+//! Serving what peers ask for.
+
+use metainfo::PieceRange;
+use storage::{Buf, Job, StorageError, Token};
+use wire::peer::{Message, Request};
+
+use super::peer::Peer;
+use super::{PeerKey, Shard};
+use crate::engine::close::{Close, Violation};
+use crate::engine::cx::Cx;
+use crate::engine::link::Direction;
+
+/// Bytes read ahead for one peer at most: several turns of a fast one.
+const AHEAD: usize = 512 * 1024;
+/// Bytes read ahead for one peer in any case.
+const LEAST_AHEAD: usize = 32 * 1024;
+
+impl Shard {
+    /// A peer asks for a range.
+    pub(super) fn requested(&mut self, cx: &mut Cx, key: PeerKey, request: Request) -> Result<(), Close> {
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        let max = cx.config.max_request_len;
+        let range = torrent.geometry().range_at(request.index, request.begin, request.len, max);
+        let served = range.ok().filter(|range| {
+            torrent.have.get(range.piece().get())
+                && peer.may_be_served(range.piece())
+                && peer.up.queue.len() < cx.config.max_requests
+        });
+        let Some(range) = served else {
+            peer.up.refused += 1;
+            if peer.up.refused > 4 * cx.config.max_requests {
+                return Err(Violation::RequestFlood.into());
+            }
+            reject(cx, peer, request);
+            return Ok(());
+        };
+        peer.up.refused = 0;
+        peer.up.queue.push_back(range);
+        Ok(())
+    }
+
+    /// A peer takes a request back. With BEP 6 it gets a reject, unless the block is on its way.
+    pub(super) fn cancelled(&mut self, cx: &mut Cx, key: PeerKey, request: Request) -> Result<(), Close> {
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        let max = cx.config.max_request_len;
+        let Ok(range) = torrent.geometry().range_at(request.index, request.begin, request.len, max) else {
+            return Ok(());
+        };
+        if let Some(at) = peer.up.queue.iter().position(|queued| *queued == range) {
+            peer.up.queue.remove(at);
+            reject(cx, peer, request);
+        } else if peer.link.tx.cancel(range, &mut cx.pool) {
+            cx.serving -= range.len() as usize;
+            reject(cx, peer, request);
+        }
+        Ok(())
+    }
+
+    /// Has the disk read what the peer waits for, as far ahead as its share of the credit goes.
+    pub(super) fn pump_uploads(&mut self, cx: &mut Cx, key: PeerKey) {
+        let share = cx.config.read_credit / self.unchoked.max(1);
+        let ahead = share.clamp(LEAST_AHEAD, AHEAD);
+        let peer = &mut self.peers[key.slot()];
+        let store = self.torrents[peer.torrent.slot()].store;
+        while let Some(range) = peer.up.queue.front().copied() {
+            let len = range.len() as usize;
+            let mine = peer.up.reading + peer.link.tx.payload();
+            if mine > 0 && mine + len > ahead {
+                return;
+            }
+            if cx.serving > 0 && cx.serving + len > cx.config.read_credit {
+                if !peer.up.thirsty {
+                    peer.up.thirsty = true;
+                    self.thirsty.push_back(key);
+                }
+                return;
+            }
+            peer.up.queue.pop_front();
+            peer.up.reading += len;
+            cx.serving += len;
+            let data = cx.pool.take(len);
+            cx.out.jobs.push(Job::Read { store, token: token(key, peer), range, data });
+        }
+    }
+
+    /// The disk read a range, or could not.
+    pub(super) fn read_done(
+        &mut self,
+        cx: &mut Cx,
+        token: Token,
+        range: PieceRange,
+        data: Buf,
+        result: Result<(), StorageError>,
+    ) {
+        let len = range.len() as usize;
+        let Some(key) = self.peer_of(token) else {
+            cx.serving -= len;
+            return cx.pool.give(data);
+        };
+        let peer = &mut self.peers[key.slot()];
+        let slot = peer.torrent.slot();
+        peer.up.reading -= len;
+        match result {
+            Ok(()) => peer.link.tx.push_block(range, data),
+            Err(error) => {
+                cx.serving -= len;
+                cx.pool.give(data);
+                let request = Request { index: range.piece().get(), begin: range.begin(), len: range.len() };
+                reject(cx, peer, request);
+                self.read_failed(cx, slot, range.piece(), error);
+            }
+        }
+        let peer = &mut self.peers[key.slot()];
+        cx.ready.enlist(&mut peer.link, Direction::Write);
+    }
+
+    /// The driver wrote `n` bytes to a peer.
+    pub(super) fn sent(&mut self, cx: &mut Cx, key: PeerKey, n: usize) {
+        let peer = &mut self.peers[key.slot()];
+        let sent = peer.link.tx.advance(n, &mut cx.pool);
+        if sent.payload > 0 {
+            cx.serving -= usize::try_from(sent.payload).unwrap_or(usize::MAX);
+            peer.up.bytes += sent.payload;
+            peer.up.rate.add(cx.now, sent.payload);
+            let torrent = &mut self.torrents[peer.torrent.slot()];
+            torrent.totals.uploaded += sent.payload;
+            torrent.up_rate.add(cx.now, sent.payload);
+            self.pump_uploads(cx, key);
+            self.serve_thirsty(cx);
+        }
+    }
+
+    /// Credit came back: the peers that waited for it go on, in order.
+    pub(super) fn serve_thirsty(&mut self, cx: &mut Cx) {
+        for _ in 0..self.thirsty.len() {
+            if cx.serving >= cx.config.read_credit {
+                return;
+            }
+            let Some(key) = self.thirsty.pop_front() else { return };
+            if let Some(peer) = self.peers.get_mut(key.slot())
+                && std::mem::take(&mut peer.up.thirsty)
+            {
+                self.pump_uploads(cx, key);
+            }
+        }
+    }
+
+    /// Opens or closes a peer's slot.
+    pub(super) fn set_choking(&mut self, cx: &mut Cx, key: PeerKey, choke: bool) {
+        let peer = &mut self.peers[key.slot()];
+        if peer.am_choking == choke {
+            return;
+        }
+        peer.am_choking = choke;
+        peer.up.refused = 0;
+        if choke {
+            self.unchoked -= 1;
+            peer.link.tx.push(&Message::Choke);
+            refuse_queue(cx, peer);
+        } else {
+            self.unchoked += 1;
+            peer.link.tx.push(&Message::Unchoke);
+        }
+        cx.ready.enlist(&mut peer.link, Direction::Write);
+    }
+}
+
+/// Drops the queue of a peer that was choked; with BEP 6 each request is rejected by name, but for the allowed ones.
+fn refuse_queue(cx: &mut Cx, peer: &mut Peer) {
+    let queue = std::mem::take(&mut peer.up.queue);
+    for range in queue {
+        if peer.up.allowed.contains(&range.piece()) {
+            peer.up.queue.push_back(range);
+        } else {
+            reject(cx, peer, Request { index: range.piece().get(), begin: range.begin(), len: range.len() });
+        }
+    }
+}
+
+/// Rejects a request where the peer understands that; else silence is the answer.
+fn reject(cx: &mut Cx, peer: &mut Peer, request: Request) {
+    if peer.fast() {
+        peer.link.tx.push(&Message::Reject(request));
+        cx.ready.enlist(&mut peer.link, Direction::Write);
+    }
+}
+
+/// Marks a disk job with the peer that waits for it.
+fn token(key: PeerKey, peer: &Peer) -> Token {
+    Token(u64::from(peer.generation) << 32 | u64::from(key.0))
+}

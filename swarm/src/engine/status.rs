@@ -1,0 +1,114 @@
+//! What the engine shows of a torrent and its peers.
+
+use std::net::SocketAddr;
+
+use metainfo::TorrentId;
+
+use super::shard::{Activity, Peer, Torrent, Totals};
+use super::time::Time;
+
+/// A torrent at a moment. Bytes are of payload, rates in bytes per second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TorrentStatus {
+    /// Its name.
+    pub id: TorrentId,
+    /// What it does.
+    pub activity: Activity,
+    /// Bytes in pieces that are wanted.
+    pub wanted: u64,
+    /// Bytes of `wanted` in pieces that were checked and written.
+    pub done: u64,
+    /// Bytes received in pieces that are not checked yet.
+    pub in_progress: u64,
+    /// Pieces that were checked and written.
+    pub pieces_done: u32,
+    /// Pieces of the torrent.
+    pub pieces: u32,
+    /// What moved since the torrent was added.
+    pub totals: Totals,
+    /// Payload being received.
+    pub down_rate: u64,
+    /// Payload being sent.
+    pub up_rate: u64,
+    /// Connected peers.
+    pub peers: usize,
+    /// Those of them that have every piece.
+    pub seeds: u32,
+}
+
+/// A connected peer at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerStatus {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// We dialled it.
+    pub outgoing: bool,
+    /// Its client, as it says.
+    pub client: String,
+    /// Part of the pieces that it has, 0 to 1.
+    pub progress: f32,
+    /// Payload being received from it, bytes per second.
+    pub down_rate: u64,
+    /// Payload being sent to it, bytes per second.
+    pub up_rate: u64,
+    /// Payload received from it.
+    pub downloaded: u64,
+    /// Payload sent to it.
+    pub uploaded: u64,
+    /// Blocks asked for and not received.
+    pub requests: usize,
+    /// It chokes us.
+    pub peer_choking: bool,
+    /// It wants something of us.
+    pub peer_interested: bool,
+    /// We choke it.
+    pub am_choking: bool,
+    /// We want something of it.
+    pub am_interested: bool,
+    /// It does not send what was asked for.
+    pub snubbed: bool,
+}
+
+impl TorrentStatus {
+    pub(crate) fn of(torrent: &Torrent, now: Time) -> Self {
+        let left = torrent.picker.wanted_bytes();
+        let wanted = torrent.picker.have_bytes() + left;
+        Self {
+            id: torrent.id,
+            activity: torrent.activity.clone(),
+            wanted,
+            done: wanted - left,
+            in_progress: torrent.picker.partial_bytes(),
+            pieces_done: torrent.have.count_ones(),
+            pieces: torrent.geometry().piece_count(),
+            totals: torrent.totals,
+            down_rate: torrent.down_rate.get(now),
+            up_rate: torrent.up_rate.get(now),
+            peers: torrent.peers.len(),
+            seeds: torrent.picker.seeds(),
+        }
+    }
+}
+
+impl PeerStatus {
+    pub(crate) fn of(peer: &Peer, pieces: u32, now: Time) -> Self {
+        let said = peer.extended.as_ref().and_then(|e| e.client.clone());
+        let client = said.or_else(|| peer.id.client().map(|c| c.to_string())).unwrap_or_default();
+        Self {
+            addr: peer.link.addr,
+            outgoing: peer.link.outgoing,
+            client,
+            progress: peer.piece_count as f32 / pieces as f32,
+            down_rate: peer.down.window.rate(now),
+            up_rate: peer.up.rate.get(now),
+            downloaded: peer.down.window.total(),
+            uploaded: peer.up.bytes,
+            requests: peer.down.window.outstanding() as usize,
+            peer_choking: peer.peer_choking,
+            peer_interested: peer.peer_interested,
+            am_choking: peer.am_choking,
+            am_interested: peer.am_interested,
+            snubbed: peer.down.window.is_snubbed(),
+        }
+    }
+}

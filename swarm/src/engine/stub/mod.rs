@@ -1,0 +1,5 @@
+#![allow(missing_docs, dead_code, unreachable_pub)]
+pub mod blame;
+pub mod candidates;
+pub mod choker;
+pub mod limiter;

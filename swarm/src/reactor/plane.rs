@@ -1,0 +1,340 @@
+//! The loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use storage::{Completion, Disk, DiskConfig, Job};
+
+use super::clock::Clock;
+use super::handle::{Command, Handle, QUEUE};
+use super::listen::{self, ListenError};
+use super::sockets::{FIRST_PEER, Moved, Sockets};
+use crate::engine::{Action, Config, Direction, Engine, Event, Time, Transfer};
+
+/// Turns that are given before the system is asked again what became ready. With 16 to 128 the leech benchmark is flat;
+/// beyond, other peers wait for milliseconds.
+const TURNS: usize = 64;
+/// Turns after which the disk gets what was received, so that it works while we read on.
+const TURNS_PER_SUBMIT: usize = 4;
+/// Connections accepted in a row.
+const ACCEPTS: usize = 64;
+/// After the system refused to accept (too many descriptors), pause before trying again.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+const WAKE: Token = Token(0);
+const FIRST_LISTENER: usize = 1;
+
+/// What a reactor is made of.
+pub struct ReactorConfig {
+    /// Settings of the engine.
+    pub engine: Config,
+    /// Settings of the disk.
+    pub disk: DiskConfig,
+    /// Addresses to listen on; none listens on every address.
+    pub listen: Vec<SocketAddr>,
+    /// The port where `listen` is empty; 0 chooses a free one.
+    pub port: u16,
+}
+
+/// Told what happens, on the reactor's thread. Must not block.
+pub trait Observer: Send {
+    /// Something happened.
+    fn event(&mut self, plane: &mut Plane, event: Event);
+    /// A turn of the loop is over.
+    fn turn(&mut self, plane: &mut Plane, now: Time);
+}
+
+/// What the reactor's thread owns; commands and the observer work on it.
+pub struct Plane {
+    poll: Poll,
+    clock: Clock,
+    engine: Engine,
+    disk: Disk,
+    sockets: Sockets,
+    listeners: Vec<TcpListener>,
+    /// Accepting goes on at this time though no readiness is told: more connections waited than one turn takes.
+    accept_at: Option<Time>,
+    commands: Receiver<Command>,
+    jobs: Vec<Job>,
+    completions: Vec<Completion>,
+    events: Vec<Event>,
+    stopping: bool,
+}
+
+impl Plane {
+    /// Opens the listening sockets and makes a plane, to be run on a thread of its own, and the handle to reach it.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, or the system gives no poll.
+    pub fn new(config: ReactorConfig, seed: [u8; 32]) -> Result<(Self, Handle), ListenError> {
+        let any = SocketAddr::from(([0, 0, 0, 0], config.port));
+        let system = |cause| ListenError { addr: any, cause };
+        let poll = Poll::new().map_err(system)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(system)?);
+        let mut listeners = match &config.listen[..] {
+            [] => listen::listen_all(config.port)?,
+            addrs => addrs.iter().map(|addr| listen::listen(*addr)).collect::<Result<_, _>>()?,
+        };
+        for (i, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(FIRST_LISTENER + i);
+            poll.registry().register(listener, token, Interest::READABLE).map_err(system)?;
+        }
+        let (sender, commands) = sync_channel(QUEUE);
+        let disk_waker = waker.clone();
+        let disk = Disk::new(config.disk, move || {
+            // Fails only when the poll is gone, and then nobody waits for completions.
+            let _ = disk_waker.wake();
+        });
+        let mut engine = Engine::new(config.engine, seed);
+        if let Some(port) = listeners.first().and_then(|l| l.local_addr().ok()).map(|addr| addr.port()) {
+            engine.set_listen_port(port);
+        }
+        let plane = Self {
+            poll,
+            clock: Clock::start(),
+            engine,
+            disk,
+            sockets: Sockets::default(),
+            listeners,
+            accept_at: None,
+            commands,
+            jobs: Vec::new(),
+            completions: Vec::new(),
+            events: Vec::new(),
+            stopping: false,
+        };
+        Ok((plane, Handle { commands: sender, waker }))
+    }
+
+    /// The engine.
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The current time of the engine.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The addresses that are listened on.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Ends the loop after this turn.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Runs until [`Plane::stop`], or until every [`Handle`] is gone.
+    ///
+    /// # Errors
+    /// When the system's poll fails.
+    pub fn run(mut self, observer: &mut dyn Observer) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        let mut more = false;
+        while !self.stopping {
+            let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.readiness(&events);
+            self.run_commands();
+            self.complete();
+            let now = self.clock.now();
+            if self.engine.next_timeout().is_some_and(|at| at <= now) {
+                self.engine.handle_timeout(now);
+            }
+            if self.accept_at.is_some_and(|at| at <= now) {
+                self.accept_all();
+            }
+            more = self.transfer();
+            self.flush();
+            for event in std::mem::take(&mut self.events) {
+                observer.event(&mut self, event);
+            }
+            let now = self.clock.now();
+            observer.turn(&mut self, now);
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn timeout(&mut self) -> Option<Duration> {
+        let next = self.engine.next_timeout().into_iter().chain(self.accept_at).min()?;
+        Some(next.since(self.clock.now()))
+    }
+
+    fn readiness(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKE => {}
+                Token(t) if t < FIRST_PEER => self.accept_all(),
+                token => {
+                    let Some(conn) = self.sockets.by_token(token) else { continue };
+                    if self.sockets.is_connecting(conn) {
+                        self.dial_progress(conn);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.engine.handle_readable(conn);
+                    }
+                    if event.is_writable() {
+                        self.engine.handle_writable(conn);
+                    }
+                }
+            }
+        }
+    }
+
+    fn dial_progress(&mut self, conn: crate::engine::ConnId) {
+        let now = self.clock.now();
+        match self.sockets.finish_dial(conn) {
+            Some(Ok(())) => self.engine.handle_connected(now, conn),
+            Some(Err(error)) => self.engine.handle_dial_failed(now, conn, error.kind()),
+            None => {}
+        }
+        self.act();
+    }
+
+    fn accept_all(&mut self) {
+        self.accept_at = None;
+        let now = self.clock.now();
+        for at in 0..self.listeners.len() {
+            for turn in 0.. {
+                if turn == ACCEPTS {
+                    self.accept_at = Some(now);
+                    break;
+                }
+                match self.listeners[at].accept() {
+                    Ok((stream, addr)) => {
+                        let Some(conn) = self.engine.handle_accepted(now, addr) else { continue };
+                        if let Err(error) = self.sockets.accept(self.poll.registry(), conn, stream) {
+                            self.engine.handle_error(now, conn, error.kind());
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // The peer gave up before it was accepted.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept connections; trying again in a second");
+                        self.accept_at = Some(now + ACCEPT_PAUSE);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_commands(&mut self) {
+        // Bounded by the queue: a command may send another one.
+        for _ in 0..QUEUE {
+            match self.commands.try_recv() {
+                Ok(command) => command(self),
+                Err(std::sync::mpsc::TryRecvError::Empty) => return,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => {
+                    self.stopping = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes what the disk has done.
+    fn complete(&mut self) {
+        self.disk.drain(&mut self.completions);
+        let now = self.clock.now();
+        for completion in self.completions.drain(..) {
+            self.engine.handle_completion(now, completion);
+        }
+    }
+
+    /// Moves bytes; `true` when turns are left for the next round.
+    fn transfer(&mut self) -> bool {
+        for turn in 1..=TURNS {
+            let now = self.clock.now();
+            let Some(transfer) = self.engine.poll_transfer(now) else { return false };
+            match transfer.direction {
+                Direction::Read => self.read(now, transfer),
+                Direction::Write => self.write(now, transfer),
+            }
+            if turn % TURNS_PER_SUBMIT == 0 {
+                self.flush();
+            }
+        }
+        true
+    }
+
+    fn read(&mut self, now: Time, transfer: Transfer) {
+        let conn = transfer.conn;
+        let mut slices = self.engine.read_slices(transfer);
+        match self.sockets.read(conn, &mut slices) {
+            Moved::Bytes { n, exhausted } => self.engine.handle_read(now, conn, n, exhausted),
+            Moved::Blocked => self.engine.handle_blocked(conn, Direction::Read),
+            Moved::Failed(error) => self.engine.handle_error(now, conn, error),
+        }
+    }
+
+    fn write(&mut self, now: Time, transfer: Transfer) {
+        let conn = transfer.conn;
+        let slices = self.engine.write_slices(transfer);
+        match self.sockets.write(conn, &slices) {
+            Moved::Bytes { n, exhausted } => self.engine.handle_written(now, conn, n, exhausted),
+            Moved::Blocked => self.engine.handle_blocked(conn, Direction::Write),
+            Moved::Failed(error) => self.engine.handle_error(now, conn, error),
+        }
+    }
+
+    /// Does what the engine asked for: disk jobs, dials, closes.
+    fn flush(&mut self) {
+        self.act();
+        self.engine.take_jobs(&mut self.jobs);
+        if self.jobs.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut rest = Vec::new();
+        for job in self.jobs.drain(..) {
+            match job {
+                // What is in the page cache is served without a detour over the disk threads.
+                Job::Read { store, token, range, mut data } => match self.disk.read_cached(store, range, &mut data) {
+                    Some(result) => {
+                        let done = Completion::Read { store, token, range, data, result };
+                        self.engine.handle_completion(now, done);
+                    }
+                    None => rest.push(Job::Read { store, token, range, data }),
+                },
+                job => rest.push(job),
+            }
+        }
+        self.disk.submit(&mut rest);
+        self.jobs = rest;
+        self.jobs.clear();
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Dial { conn, addr } => {
+                    if let Err(error) = self.sockets.dial(self.poll.registry(), conn, addr) {
+                        let now = self.clock.now();
+                        self.engine.handle_dial_failed(now, conn, error.kind());
+                    }
+                }
+                Action::Close { conn } => self.sockets.close(self.poll.registry(), conn),
+                Action::Event(event) => self.events.push(event),
+            }
+        }
+    }
+}

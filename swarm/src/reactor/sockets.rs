@@ -1,0 +1,132 @@
+//! The sockets of peers, by the engine's names.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::engine::{ConnId, ReadSlices, WriteSlices};
+
+/// Tokens below this are not peers.
+pub(super) const FIRST_PEER: usize = 64;
+
+/// One socket and the name that the engine has for it.
+struct Entry {
+    conn: ConnId,
+    stream: TcpStream,
+    connecting: bool,
+}
+
+/// All sockets of peers, indexed by the slot of their name.
+#[derive(Default)]
+pub(super) struct Sockets {
+    entries: Vec<Option<Entry>>,
+}
+
+/// What came of one system call.
+pub(super) enum Moved {
+    /// So many bytes; whether the system has no more to give or room to take.
+    Bytes { n: usize, exhausted: bool },
+    /// Not now.
+    Blocked,
+    /// Broken.
+    Failed(io::ErrorKind),
+}
+
+impl Sockets {
+    /// Starts to open a connection.
+    pub(super) fn dial(&mut self, registry: &Registry, conn: ConnId, addr: SocketAddr) -> io::Result<()> {
+        let stream = TcpStream::connect(addr)?;
+        self.insert(registry, conn, stream, true)
+    }
+
+    /// Takes over a connection that came in.
+    pub(super) fn accept(&mut self, registry: &Registry, conn: ConnId, stream: TcpStream) -> io::Result<()> {
+        self.insert(registry, conn, stream, false)
+    }
+
+    fn insert(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        mut stream: TcpStream,
+        connecting: bool,
+    ) -> io::Result<()> {
+        // Requests are small and wanted at once; blocks are written in one call anyway.
+        let _ = stream.set_nodelay(true);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Token(FIRST_PEER + conn.slot()), interest)?;
+        if self.entries.len() <= conn.slot() {
+            self.entries.resize_with(conn.slot() + 1, || None);
+        }
+        self.entries[conn.slot()] = Some(Entry { conn, stream, connecting });
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, registry: &Registry, conn: ConnId) {
+        if let Some(place) = self.entries.get_mut(conn.slot())
+            && place.as_ref().is_some_and(|entry| entry.conn == conn)
+            && let Some(mut entry) = place.take()
+        {
+            // Closing the descriptor deregisters it too.
+            let _ = registry.deregister(&mut entry.stream);
+        }
+    }
+
+    pub(super) fn by_token(&self, token: Token) -> Option<ConnId> {
+        let slot = token.0.checked_sub(FIRST_PEER)?;
+        self.entries.get(slot)?.as_ref().map(|entry| entry.conn)
+    }
+
+    /// After the first readiness of a dialled socket: whether it is open. `None` while it is still opening, or when it was
+    /// open before.
+    pub(super) fn finish_dial(&mut self, conn: ConnId) -> Option<io::Result<()>> {
+        let entry = self.entries.get_mut(conn.slot())?.as_mut().filter(|e| e.conn == conn && e.connecting)?;
+        match entry.stream.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Some(Err(error)),
+        }
+        match entry.stream.peer_addr() {
+            Ok(_) => {
+                entry.connecting = false;
+                Some(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    pub(super) fn is_connecting(&self, conn: ConnId) -> bool {
+        self.entry(conn).is_some_and(|entry| entry.connecting)
+    }
+
+    pub(super) fn read(&self, conn: ConnId, into: &mut ReadSlices<'_>) -> Moved {
+        let Some(entry) = self.entry(conn) else { return Moved::Failed(io::ErrorKind::NotConnected) };
+        let room = into.as_mut().iter().map(|slice| slice.len()).sum();
+        moved(|| (&entry.stream).read_vectored(into.as_mut()), room)
+    }
+
+    pub(super) fn write(&self, conn: ConnId, from: &WriteSlices<'_>) -> Moved {
+        let Some(entry) = self.entry(conn) else { return Moved::Failed(io::ErrorKind::NotConnected) };
+        let room = from.as_slices().iter().map(|slice| slice.len()).sum();
+        moved(|| (&entry.stream).write_vectored(from.as_slices()), room)
+    }
+
+    fn entry(&self, conn: ConnId) -> Option<&Entry> {
+        self.entries.get(conn.slot())?.as_ref().filter(|entry| entry.conn == conn)
+    }
+}
+
+/// A stream socket that moves fewer bytes than it could has none left: epoll tells when that changes (see epoll(7)), so the
+/// call that would only say so is saved.
+fn moved(mut call: impl FnMut() -> io::Result<usize>, room: usize) -> Moved {
+    loop {
+        return match call() {
+            Ok(n) => Moved::Bytes { n, exhausted: n < room },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Moved::Blocked,
+            Err(error) => Moved::Failed(error.kind()),
+        };
+    }
+}
