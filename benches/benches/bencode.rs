@@ -19,6 +19,9 @@ criterion_main!(benches);
 /// Sums up everything it visits, so that no visit can be left out.
 type Sum = u64;
 
+/// Parses and visits.
+type Walk = fn(&[u8]) -> Sum;
+
 fn parse(c: &mut Criterion) {
     for (name, inputs) in inputs() {
         let mut group = c.benchmark_group(format!("parse/{name}"));
@@ -39,7 +42,7 @@ fn read(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("read/{name}"));
         let expected =
             inputs.iter().map(|input| walk_unchoke(bencode::decode(input).unwrap().root())).sum::<Sum>();
-        let walks: [(&str, fn(&[u8]) -> Sum); 6] = [
+        let walks: [(&str, Walk); 6] = [
             ("unchoke", |input| {
                 let document = bencode::decode(input).unwrap();
                 let root = document.root().as_dict().unwrap();

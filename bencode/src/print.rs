@@ -15,9 +15,9 @@ const MAX_BINARY: usize = 32;
 
 fn print(root: &Value<'_, '_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut open: Vec<(Kind, usize)> = Vec::new();
-    let mut index = root.first() - 1;
+    let mut index = root.index();
     let end = root.next();
-    // Whether the next token is a key, a dictionary's value, or the first of its container.
+    // Whether the next token is a key, and whether it is the first of its container.
     let (mut key, mut first) = (false, true);
     while index < end || !open.is_empty() {
         if let Some((kind, next)) = open.last().copied() {

@@ -77,6 +77,11 @@ impl<'d, 'a> Value<'d, 'a> {
         self.token
     }
 
+    /// Its tape index.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
     /// The tape index of its first child.
     #[inline]
     pub(crate) fn first(&self) -> usize {
