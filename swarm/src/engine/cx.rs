@@ -6,9 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use storage::Pool;
 
 use super::config::Config;
-use super::limiter::Limiter;
 use super::link::{ConnId, Direction, Link};
 use super::output::Outbox;
+use super::stub::limiter::Limiter;
 use super::time::Time;
 use super::timers::{Kind, Timers};
 

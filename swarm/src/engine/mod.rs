@@ -1,25 +1,17 @@
 //! The pure engine: values and time in, actions out.
 
 mod api;
-pub mod close;
-pub mod config;
 mod conns;
 mod cx;
 mod hub;
 mod link;
 mod output;
-pub mod picker;
-pub mod rate;
 mod rx;
 mod shard;
 mod status;
 mod stub;
-pub mod time;
-pub mod timers;
 mod torrent_key;
-pub mod tracker;
 mod tx;
-pub mod window;
 
 pub use api::{AddTorrent, Engine, Transfer};
 pub use close::{Close, Timeout, Violation};
@@ -29,7 +21,17 @@ pub use output::{Action, Event};
 pub use rx::ReadSlices;
 pub use shard::{Activity, Totals};
 pub use status::{PeerStatus, TorrentStatus};
-pub use stub::{blame, candidates, choker, limiter};
+pub use stub::{blame, candidates, choker};
 pub use time::Time;
 pub use torrent_key::TorrentKey;
 pub use tx::WriteSlices;
+
+pub mod close;
+pub mod config;
+pub mod limiter;
+pub mod picker;
+pub mod rate;
+pub mod time;
+pub mod timers;
+pub mod tracker;
+pub mod window;
