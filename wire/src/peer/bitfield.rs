@@ -233,8 +233,11 @@ impl Bitfield {
 fn ones(words: impl Iterator<Item = u64> + Clone) -> impl Iterator<Item = u32> + Clone {
     (0u32..).step_by(64).zip(words).flat_map(|(start, mut word)| {
         core::iter::from_fn(move || {
+            if word == 0 {
+                return None;
+            }
             let at = word.leading_zeros();
-            word &= !(1u64 << 63).checked_shr(at)?;
+            word ^= (1 << 63) >> at;
             Some(start + at)
         })
     })

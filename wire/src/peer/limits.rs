@@ -83,7 +83,11 @@ impl Limits {
         };
         match wrong {
             None => Ok(()),
-            Some(expected) => Err(Error::Length { id: Some(id), expected, found: len }),
+            Some(expected) => {
+                // The same error as without the id, if that would have been one: how a stream is cut must not show.
+                self.check_any(len)?;
+                Err(Error::Length { id: Some(id), expected, found: len })
+            }
         }
     }
 }

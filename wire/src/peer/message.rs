@@ -1,6 +1,4 @@
 use alloc::vec::Vec;
-use nom::Parser;
-use nom::number::complete::{be_u16, be_u32};
 
 use super::frame::Frame;
 use super::{Error, Expected, HashRequest, Hashes, Limits};
@@ -130,11 +128,11 @@ impl<'a> Message<'a> {
             id::BITFIELD => Self::Bitfield(body),
             id::REQUEST => Self::Request(Request::parse(body)?),
             id::PIECE => {
-                let (_, (index, begin)) = (be_u32::<_, ()>, be_u32).parse(body).ok()?;
+                let [index, begin] = numbers(body)?;
                 Self::Piece { index, begin, len: payload }
             }
             id::CANCEL => Self::Cancel(Request::parse(body)?),
-            id::PORT => Self::Port(be_u16::<_, ()>(body).ok()?.1),
+            id::PORT => Self::Port(u16::from_be_bytes(*body.first_chunk()?)),
             id::SUGGEST => Self::Suggest(number(body)?),
             id::HAVE_ALL => Self::HaveAll,
             id::HAVE_NONE => Self::HaveNone,
@@ -197,7 +195,7 @@ impl<'a> Message<'a> {
 
 impl Request {
     fn parse(body: &[u8]) -> Option<Self> {
-        let (_, (index, begin, len)) = (be_u32::<_, ()>, be_u32, be_u32).parse(body).ok()?;
+        let [index, begin, len] = numbers(body)?;
         Some(Self { index, begin, len })
     }
 
@@ -212,7 +210,12 @@ impl Request {
 }
 
 fn number(body: &[u8]) -> Option<u32> {
-    Some(be_u32::<_, ()>(body).ok()?.1)
+    numbers(body).map(|[number]| number)
+}
+
+/// The numbers that a body starts with.
+fn numbers<const N: usize>(body: &[u8]) -> Option<[u32; N]> {
+    Some(body.as_chunks().0.first_chunk::<N>()?.map(u32::from_be_bytes))
 }
 
 fn bare(id: u8, out: &mut Vec<u8>) {
