@@ -152,6 +152,21 @@ impl Engine {
         torrent.peers.iter().map(|peer| PeerStatus::of(&self.shard.peers[peer.slot()], pieces, now)).collect()
     }
 
+    /// The pieces of a torrent that were checked and written.
+    pub fn have(&self, key: TorrentKey) -> Option<&Bitfield> {
+        self.shard.torrent(key).map(|torrent| &torrent.have)
+    }
+
+    /// Whether this names a connection that the engine still has.
+    pub fn knows(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some()
+    }
+
+    /// Panics when the engine's parts disagree. Costs a look at everything: for tests and simulations.
+    pub fn check_invariant(&self) {
+        self.shard.check_invariant(&self.cx);
+    }
+
     // ---- connections
 
     /// A connection came in. `None` when it is not let in and is to be closed.

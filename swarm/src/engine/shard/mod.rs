@@ -5,6 +5,7 @@ mod choking;
 mod dialling;
 mod disk;
 mod download;
+mod invariant;
 mod members;
 mod peer;
 mod receive;

@@ -1,0 +1,37 @@
+//! What must hold between any two calls.
+
+use super::Shard;
+use super::peer::Pieces;
+use crate::engine::cx::Cx;
+use crate::engine::picker::Have;
+
+impl Shard {
+    /// Panics when the parts disagree.
+    pub(crate) fn check_invariant(&self, cx: &Cx) {
+        let mut serving = 0;
+        for (slot, torrent) in &self.torrents {
+            torrent.picker.check_invariant();
+            assert_eq!(torrent.have.count_ones(), torrent.picker.have_count());
+            for (place, key) in torrent.peers.iter().enumerate() {
+                let peer = &self.peers[key.slot()];
+                assert_eq!((peer.place, peer.torrent.slot()), (place, slot));
+            }
+        }
+        for (slot, peer) in &self.peers {
+            let torrent = &self.torrents[peer.torrent.slot()];
+            let live = peer.down.requests.iter().filter(|r| !r.given_up).count();
+            let arriving = usize::from(peer.down.arriving.is_some_and(|r| !r.given_up));
+            assert_eq!(peer.down.window.outstanding() as usize, live + arriving, "peer {slot}");
+            let wanted = match &peer.pieces {
+                Pieces::Unsaid => 0,
+                Pieces::All => torrent.picker.wanted_left(),
+                Pieces::Some(bits) => torrent.picker.count_wanted(Have::Some(bits)),
+            };
+            assert_eq!(peer.wanted, wanted, "peer {slot}");
+            serving += peer.up.reading + peer.link.tx.payload();
+        }
+        assert!(serving <= cx.serving, "{serving} bytes of upload buffers, {} counted", cx.serving);
+        let open = self.peers.iter().filter(|(_, peer)| !peer.am_choking).count();
+        assert_eq!(open, self.unchoked);
+    }
+}

@@ -1,0 +1,19 @@
+//! Whole swarms of real engines on virtual time, over a seeded network and seeded disks.
+//!
+//! A [`World`] holds nodes, each with its engine, and one queue of events. [`World::step`] goes to the next moment at
+//! which anything happens; nothing waits for a real clock, and a seed replays a run exactly. After each step the
+//! world checks what must always hold.
+
+mod content;
+mod disk;
+mod network;
+mod node;
+mod store;
+mod world;
+
+pub use content::Content;
+pub use disk::DiskSpeed;
+pub use network::{Access, Network};
+pub use node::{Node, NodeId};
+pub use store::SimStore;
+pub use world::{Actor, Role, World};

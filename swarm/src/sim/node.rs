@@ -1,0 +1,68 @@
+//! One machine of a simulated swarm.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use storage::{Completion, Job};
+
+use super::content::Content;
+use super::disk::SimDisk;
+use super::network::{Access, Wire};
+use super::store::SimStore;
+use super::world::Actor;
+use crate::engine::{ConnId, Engine, Event, Time, TorrentKey};
+
+/// Names a node of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// A node that runs the engine.
+pub struct Node {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Its engine.
+    pub engine: Engine,
+    /// What it runs.
+    pub torrent: TorrentKey,
+    /// Its copy.
+    pub store: Arc<SimStore>,
+    /// What it runs, as metainfo and bytes.
+    pub content: Content,
+    /// What its engine told, and when.
+    pub events: Vec<(Time, Event)>,
+    /// When it was complete.
+    pub completed: Option<Time>,
+    pub(super) disk: SimDisk,
+    /// Stream and side by connection.
+    pub(super) streams: BTreeMap<ConnId, (usize, usize)>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) completions: Vec<Completion>,
+    /// It was switched off.
+    pub(super) gone: bool,
+}
+
+/// Anything with an address.
+pub(super) struct Machine {
+    pub(super) addr: SocketAddr,
+    pub(super) access: Access,
+    pub(super) wire: Wire,
+    pub(super) what: What,
+    /// The earliest wake-up that is in the queue.
+    pub(super) wake_at: Option<Time>,
+}
+
+pub(super) enum What {
+    Engine(Box<Node>),
+    Actor(Box<dyn Actor>),
+}
+
+impl Node {
+    /// Pieces that it says to have and that are not right on its disk. Must always be empty.
+    pub fn false_claims(&self) -> Vec<u32> {
+        let have = self.engine.have(self.torrent);
+        let pieces = have.iter().flat_map(|bits| bits.iter_ones());
+        let geometry = self.content.torrent.geometry();
+        pieces.filter(|index| geometry.piece(*index).is_ok_and(|piece| !self.store.is_right(piece))).collect()
+    }
+}

@@ -1,0 +1,3 @@
+//! Swarms of real engines on virtual time.
+
+mod basics;
