@@ -18,6 +18,7 @@ use super::cx::{ConnTimer, Cx, Limits, Ready};
 use super::hub::Hub;
 use super::link::{ConnId, Direction, Link};
 use super::output::{Action, Outbox};
+use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
 use super::shard::Shard;
 use super::status::{PeerStatus, TorrentStatus};
@@ -87,6 +88,7 @@ impl Engine {
                 torrent_timers: Timers::new(),
                 ready: Ready::default(),
                 limits: Limits::new(&config),
+                granted: 0,
                 writing: 0,
                 serving: 0,
                 config,
@@ -150,6 +152,21 @@ impl Engine {
         let Some(torrent) = self.shard.torrent(key) else { return Vec::new() };
         let pieces = torrent.geometry().piece_count();
         torrent.peers.iter().map(|peer| PeerStatus::of(&self.shard.peers[peer.slot()], pieces, now)).collect()
+    }
+
+    /// Changes a rate limit of the session, in bytes per second; `None` lifts it.
+    pub fn set_session_limit(&mut self, now: Time, direction: Direction, rate: Option<u64>) {
+        self.cx.now = now;
+        self.cx.limits.set_session_rate(now, direction, rate);
+    }
+
+    /// Changes a rate limit of a torrent, in bytes per second; `None` lifts it.
+    pub fn set_torrent_limit(&mut self, now: Time, key: TorrentKey, direction: Direction, rate: Option<u64>) {
+        self.cx.now = now;
+        if let Some(torrent) = self.shard.torrent(key) {
+            let (tree, node) = self.cx.limits.at(direction, torrent.limit_nodes);
+            tree.set_rate(now, node, rate);
+        }
     }
 
     /// The pieces of a torrent that were checked and written.
@@ -239,6 +256,13 @@ impl Engine {
     /// The next turn to move bytes.
     pub fn poll_transfer(&mut self, now: Time) -> Option<Transfer> {
         self.cx.now = now;
+        while let Some((direction, slot, bytes)) = self.cx.limits.poll(now) {
+            let key = PeerKey(u32::try_from(slot).unwrap_or(u32::MAX));
+            let Some(conn) = self.shard.peers.get(slot).map(|peer| peer.link.conn) else { continue };
+            if let Some(budget) = self.shard.granted(&mut self.cx, key, direction, bytes) {
+                return Some(Transfer { conn, direction, budget });
+            }
+        }
         while let Some((conn, direction)) = self.cx.ready.next() {
             let place = self.conns.get(conn);
             let Some(link) = link_of(&mut self.hub, &mut self.shard, place) else { continue };
@@ -282,7 +306,7 @@ impl Engine {
         }
         match place {
             Some(Place::Peer(key)) => {
-                self.shard.charge(&mut self.cx, key, Direction::Read, n);
+                self.shard.settle(&mut self.cx, key, Direction::Read, n);
                 self.shard.handle_read(&mut self.cx, key, &mut self.slots, n);
             }
             Some(Place::Hub(key)) => self.stranger_read(key, n),
@@ -311,7 +335,7 @@ impl Engine {
         }
         match place {
             Some(Place::Peer(key)) => {
-                self.shard.charge(&mut self.cx, key, Direction::Write, n);
+                self.shard.settle(&mut self.cx, key, Direction::Write, n);
                 self.shard.handle_written(&mut self.cx, key, n);
             }
             Some(Place::Hub(key)) => {
@@ -327,7 +351,11 @@ impl Engine {
     /// The system would neither give nor take a byte: wait for readiness.
     pub fn handle_blocked(&mut self, conn: ConnId, direction: Direction) {
         self.slots.release(&mut self.cx.pool);
-        if let Some(link) = link_of(&mut self.hub, &mut self.shard, self.conns.get(conn)) {
+        let place = self.conns.get(conn);
+        if let Some(Place::Peer(key)) = place {
+            self.shard.settle(&mut self.cx, key, direction, 0);
+        }
+        if let Some(link) = link_of(&mut self.hub, &mut self.shard, place) {
             link.readiness(direction).ready = false;
         }
     }
@@ -362,17 +390,14 @@ impl Engine {
         while let Some((slot, timer)) = self.cx.torrent_timers.poll(now) {
             self.shard.torrent_timer(&mut self.cx, slot, timer);
         }
-        if self.cx.limits.refilled(now) {
-            self.cx.ready.rate_refilled();
-        }
         self.maintain();
     }
 
     /// When to call [`Engine::handle_timeout`].
     pub fn next_timeout(&mut self) -> Option<Time> {
-        let refill =
-            if self.cx.ready.waits_for_rate() { self.cx.limits.next_refill(self.cx.now) } else { None };
-        let timers = [self.cx.conn_timers.next_timeout(), self.cx.torrent_timers.next_timeout(), refill];
+        let cx = &mut self.cx;
+        let timers =
+            [cx.conn_timers.next_timeout(), cx.torrent_timers.next_timeout(), cx.limits.next_timeout()];
         timers.into_iter().flatten().min()
     }
 

@@ -6,9 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use storage::Pool;
 
 use super::config::Config;
+use super::limiter::{Limiter, NodeId};
 use super::link::{ConnId, Direction, Link};
 use super::output::Outbox;
-use super::stub::limiter::Limiter;
 use super::time::Time;
 use super::timers::{Kind, Timers};
 
@@ -23,6 +23,8 @@ pub(crate) struct Cx {
     pub(crate) torrent_timers: Timers<TorrentTimer>,
     pub(crate) ready: Ready,
     pub(crate) limits: Limits,
+    /// Bytes that the current turn may move, taken from the limits.
+    pub(crate) granted: usize,
     /// Bytes received that the disk has not given back.
     pub(crate) writing: usize,
     /// Bytes of upload buffers: being read, or waiting in send queues.
@@ -63,31 +65,62 @@ impl Kind for TorrentTimer {
     }
 }
 
-/// The rate limits of the session, one tree per direction.
+/// The rate limits of the session: a tree for each direction, session > torrent > peer. Peers are tagged with their slot.
 pub(crate) struct Limits {
-    pub(crate) down: Limiter,
-    pub(crate) up: Limiter,
+    trees: [Limiter; 2],
+    session: [NodeId; 2],
 }
+
+/// A node in each of the two trees.
+pub(crate) type LimitNodes = [NodeId; 2];
 
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { down: Limiter::new(config.down_limit), up: Limiter::new(config.up_limit) }
+        let mut trees = [Limiter::new(), Limiter::new()];
+        let down = trees[0].add(Time::ZERO, None, config.down_limit, 0);
+        let up = trees[1].add(Time::ZERO, None, config.up_limit, 0);
+        Self { trees, session: [down, up] }
     }
 
-    /// When either tree has tokens again.
-    pub(crate) fn next_refill(&mut self, now: Time) -> Option<Time> {
-        [self.down.next_refill(now), self.up.next_refill(now)].into_iter().flatten().min()
+    pub(crate) fn add_torrent(&mut self, now: Time) -> LimitNodes {
+        let [down, up] = self.session;
+        [self.trees[0].add(now, Some(down), None, 0), self.trees[1].add(now, Some(up), None, 0)]
     }
 
-    pub(crate) fn refilled(&mut self, now: Time) -> bool {
-        self.next_refill(now).is_none_or(|at| at <= now)
+    pub(crate) fn add_peer(&mut self, now: Time, torrent: LimitNodes, slot: usize) -> LimitNodes {
+        let [down, up] = torrent;
+        [self.trees[0].add(now, Some(down), None, slot), self.trees[1].add(now, Some(up), None, slot)]
     }
 
-    pub(crate) fn of(&mut self, direction: Direction) -> &mut Limiter {
-        match direction {
-            Direction::Read => &mut self.down,
-            Direction::Write => &mut self.up,
+    pub(crate) fn remove(&mut self, nodes: LimitNodes) {
+        let [down, up] = nodes;
+        self.trees[0].remove(down);
+        self.trees[1].remove(up);
+    }
+
+    /// The tree of a direction, and this node in it.
+    pub(crate) fn at(&mut self, direction: Direction, nodes: LimitNodes) -> (&mut Limiter, NodeId) {
+        let side = direction as usize;
+        (&mut self.trees[side], nodes[side])
+    }
+
+    pub(crate) fn set_session_rate(&mut self, now: Time, direction: Direction, rate: Option<u64>) {
+        let (tree, node) = self.at(direction, self.session);
+        tree.set_rate(now, node, rate);
+    }
+
+    /// A peer's slot that waited and has its turn now, and how many bytes it may move.
+    pub(crate) fn poll(&mut self, now: Time) -> Option<(Direction, usize, usize)> {
+        for (tree, direction) in self.trees.iter_mut().zip([Direction::Read, Direction::Write]) {
+            if let Some(grant) = tree.poll(now) {
+                return Some((direction, grant.tag, usize::try_from(grant.bytes).unwrap_or(usize::MAX)));
+            }
         }
+        None
+    }
+
+    pub(crate) fn next_timeout(&mut self) -> Option<Time> {
+        self.trees.iter_mut().filter_map(Limiter::next_timeout).min()
     }
 }
 
@@ -97,8 +130,6 @@ pub(crate) struct Ready {
     list: VecDeque<(ConnId, Direction)>,
     /// They wait until the disk gave write credit back.
     for_disk: Vec<ConnId>,
-    /// They wait until the limiter has tokens again.
-    for_rate: Vec<(ConnId, Direction)>,
 }
 
 impl Ready {
@@ -123,22 +154,8 @@ impl Ready {
         self.for_disk.push(conn);
     }
 
-    /// Puts aside a connection that is out of tokens. It stays marked as queued.
-    pub(crate) fn park_for_rate(&mut self, conn: ConnId, direction: Direction) {
-        self.for_rate.push((conn, direction));
-    }
-
     /// The disk caught up.
     pub(crate) fn disk_freed(&mut self) {
         self.list.extend(self.for_disk.drain(..).map(|conn| (conn, Direction::Read)));
-    }
-
-    /// There are tokens again.
-    pub(crate) fn rate_refilled(&mut self) {
-        self.list.extend(self.for_rate.drain(..));
-    }
-
-    pub(crate) fn waits_for_rate(&self) -> bool {
-        !self.for_rate.is_empty()
     }
 }

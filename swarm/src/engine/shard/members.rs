@@ -25,10 +25,12 @@ impl Shard {
         let Handshaken { torrent, link, handshake } = arrival;
         let (addr, conn, outgoing) = (link.addr, link.conn, link.outgoing);
         self.generation = self.generation.wrapping_add(1);
+        let place = self.torrents[torrent.slot()].peers.len();
         let slot = torrent.slot();
-        let place = self.torrents[slot].peers.len();
+        let limits = cx.limits.add_peer(cx.now, self.torrents[slot].limit_nodes, self.peers.vacant_key());
         let peer = Peer {
             torrent,
+            limits,
             link,
             id: handshake.peer_id,
             reserved: handshake.reserved,
@@ -50,8 +52,6 @@ impl Shard {
         self.torrents[slot].peers.push(key);
         self.torrents[slot].candidates.connected(addr, outgoing);
         self.torrents[slot].choker.add(key, addr.ip(), cx.now);
-        cx.limits.down.add_peer(key.slot(), slot);
-        cx.limits.up.add_peer(key.slot(), slot);
         cx.conn_timers.remove(conn.slot());
         cx.out.event(Event::PeerJoined { torrent, addr });
         self.greet(cx, key);
@@ -167,8 +167,7 @@ impl Shard {
         torrent.candidates.disconnected(peer.link.addr, cx.now, &reason);
         torrent.choker.remove(key);
         torrent.blame.forget_peer(key);
-        cx.limits.down.remove_peer(key.slot());
-        cx.limits.up.remove_peer(key.slot());
+        cx.limits.remove(peer.limits);
         cx.conn_timers.remove(peer.link.conn.slot());
         cx.out.event(Event::PeerLeft { torrent: peer.torrent, addr: peer.link.addr, reason });
         cx.out.actions.push_back(Action::Close { conn: peer.link.conn });

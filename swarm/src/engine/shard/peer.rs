@@ -16,6 +16,7 @@ use metainfo::{Block, PieceIndex, PieceRange};
 use wire::peer::{Bitfield, ExtendedHandshake, PeerId, Reserved};
 
 use crate::engine::TorrentKey;
+use crate::engine::cx::LimitNodes;
 use crate::engine::link::Link;
 use crate::engine::picker::Cursor;
 use crate::engine::rate::Rate;
@@ -45,6 +46,7 @@ pub(crate) struct Outstanding {
 pub(crate) struct Peer {
     pub(crate) torrent: TorrentKey,
     pub(crate) link: Link,
+    pub(crate) limits: LimitNodes,
     pub(crate) id: PeerId,
     pub(crate) reserved: Reserved,
     /// Place in the torrent's list of peers.

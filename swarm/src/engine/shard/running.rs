@@ -47,6 +47,7 @@ impl Shard {
         entry.insert(Torrent {
             key,
             id,
+            limit_nodes: cx.limits.add_torrent(cx.now),
             limits: wire::peer::Limits::for_pieces(add.meta.geometry().piece_count()),
             activity: if picker.finished() { Activity::Seeding } else { Activity::Downloading },
             store: add.store,
@@ -83,6 +84,7 @@ impl Shard {
         self.torrents[slot].tracker.stop();
         self.run_tracker(cx, slot);
         let torrent = self.torrents.remove(slot);
+        cx.limits.remove(torrent.limit_nodes);
         cx.torrent_timers.remove(slot);
         self.by_id.remove(&torrent.id);
         self.by_store.remove(&torrent.store);

@@ -10,6 +10,7 @@ use crate::engine::TorrentKey;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
 use crate::engine::choker::Choker;
+use crate::engine::cx::LimitNodes;
 use crate::engine::picker::{Manner, PeerKey, Picker};
 use crate::engine::rate::Rate;
 use crate::engine::tracker::{self, Schedule};
@@ -45,6 +46,7 @@ pub(crate) struct Torrent {
     pub(crate) meta: Arc<metainfo::Torrent>,
     pub(crate) store: StoreId,
     pub(crate) limits: Limits,
+    pub(crate) limit_nodes: LimitNodes,
     pub(crate) activity: Activity,
     /// Pieces that are checked and handed to the file system.
     pub(crate) have: Bitfield,

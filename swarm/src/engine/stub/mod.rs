@@ -2,4 +2,3 @@
 pub mod blame;
 pub mod candidates;
 pub mod choker;
-pub mod limiter;
