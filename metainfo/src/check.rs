@@ -11,8 +11,8 @@ pub enum PieceCheck<'a> {
     V1(&'a [u8; 20]),
     /// The root of the piece's hash tree (BEP 52).
     V2(V2Check<'a>),
-    /// Both, and both must match (BEP 52). SHA-1 is of the whole piece, with the zeros of a pad file at its end; the tree
-    /// is of the file's bytes only.
+    /// Both, and both must match (BEP 52). SHA-1 is of the whole piece, with the zeros of a pad file at its
+    /// end; the tree is of the file's bytes only.
     Both(&'a [u8; 20], V2Check<'a>),
 }
 
@@ -34,11 +34,12 @@ impl<'a> PieceCheck<'a> {
     }
 }
 
-/// How a v2 piece is checked: hash each 16 KiB block of its `data` bytes with SHA-256, pad to `width` leaves with zeros, and
-/// compare the root of their tree.
+/// How a v2 piece is checked: hash each 16 KiB block of its `data` bytes with SHA-256, pad to `width` leaves
+/// with zeros, and compare the root of their tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct V2Check<'a> {
-    /// The root expected; `None` when the torrent came without this file's piece layer, so that it is unknown.
+    /// The root expected; `None` when the torrent came without this file's piece layer, so that it is
+    /// unknown.
     pub root: Option<&'a Hash>,
     /// Bytes of the piece that are part of its file; what follows is padding and not hashed.
     pub data: u32,

@@ -15,8 +15,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bencode::{Encoder, ListEncoder};
 
-/// A torrent file whose trackers, seeds and remarks can be changed. The info dictionary is copied byte for byte, so that the
-/// info-hash stays; so is every key that is not touched, known or not.
+/// A torrent file whose trackers, seeds and remarks can be changed. The info dictionary is copied byte for
+/// byte, so that the info-hash stays; so is every key that is not touched, known or not.
 ///
 /// ```
 /// # let mut feed = metainfo::Builder::single("f", 1).prepare()?.feed();
@@ -38,8 +38,8 @@ pub struct Edit<'a> {
 }
 
 impl<'a> Edit<'a> {
-    /// Starts from a torrent file, which must be one that [`Torrent::parse`] accepts. Of a key that is given twice outside of
-    /// the info dictionary the first is kept, which is the one that is read.
+    /// Starts from a torrent file, which must be one that [`Torrent::parse`] accepts. Of a key that is given
+    /// twice outside of the info dictionary the first is kept, which is the one that is read.
     ///
     /// # Errors
     /// As [`Torrent::parse`].

@@ -67,8 +67,8 @@ pub struct Attributes {
 /// A file of a torrent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Path below the download folder, cleaned and unique in the torrent (pad files aside). In a torrent of many
-    /// files it starts with the name of the torrent.
+    /// Path below the download folder, cleaned and unique in the torrent (pad files aside). In a torrent of
+    /// many files it starts with the name of the torrent.
     pub path: FilePath,
     /// Bytes in it.
     pub length: u64,
@@ -76,8 +76,8 @@ pub struct File {
     pub offset: u64,
     /// Pad, executable, hidden, symlink.
     pub attributes: Attributes,
-    /// Where a symlink points: a cleaned path below the download folder, that need not exist. It is a record of what
-    /// the torrent says; nothing in this stack makes or follows links.
+    /// Where a symlink points: a cleaned path below the download folder, that need not exist. It is a record
+    /// of what the torrent says; nothing in this stack makes or follows links.
     pub symlink: Option<FilePath>,
     /// The root of its hash tree; v2 and hybrid torrents only, and not for empty files (BEP 52).
     pub root: Option<Box<Hash>>,
@@ -120,8 +120,9 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays out files that are in order; their offsets are set here. `aligned` says that every file that is not
-    /// empty starts at a piece. The sum of lengths, rounded up to pieces, must fit: a `Geometry` of them was made.
+    /// Lays out files that are in order; their offsets are set here. `aligned` says that every file that is
+    /// not empty starts at a piece. The sum of lengths, rounded up to pieces, must fit: a `Geometry` of them
+    /// was made.
     pub(crate) fn new(mut files: Vec<File>, geometry: &Geometry, aligned: bool, is_multi: bool) -> Self {
         let piece_length = geometry.piece_length();
         let mut at = 0u64;
@@ -135,7 +136,8 @@ impl Layout {
         Self { files: files.into(), piece_length, is_multi }
     }
 
-    /// All files in the order of the metainfo, pad files too. Selections by index (BEP 53) count in this list.
+    /// All files in the order of the metainfo, pad files too. Selections by index (BEP 53) count in this
+    /// list.
     pub fn files(&self) -> &[File] {
         &self.files
     }
@@ -150,8 +152,8 @@ impl Layout {
         self.files.iter().filter(|f| !f.is_pad()).map(|f| f.length).sum()
     }
 
-    /// The parts of files that a range covers, in order. Their lengths add up to the length of the range; empty
-    /// files do not occur. The range must come from the geometry of the same torrent.
+    /// The parts of files that a range covers, in order. Their lengths add up to the length of the range;
+    /// empty files do not occur. The range must come from the geometry of the same torrent.
     pub fn segments(&self, range: PieceRange) -> impl Iterator<Item = Segment> + '_ {
         let mut at = u64::from(range.piece().get()) * u64::from(self.piece_length) + u64::from(range.begin());
         let end = at + u64::from(range.len());
@@ -165,7 +167,8 @@ impl Layout {
                     return None;
                 }
                 let stop = end.min(file.end());
-                // A file that is empty, or that ends before `at`, gives a segment of no bytes, which is dropped below.
+                // A file that is empty, or that ends before `at`, gives a segment of no bytes, which is
+                // dropped below.
                 let len = u32::try_from(stop.saturating_sub(at)).unwrap_or(0);
                 let segment =
                     Segment { file: index, offset: at.saturating_sub(file.offset), len, pad: file.is_pad() };
@@ -175,7 +178,8 @@ impl Layout {
             .filter(|segment| segment.len > 0)
     }
 
-    /// The first and the last piece that hold bytes of the file; `None` when there is no such file or it is empty.
+    /// The first and the last piece that hold bytes of the file; `None` when there is no such file or it is
+    /// empty.
     pub fn file_pieces(&self, file: usize) -> Option<RangeInclusive<u32>> {
         let file = self.files.get(file).filter(|f| f.length > 0)?;
         let piece = |byte: u64| u32::try_from(byte / u64::from(self.piece_length)).ok();

@@ -17,8 +17,8 @@ pub const MAX_MAGNET: usize = 64 * 1024;
 
 /// A magnet link: what names a torrent, and hints where to find it.
 ///
-/// Parsing skips parameters that are not known and values that cannot be used, but not a wrong info-hash. Printing what
-/// was parsed and parsing it again gives the same value.
+/// Parsing skips parameters that are not known and values that cannot be used, but not a wrong info-hash.
+/// Printing what was parsed and parsing it again gives the same value.
 ///
 /// ```
 /// let text = "magnet:?xt=urn:btih:c0fda1edafdbdbb96443424e0b3899af7159d10e&dn=temp&so=0,2-4";
@@ -39,7 +39,8 @@ pub struct Magnet {
     pub trackers: Vec<String>,
     /// Web seed URLs (`ws`), each once.
     pub web_seeds: Vec<String>,
-    /// Peers to try, as host and port (`x.pe`). A host may be a name or an address, an IPv6 address without brackets.
+    /// Peers to try, as host and port (`x.pe`). A host may be a name or an address, an IPv6 address without
+    /// brackets.
     pub peers: Vec<(String, u16)>,
     /// Files to download, as ranges of indices in the order of the metainfo (`so`, BEP 53); empty for all.
     pub select: Vec<RangeInclusive<u32>>,

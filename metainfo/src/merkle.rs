@@ -1,7 +1,7 @@
 //! The hash trees of v2 torrents (BEP 52): leaves are SHA-256 of 16 KiB blocks, missing leaves are zero.
 //!
-//! A file's tree has as many leaves as blocks, rounded up to a power of two with hashes of 32 zero bytes (not the
-//! hash of zero data). The *piece layer* is the layer of that tree in which one hash covers one piece.
+//! A file's tree has as many leaves as blocks, rounded up to a power of two with hashes of 32 zero bytes (not
+//! the hash of zero data). The *piece layer* is the layer of that tree in which one hash covers one piece.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::as_conversions)
@@ -120,7 +120,8 @@ impl Accumulator {
         self.count += 1;
     }
 
-    /// The root of a tree of `width` hashes (a power of two, not less than were pushed), the missing ones padded.
+    /// The root of a tree of `width` hashes (a power of two, not less than were pushed), the missing ones
+    /// padded.
     pub fn finish(self, width: u64) -> Hash {
         let height = width.max(self.count).max(1).next_power_of_two().ilog2();
         let mut zero = self.pad;

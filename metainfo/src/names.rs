@@ -1,9 +1,9 @@
 //! Paths that collide, made different.
 //!
-//! Two files of a torrent must never share a place on disk, whatever the file system thinks of case. The first
-//! file keeps its name, later ones get a number before the extension: `bar.txt`, `bar.1.txt`. A file gives way to
-//! a folder of the same name. Folders that differ only in case stay as they are: no file is lost when a system
-//! merges them, because the files in them are compared by their whole folded path.
+//! Two files of a torrent must never share a place on disk, whatever the file system thinks of case. The
+//! first file keeps its name, later ones get a number before the extension: `bar.txt`, `bar.1.txt`. A file
+//! gives way to a folder of the same name. Folders that differ only in case stay as they are: no file is lost
+//! when a system merges them, because the files in them are compared by their whole folded path.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::as_conversions)
@@ -20,7 +20,8 @@ use alloc::vec::Vec;
 /// hostile one from costing quadratic time.
 pub const MAX_COLLISIONS: u32 = 500;
 
-/// Renames files until no two paths are equal when case is ignored. Pad files have no place on disk and are left out.
+/// Renames files until no two paths are equal when case is ignored. Pad files have no place on disk and are
+/// left out.
 pub(crate) fn resolve(files: &mut [File]) -> Result<(), Error> {
     let folded: Vec<(usize, String)> = files
         .iter()

@@ -44,8 +44,8 @@ pub(crate) fn checked_url(text: &str) -> Option<String> {
     (named && !rest.is_empty()).then_some(url)
 }
 
-/// A URL in which spaces, control characters and bytes beyond ASCII are percent-encoded; what is already a URL
-/// stays as it is.
+/// A URL in which spaces, control characters and bytes beyond ASCII are percent-encoded; what is already a
+/// URL stays as it is.
 fn tidy_url(url: &str) -> String {
     let mut out = String::with_capacity(url.len());
     for byte in url.trim().bytes() {

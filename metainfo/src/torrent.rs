@@ -23,8 +23,8 @@ pub const MAX_SIZE: usize = 64 << 20;
 
 /// A `.torrent` file, version 1, 2 or both, read and checked.
 ///
-/// It owns everything: one copy of the info dictionary, in which the v1 piece hashes stay, the file list, the piece
-/// layers and the remarks around. Put it into an `Arc` to share it.
+/// It owns everything: one copy of the info dictionary, in which the v1 piece hashes stay, the file list, the
+/// piece layers and the remarks around. Put it into an `Arc` to share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torrent {
     info: Box<[u8]>,
@@ -44,7 +44,8 @@ impl Torrent {
     /// Reads a `.torrent` file. Bytes after its dictionary are ignored, as by other clients.
     ///
     /// # Errors
-    /// When the input is too long, not bencoded, or does not describe content that can be checked; see [`Error`].
+    /// When the input is too long, not bencoded, or does not describe content that can be checked; see
+    /// [`Error`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         check_size(bytes)?;
         let (document, _) = options().decode_prefix(bytes)?;
@@ -192,14 +193,15 @@ impl Torrent {
         }
     }
 
-    /// The piece layer of a file (BEP 52): one hash for each of its pieces. `None` when it is not known, or the file is no
-    /// longer than a piece and has none.
+    /// The piece layer of a file (BEP 52): one hash for each of its pieces. `None` when it is not known, or
+    /// the file is no longer than a piece and has none.
     pub fn piece_layer(&self, file: usize) -> Option<&[Hash]> {
         let pieces = self.layout.file_pieces(file)?.count();
         self.layers.layer(file, pieces)
     }
 
-    /// Whether every v2 piece can be checked: each file longer than a piece came with its piece layer. True of v1.
+    /// Whether every v2 piece can be checked: each file longer than a piece came with its piece layer. True
+    /// of v1.
     pub fn has_piece_layers(&self) -> bool {
         let length = self.geometry.piece_length();
         let needed = self.layout.files().iter().filter(|file| layers::needs_layer(file, length)).count();

@@ -12,10 +12,10 @@ use alloc::vec::Vec;
 
 /// A torrent that lacks nothing but its digests.
 ///
-/// Hash each piece and give its digests, in any order: [`Draft::set_v1`] with the SHA-1 of the piece, [`Draft::set_v2`] with
-/// the root of its tree as [`Draft::v2_shape`] says, as far as [`Draft::version`] asks for them. Where the bytes of a piece
-/// are says [`Layout::segments`]; those of pad files are zeros. Or let [`Draft::feed`] do it, if the bytes are at hand in
-/// order.
+/// Hash each piece and give its digests, in any order: [`Draft::set_v1`] with the SHA-1 of the piece,
+/// [`Draft::set_v2`] with the root of its tree as [`Draft::v2_shape`] says, as far as [`Draft::version`] asks
+/// for them. Where the bytes of a piece are says [`Layout::segments`]; those of pad files are zeros. Or let
+/// [`Draft::feed`] do it, if the bytes are at hand in order.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub(super) builder: Builder,
@@ -76,7 +76,8 @@ impl Draft {
         &self.layout
     }
 
-    /// Which file a file of the layout is, counted in the order they were added to the builder; `None` for pad files.
+    /// Which file a file of the layout is, counted in the order they were added to the builder; `None` for
+    /// pad files.
     pub fn source(&self, file: usize) -> Option<usize> {
         self.sources.get(file).copied().flatten()
     }

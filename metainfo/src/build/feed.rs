@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Hashes the bytes of all files of a [`Draft`], in the order of its layout and split in any way. Pad files are not fed.
+/// Hashes the bytes of all files of a [`Draft`], in the order of its layout and split in any way. Pad files
+/// are not fed.
 #[derive(Clone, Debug)]
 pub struct Feed {
     draft: Draft,
@@ -18,7 +19,7 @@ pub struct Feed {
     sha256: Sha256,
     in_block: u32,
     leaves: Vec<Hash>,
-    /// Bytes of padding at the end of each piece are known before its bytes come.
+    /// Bytes of the current piece that are fed; what follows is padding.
     data: u32,
 }
 

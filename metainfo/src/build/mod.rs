@@ -1,4 +1,5 @@
-//! Making torrents: a [`Builder`] is told the files, lays them out as a [`Draft`], and the draft is fed digests.
+//! Making torrents: a [`Builder`] is told the files, lays them out as a [`Draft`], and the draft is fed
+//! digests.
 
 mod draft;
 mod feed;
@@ -32,8 +33,8 @@ pub enum Version {
 /// ```
 /// use metainfo::{Builder, Torrent, Version};
 ///
-/// let builder = Builder::folder("pictures").version(Version::Hybrid).file(["2024", "cat.jpg"], 3).file(["dog.jpg"], 4);
-/// let mut feed = builder.tracker("http://tracker.example/announce").prepare()?.feed();
+/// let builder = Builder::folder("pictures").file(["2024", "cat.jpg"], 3).file(["dog.jpg"], 4);
+/// let mut feed = builder.version(Version::Hybrid).prepare()?.feed();
 /// feed.update(b"cat");
 /// feed.update(b"dogs");
 /// let torrent = Torrent::parse(&feed.finish()?)?;
@@ -97,15 +98,15 @@ impl Builder {
         }
     }
 
-    /// Adds a file to the folder, by the parts of its path below it. In v1 torrents files keep the order in which they were
-    /// added; v2 asks for sorted names, so v2 and hybrid torrents sort them.
+    /// Adds a file to the folder, by the parts of its path below it. In v1 torrents files keep the order in
+    /// which they were added; v2 asks for sorted names, so v2 and hybrid torrents sort them.
     #[must_use]
     pub fn file<P: Into<String>>(self, parts: impl IntoIterator<Item = P>, length: u64) -> Self {
         self.file_with(parts, length, Attributes::default())
     }
 
-    /// As [`Builder::file`], with attributes. Pad files and links cannot be added: of `attributes` only executable and
-    /// hidden count.
+    /// As [`Builder::file`], with attributes. Pad files and links cannot be added: of `attributes` only
+    /// executable and hidden count.
     #[must_use]
     pub fn file_with<P: Into<String>>(
         mut self,
@@ -133,8 +134,9 @@ impl Builder {
         self
     }
 
-    /// Accepts names that a reader of the torrent has to change: not portable, or equal but for case. They are written as
-    /// given. Without this, such names are refused, because who downloads would get other names than who seeds.
+    /// Accepts names that a reader of the torrent has to change: not portable, or equal but for case. They
+    /// are written as given. Without this, such names are refused, because who downloads would get other
+    /// names than who seeds.
     #[must_use]
     pub fn allow_any_names(mut self, allow: bool) -> Self {
         self.any_names = allow;
@@ -232,9 +234,9 @@ fn check_part(part: &str, any_names: bool) -> Result<(), BuildError> {
     if usable { Ok(()) } else { Err(BuildError::Name(part.into())) }
 }
 
-/// The length of pieces for content of `total` bytes: the smallest power of two from 16 KiB to 16 MiB that makes at most
-/// 2000 pieces. From 16 MiB to 31 GiB that is 1000 to 2000 pieces: few enough for a small torrent file, and enough that a
-/// piece is done and shared soon.
+/// The length of pieces for content of `total` bytes: the smallest power of two from 16 KiB to 16 MiB that
+/// makes at most 2000 pieces. From 16 MiB to 31 GiB that is 1000 to 2000 pieces: few enough for a small
+/// torrent file, and enough that a piece is done and shared soon.
 pub fn piece_length_for(total: u64) -> u32 {
     const MAX: u32 = 16 << 20;
     let mut length = BLOCK;

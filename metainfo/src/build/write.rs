@@ -138,8 +138,8 @@ fn v1_files(d: &mut DictEncoder<'_, '_>, draft: &Draft) {
     });
 }
 
-/// The file tree, bencoded. Files are in the order of the tree, so it is written front to back: folders are opened and closed
-/// as the paths ask for, however deep they are.
+/// The file tree, bencoded. Files are in the order of the tree, so it is written front to back: folders are
+/// opened and closed as the paths ask for, however deep they are.
 fn file_tree(draft: &Draft, trees: &Trees<'_>) -> Vec<u8> {
     let mut out = vec![b'd'];
     let mut open: &[String] = &[];

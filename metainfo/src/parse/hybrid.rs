@@ -4,8 +4,8 @@ use crate::error::{Error, Mismatch};
 use crate::layout::File;
 use alloc::vec::Vec;
 
-/// The v1 list, pad files included, with the roots of the v2 tree; refused unless both describe the same content:
-/// the same names, lengths and links in the same order, each file starting at the same piece.
+/// The v1 list, pad files included, with the roots of the v2 tree; refused unless both describe the same
+/// content: the same names, lengths and links in the same order, each file starting at the same piece.
 ///
 /// A pad file after the last file is optional: older hybrids come without.
 pub(super) fn merge(mut v1: Vec<File>, v2: Vec<File>, piece_length: u64) -> Result<Vec<File>, Error> {

@@ -1,5 +1,5 @@
-//! `piece layers`: the v2 piece hashes of files longer than a piece (BEP 52). They lie outside the info dictionary and are
-//! checked against the roots inside it.
+//! `piece layers`: the v2 piece hashes of files longer than a piece (BEP 52). They lie outside the info
+//! dictionary and are checked against the roots inside it.
 
 use crate::error::{Error, LayerError, Part};
 use crate::geometry::BLOCK;

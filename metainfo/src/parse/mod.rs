@@ -1,7 +1,7 @@
 //! From bencoded bytes to a checked description of the content.
 //!
-//! Outside the info dictionary what cannot be used is skipped: a bad tracker URL makes no torrent useless. Inside
-//! it everything that says what the content is must be right.
+//! Outside the info dictionary what cannot be used is skipped: a bad tracker URL makes no torrent useless.
+//! Inside it everything that says what the content is must be right.
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::as_conversions)
@@ -27,7 +27,8 @@ use core::ops::Range;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Lengths from here on are refused: the leaves of a hash tree of 2³⁰ blocks could not be counted (16 TiB less 16 KiB).
+/// Lengths from here on are refused: the leaves of a hash tree of 2³⁰ blocks could not be counted (16 TiB
+/// less 16 KiB).
 pub(crate) const FILE_LENGTH_LIMIT: u64 = (1 << 44) - (1 << 14);
 
 /// What the info dictionary says.
@@ -101,8 +102,8 @@ fn version(info: Dict<'_, '_>) -> Result<Version, Error> {
     }
 }
 
-/// The hash of a v2 info dictionary must have one spelling only. Old v1 torrents with keys out of order exist and are
-/// accepted, but a key given twice means different things to different readers of the same info-hash.
+/// The hash of a v2 info dictionary must have one spelling only. Old v1 torrents with keys out of order exist
+/// and are accepted, but a key given twice means different things to different readers of the same info-hash.
 fn check_canonical(document: &Document<'_>, info: Dict<'_, '_>, version: Version) -> Result<(), Error> {
     let span = info.value().span();
     let inside = document.forgiven().iter().filter(|lapse| span.contains(&lapse.offset));

@@ -13,14 +13,14 @@ use bencode::Dict;
 
 /// The files in the order of the tree, with paths below `name`.
 ///
-/// A v2 torrent of a single file and one of a folder that holds a single file look alike. Makers of single-file torrents give
-/// the file the name of the torrent, so that is what tells them apart.
+/// A v2 torrent of a single file and one of a folder that holds a single file look alike. Makers of
+/// single-file torrents give the file the name of the torrent, so that is what tells them apart.
 pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> {
     let tree = info.dict("file tree").ok_or(Error::FileTree)?;
     let single = info.get("files").is_none() && tree.len() == 1;
     let mut files = Vec::new();
-    // Folders that are being read, outermost first, each with its path. The depth of the tree is in the data's hands,
-    // so it must not be in the call stack's.
+    // Folders that are being read, outermost first, each with its path. The depth of the tree is in the
+    // data's hands, so it must not be in the call stack's.
     let mut open = vec![(tree.iter(), String::from(name))];
     while let Some((entries, folder)) = open.last_mut() {
         let Some((key, value)) = entries.next() else {
