@@ -67,13 +67,13 @@ impl Cursor {
             };
             self.gained = Vec::new();
             (self.dead, self.seen, self.placed, self.alone) = (0, log.seq, true, alone);
+            log.read = true;
         } else if self.dead < words {
             for at in self.seen..log.seq {
                 self.go_back(log.get(at), words);
             }
             self.seen = log.seq;
         }
-        log.read = true;
     }
 
     fn go_back(&mut self, piece: u32, words: u32) {
@@ -97,14 +97,19 @@ impl Openings {
         Self { ring: vec![u32::MAX; len].into(), seq: 0, read: true }
     }
 
-    /// Opening number `at`, one of the last.
-    pub(super) fn get(&self, at: u64) -> u32 {
+    /// Opening number `at`, one of the last, for a cursor.
+    pub(super) fn get(&mut self, at: u64) -> u32 {
+        self.read |= at + 1 == self.seq;
+        self.entry(at)
+    }
+
+    fn entry(&self, at: u64) -> u32 {
         self.ring[(at % self.ring.len() as u64) as usize]
     }
 
     /// A piece has blocks for other peers than before.
     pub(super) fn push(&mut self, piece: u32) {
-        if !self.read && self.seq > 0 && self.get(self.seq - 1) == piece {
+        if !self.read && self.seq > 0 && self.entry(self.seq - 1) == piece {
             return;
         }
         let len = self.ring.len() as u64;

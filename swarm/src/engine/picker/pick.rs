@@ -16,8 +16,9 @@ use metainfo::Block;
 use rand::Rng;
 use std::cmp::Reverse;
 
-/// Probes into the list of joinable pieces, for each piece chosen.
+/// Probes into the list of joinable pieces, for each piece chosen, and pieces compared.
 const JOIN_PROBES: u32 = 48;
+const JOIN_SAMPLE: usize = 8;
 /// Probes into the order of untouched pieces, for each piece chosen, and into one bucket of it.
 const ORDER_PROBES: u32 = 128;
 const BUCKET_PROBES: u32 = 24;
@@ -75,6 +76,7 @@ impl Picker {
             && self.take(piece, &mut ask, cursor) == 0
         {
             cursor.piece = None;
+            self.leave(piece, peer);
         }
         for piece in view.suggested.iter().take(LISTED) {
             self.take(piece.get(), &mut ask, cursor);
@@ -128,10 +130,22 @@ impl Picker {
         }
         self.after(at, before);
         ask.left -= taken;
-        if taken > 0 {
-            cursor.piece = Some(piece);
+        if taken > 0
+            && let Some(left_behind) = cursor.piece.replace(piece).filter(|&before| before != piece)
+        {
+            self.leave(left_behind, ask.peer);
         }
         taken
+    }
+
+    /// The peer turned to another piece: what is free of this one is for everybody.
+    fn leave(&mut self, piece: u32, peer: PeerKey) {
+        if let State::Partial(at) = self.table.state(piece)
+            && self.partials[at as usize].owner == peer
+            && self.partials[at as usize].free > 0
+        {
+            self.edit(at as usize, Partial::free_from_owner);
+        }
     }
 
     /// The exhausted peer looks at what opened since and at what it gained since.
@@ -144,7 +158,8 @@ impl Picker {
             cursor.gained.pop();
         }
         while cursor.seen < self.openings.seq {
-            self.take(self.openings.get(cursor.seen), ask, cursor);
+            let piece = self.openings.get(cursor.seen);
+            self.take(piece, ask, cursor);
             if ask.left == 0 {
                 return;
             }
@@ -187,6 +202,7 @@ impl Picker {
                 Manner::Whole if !crowded => partial.free > 0 && partial.asked_only_of(ask.peer),
                 _ => self.offers(partial, ask),
             })
+            .take(JOIN_SAMPLE)
             .max_by_key(|&(piece, partial)| {
                 let ripe = Reverse(if sequential { piece } else { partial.free });
                 (self.table.priority(piece), ripe)

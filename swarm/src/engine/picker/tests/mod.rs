@@ -1,3 +1,4 @@
 mod endgame;
 mod fixture;
 mod pictures;
+mod swarms;

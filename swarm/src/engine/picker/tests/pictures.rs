@@ -5,10 +5,12 @@ use super::fixture::*;
 
 const SEEDS: std::ops::Range<u64> = 0..20;
 
+/// available, have, priority, partial, the peer has, expected: one of these pieces, name
+type Case<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a [u32], &'a str);
+
 #[test]
 fn the_first_piece_is_chosen_by_this_table() {
-    // available, have, priority, partial, peer has => one of these pieces
-    let cases: &[(&str, &str, &str, &str, &str, &[u32], &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("2213223", "       ", "nnnnnnn", "0000000", "*******", &[2], "the rarest"),
         (
             "2213223",
