@@ -50,14 +50,13 @@ pub struct Process {
 impl Process {
     /// Starts `command` on one core, or anywhere. Its standard error goes to a file in `work`.
     pub fn start(command: &Command, core: Option<u32>, work: &Path) -> Result<Process> {
-        let mut pinned = match core {
-            Some(core) => {
-                let mut taskset = Command::new("taskset");
-                taskset.args(["-c", &core.to_string()]).arg(command.get_program());
-                taskset
-            }
-            None => Command::new(command.get_program()),
-        };
+        // Should the benchmark be killed, what it started goes with it.
+        let mut pinned = Command::new("setpriv");
+        pinned.args(["--pdeathsig", "KILL", "--"]);
+        if let Some(core) = core {
+            pinned.args(["taskset", "-c", &core.to_string()]);
+        }
+        pinned.arg(command.get_program());
         pinned.args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {

@@ -1,9 +1,10 @@
 //! A leecher that asks far ahead and drops what it gets.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::ops::Range;
-use std::sync::Barrier;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ pub struct LeechOptions {
     pub depth: usize,
 }
 
-/// Takes the whole payload once from the peer at `to`. Calls `unchoked` when every connection may ask,
+/// Takes the whole payload once from the peer at `to`. Calls `unchoked` when the first connection may ask,
 /// before the first request. Answers the seconds from then to the last byte.
 pub fn leech(
     to: SocketAddr,
@@ -32,101 +33,134 @@ pub fn leech(
     options: &LeechOptions,
     unchoked: impl FnOnce() -> Result<()>,
 ) -> Result<f64> {
-    let count = options.connections.max(1);
-    let ready = Barrier::new(count as usize + 1);
-    let go = Barrier::new(count as usize + 1);
+    let work = Work::new(payload);
+    let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|n| {
-                let (ready, go) = (&ready, &go);
+        let work = &work;
+        let threads: Vec<_> = (0..options.connections.max(1))
+            .map(|_| {
+                let tell = tell.clone();
                 scope.spawn(move || -> Result<()> {
-                    let open = wait_unchoke(to, info_hash, payload);
-                    ready.wait();
-                    go.wait();
-                    let pieces = payload.pieces();
-                    let share = |n: u32| u32::try_from(u64::from(pieces) * u64::from(n) / u64::from(count));
-                    take(open?, payload, share(n)?..share(n + 1)?, options.depth)
+                    let connection = Connection::dial(to, info_hash, payload.pieces())?;
+                    match take(connection, work, options.depth, &tell) {
+                        // Its connection was ended before it had said a word.
+                        Err(_) if work.is_done() => Ok(()),
+                        other => other,
+                    }
                 })
             })
             .collect();
-        ready.wait();
-        let told = unchoked();
+        drop(tell);
+        // Without any unchoke every connection has failed, and says why below.
+        let ready = told.recv().map_or(Ok(()), |()| unchoked());
         let start = Instant::now();
-        go.wait();
+        let _ = work.gate.set(());
         for thread in threads {
             thread.join().map_err(|_| anyhow!("a connection panicked"))??;
         }
-        told.map(|()| start.elapsed().as_secs_f64())
+        ready.map(|()| start.elapsed().as_secs_f64())
     })
 }
 
-fn wait_unchoke(to: SocketAddr, info_hash: [u8; 20], payload: &Payload) -> Result<Connection> {
-    let mut connection = Connection::dial(to, info_hash, payload.pieces())?;
+/// What the connections share.
+struct Work {
+    /// Blocks that no connection has asked for.
+    todo: Mutex<VecDeque<Request>>,
+    /// Blocks that have not come.
+    left: AtomicUsize,
+    /// Opens when the clock runs.
+    gate: OnceLock<()>,
+    /// To end connections that have nothing to do, or were never unchoked.
+    streams: Mutex<Vec<TcpStream>>,
+}
+
+impl Work {
+    fn new(payload: &Payload) -> Work {
+        let todo: VecDeque<Request> =
+            (0..payload.pieces()).flat_map(|piece| blocks(payload, piece)).collect();
+        let left = AtomicUsize::new(todo.len());
+        Work { todo: Mutex::new(todo), left, gate: OnceLock::new(), streams: Mutex::default() }
+    }
+
+    fn draw(&self, most: usize) -> Vec<Request> {
+        let mut todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = most.min(todo.len());
+        todo.drain(..most).collect()
+    }
+
+    fn give_back(&self, requests: impl IntoIterator<Item = Request>) {
+        self.todo.lock().unwrap_or_else(PoisonError::into_inner).extend(requests);
+    }
+
+    fn came(&self, blocks: usize) {
+        if blocks > 0 && self.left.fetch_sub(blocks, Ordering::Relaxed) == blocks {
+            for stream in self.streams.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                // One that is gone already is as good.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Takes what it can over one connection until all of the work is done.
+fn take(mut connection: Connection, work: &Work, depth: usize, tell: &Sender<()>) -> Result<()> {
+    work.streams.lock().unwrap_or_else(PoisonError::into_inner).push(connection.stream.try_clone()?);
     if connection.fast {
         connection.send(&[Message::HaveNone])?;
     }
     connection.send(&[Message::Interested])?;
-    let mut choked = true;
-    while choked {
-        let there = connection.receive(&mut 0, |message| {
-            match message {
-                Message::Unchoke => choked = false,
-                Message::Choke => choked = true,
-                _ => {}
-            }
-            Ok(0)
-        })?;
-        if !there {
-            bail!("the subject hung up before it unchoked");
-        }
-    }
-    Ok(connection)
-}
-
-/// Takes some pieces over one connection.
-fn take(mut connection: Connection, payload: &Payload, pieces: Range<u32>, depth: usize) -> Result<()> {
-    let mut wanted: VecDeque<Request> = pieces.flat_map(|piece| blocks(payload, piece)).collect();
+    let fast = connection.fast;
     let mut asked: VecDeque<Request> = VecDeque::new();
-    let mut choked = false;
-    let mut skip = 0;
-    loop {
-        if !choked && asked.len() <= depth.saturating_sub(depth / 8) {
-            let more = depth.saturating_sub(asked.len()).min(wanted.len());
-            let batch: Vec<Request> = wanted.drain(..more).collect();
+    let (mut choked, mut waited) = (true, false);
+    let (mut skip, mut begun, mut counted) = (0, 0, 0);
+    while !work.is_done() {
+        if !choked && !waited {
+            // After the end of the benchmark's own preparations nobody listens any more.
+            let _ = tell.send(());
+            work.gate.wait();
+            waited = true;
+        }
+        if !choked && asked.len() <= depth - depth / 8 {
+            let batch = work.draw(depth.saturating_sub(asked.len()));
             let messages: Vec<Message<'_>> = batch.iter().copied().map(Message::Request).collect();
             connection.send(&messages)?;
             asked.extend(batch);
         }
-        if asked.is_empty() && wanted.is_empty() && skip == 0 {
-            return Ok(());
-        }
-        let fast = connection.fast;
         let there = connection.receive(&mut skip, |message| {
             match message {
                 Message::Piece { index, begin, len } => {
                     forget(&mut asked, Request { index, begin, len })?;
+                    begun += 1;
                     return Ok(usize::try_from(len)?);
                 }
                 Message::Choke => {
                     choked = true;
                     // With the Fast extension each request is answered or rejected by itself.
                     if !fast {
-                        wanted.extend(asked.drain(..));
+                        work.give_back(asked.drain(..));
                     }
                 }
                 Message::Unchoke => choked = false,
                 Message::Reject(request) => {
                     forget(&mut asked, request)?;
-                    wanted.push_front(request);
+                    work.give_back([request]);
                 }
                 _ => {}
             }
             Ok(0)
         })?;
-        if !there {
-            bail!("the subject hung up with {} blocks to go", asked.len() + wanted.len());
+        let came = begun - usize::from(skip > 0);
+        work.came(came - counted);
+        counted = came;
+        if !there && !work.is_done() {
+            bail!("the subject hung up with {} blocks to go", work.left.load(Ordering::Relaxed));
         }
     }
+    Ok(())
 }
 
 fn forget(asked: &mut VecDeque<Request>, request: Request) -> Result<()> {

@@ -95,6 +95,7 @@ pub(super) fn qbittorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
         "[LegalNotice]\nAccepted=true\n\n[AutoRun]\nenabled=true\nprogram={done}\n\n\
          [BitTorrent]\nSession\\Port={port}\nSession\\InterfaceAddress={ip}\nSession\\BTProtocol=TCP\n\
          Session\\DHTEnabled=false\nSession\\PeXEnabled=false\nSession\\LSDEnabled=false\n\
+         Session\\MaxConnectionsPerTorrent=-1\nSession\\MaxUploads=-1\nSession\\MaxUploadsPerTorrent=-1\n\
          Session\\QueueingSystemEnabled=false\nSession\\MultiConnectionsPerIp=true\n\n\
          [Network]\nPortForwardingEnabled=false\n\n[Preferences]\nWebUI\\Enabled=true\n\
          WebUI\\Address=127.0.0.1\nWebUI\\Port={web}\n",
