@@ -4,3 +4,5 @@
 pub mod engine;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(feature = "session")]
+pub mod session;

@@ -1,7 +1,13 @@
 //! Trackers from the outside: the schedule on virtual time, the UDP client against the server machine, and both over
 //! real sockets.
 
+#[cfg(feature = "session")]
+mod hostile;
+#[cfg(all(feature = "session", unix))]
+mod opentracker;
 mod schedule;
 mod server;
+#[cfg(feature = "session")]
+mod sockets;
 mod udp;
 mod world;
