@@ -142,10 +142,8 @@ async fn answer_datagrams(socket: UdpSocket, state: Arc<State>) {
 async fn serve(mut stream: TcpStream, from: SocketAddr, state: Arc<State>) {
     let mut buffer = Vec::new();
     for _ in 0..MAX_REQUESTS {
-        let head = match tokio::time::timeout(PATIENCE, read_head(&mut stream, &mut buffer)).await {
-            Ok(Ok(Some(head))) => head,
-            _ => return,
-        };
+        let read = tokio::time::timeout(PATIENCE, read_head(&mut stream, &mut buffer)).await;
+        let Ok(Ok(Some(head))) = read else { return };
         let request = parse(&head);
         let (answer, keep) = match &request {
             Ok(request) => (state.with(|s, now| s.http(now, from.ip(), &request.target)), request.keep),
