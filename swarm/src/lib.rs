@@ -2,7 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod engine;
-#[cfg(any(test, feature = "sim"))]
-pub mod sim;
 #[cfg(feature = "session")]
 pub mod session;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
