@@ -46,6 +46,12 @@ pub enum Error {
         /// Parts accepted.
         max: usize,
     },
+    /// The paths of all files and folders together are longer than is accepted: a tree of few bytes can spell
+    /// very long ones.
+    PathsTooLong {
+        /// Bytes accepted.
+        max: usize,
+    },
     /// A length that is missing, no number, negative or too large.
     Length {
         /// What `length` says, if it is a number.
@@ -168,6 +174,7 @@ impl fmt::Display for Error {
             Self::MissingName => f.write_str("expected a name, found none"),
             Self::InvalidPath => f.write_str("expected a path of text parts, found something else"),
             Self::TooDeep { max } => write!(f, "expected a path of at most {max} parts, found a longer one"),
+            Self::PathsTooLong { max } => write!(f, "expected paths of at most {max} bytes together"),
             Self::Length { found } => number(f, "expected the length of a file", *found),
             Self::Empty => f.write_str("expected content, found files of no bytes only"),
             Self::NoFiles => f.write_str("expected files, found none"),

@@ -31,6 +31,24 @@ use sha2::{Digest, Sha256};
 /// less 16 KiB).
 pub(crate) const FILE_LENGTH_LIMIT: u64 = (1 << 44) - (1 << 14);
 
+/// Bytes that the paths of all files and folders may have together (64 MiB). Folders are spelt once in a file tree
+/// but are part of the path of each file in them, so that a small torrent could ask for much memory.
+const MAX_PATHS: usize = 64 << 20;
+
+/// What is left of [`MAX_PATHS`].
+struct PathBudget(usize);
+
+impl PathBudget {
+    fn new() -> Self {
+        Self(MAX_PATHS)
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Error::PathsTooLong { max: MAX_PATHS })?;
+        Ok(())
+    }
+}
+
 /// What the info dictionary says.
 pub(crate) struct Info {
     pub(crate) hashes: InfoHashes,

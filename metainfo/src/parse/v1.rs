@@ -1,6 +1,6 @@
 //! The v1 file list: `files`, or `length` of a single file (BEP 3, attributes of BEP 47).
 
-use super::{attributes, file, join, length, symlink};
+use super::{PathBudget, attributes, file, join, length, symlink};
 use crate::error::{Error, Part};
 use crate::layout::{Attributes, File};
 use crate::path::clean_part_or_underscore;
@@ -20,9 +20,13 @@ pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> 
     };
     let list = list.as_list().ok_or(Error::NotDictionary(Part::Files))?;
     let mut files = Vec::with_capacity(list.len());
+    let mut budget = PathBudget::new();
     for entry in list {
         let entry = entry.as_dict().ok_or(Error::NotDictionary(Part::File))?;
-        files.push(listed(entry, name)?);
+        let file = listed(entry, name)?;
+        budget.spend(file.path.as_str().len())?;
+        budget.spend(file.symlink.as_ref().map_or(0, |target| target.as_str().len()))?;
+        files.push(file);
     }
     resolve_links(&mut files, name);
     Ok(files)

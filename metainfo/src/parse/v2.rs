@@ -1,6 +1,6 @@
 //! The v2 file tree (BEP 52).
 
-use super::{attributes, file, length, symlink};
+use super::{PathBudget, attributes, file, length, symlink};
 use crate::error::Error;
 use crate::layout::File;
 use crate::merkle::Hash;
@@ -19,6 +19,7 @@ pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> 
     let tree = info.dict("file tree").ok_or(Error::FileTree)?;
     let single = info.get("files").is_none() && tree.len() == 1;
     let mut files = Vec::new();
+    let mut budget = PathBudget::new();
     // Folders that are being read, outermost first, each with its path. The depth of the tree is in the
     // data's hands, so it must not be in the call stack's.
     let mut open = vec![(tree.iter(), String::from(name))];
@@ -31,10 +32,15 @@ pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> 
         let at_top = single && folder.len() == name.len();
         let leaf = entry.get("").filter(|_| entry.len() == 1);
         let part = clean_part_or_underscore(key);
+        budget.spend(folder.len().saturating_add(part.len()).saturating_add(1))?;
         let alone = at_top && leaf.is_some() && part == name;
         let path = if alone { part } else { alloc::format!("{folder}/{part}") };
         match leaf {
-            Some(leaf) => files.push(listed(leaf.as_dict().ok_or(Error::FileTree)?, path, name)?),
+            Some(leaf) => {
+                let file = listed(leaf.as_dict().ok_or(Error::FileTree)?, path, name)?;
+                budget.spend(file.symlink.as_ref().map_or(0, |target| target.as_str().len()))?;
+                files.push(file);
+            }
             None if open.len() >= MAX_DEPTH => return Err(Error::TooDeep { max: MAX_DEPTH }),
             None => open.push((entry.iter(), path)),
         }

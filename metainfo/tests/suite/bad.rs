@@ -264,6 +264,16 @@ fn a_key_given_twice_is_refused_in_the_info_dictionary_only() {
 }
 
 #[test]
+fn a_small_tree_of_very_long_paths_is_refused() {
+    let files = V::Dict((0..6000u32).map(|i| (i.to_string().into_bytes(), leaf(1, [9; 32]))).collect());
+    let deep =
+        |depth: usize| (0..depth).fold(files.clone(), |inner, _| V::Dict(vec![(vec![b'n'; 200], inner)]));
+    let parse = |depth| Torrent::parse(&torrent(tree(16384, deep(depth))).encode()).map(|_| ());
+    assert_eq!(parse(20), Ok(()));
+    assert_eq!(parse(80), Err(Error::PathsTooLong { max: 64 << 20 }));
+}
+
+#[test]
 fn absurd_sizes_are_refused() {
     let error = Torrent::parse(&vec![b'd'; metainfo::MAX_SIZE + 1]);
     assert_eq!(error, Err(Error::TooLarge { size: metainfo::MAX_SIZE + 1, max: metainfo::MAX_SIZE }));
