@@ -8,12 +8,12 @@ use crate::engine::TorrentKey;
 use crate::engine::api::AddTorrent;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
-use crate::engine::choker::Choker;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::{self, Picker};
 use crate::engine::rate::Rate;
+use crate::engine::stub::choker::Choker;
 use crate::engine::tracker::{self, Families, Schedule};
 
 impl Shard {

@@ -9,10 +9,10 @@ use wire::peer::{Bitfield, Limits};
 use crate::engine::TorrentKey;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
-use crate::engine::choker::Choker;
 use crate::engine::cx::LimitNodes;
 use crate::engine::picker::{Manner, PeerKey, Picker};
 use crate::engine::rate::Rate;
+use crate::engine::stub::choker::Choker;
 use crate::engine::tracker::{self, Schedule};
 
 use super::peer::Peer;
