@@ -3,8 +3,12 @@
 
 mod backend;
 mod buf;
+#[cfg(feature = "files")]
+mod disk;
 mod error;
 mod faulty;
+#[cfg(feature = "files")]
+mod files;
 mod hash;
 mod job;
 mod memory;
@@ -13,8 +17,12 @@ pub mod plan;
 
 pub use backend::Storage;
 pub use buf::{Buf, Pool};
+#[cfg(feature = "files")]
+pub use disk::{Disk, DiskConfig};
 pub use error::{Operation, StorageError};
 pub use faulty::{Fault, FaultyStorage};
+#[cfg(feature = "files")]
+pub use files::{Allocation, FileOptions, FileStorage, OpenFiles};
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use memory::MemoryStorage;

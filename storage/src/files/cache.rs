@@ -1,0 +1,176 @@
+//! Files that are held open, so that not every read or write opens one.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A bounded number of open files, shared by any number of storages. The file closed for a new one is one that
+/// was not used lately (second chance).
+#[derive(Debug)]
+pub struct OpenFiles {
+    limit: usize,
+    owners: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    index: HashMap<Key, usize>,
+    slots: Vec<Slot>,
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: Key,
+    file: Arc<OpenFile>,
+    used: bool,
+}
+
+/// A storage and the index of a file in it.
+type Key = (u64, usize);
+
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) fd: OwnedFd,
+    pub(super) writable: bool,
+}
+
+impl OpenFiles {
+    /// Holds at most `limit` files open (at least 1), not counting those that an operation is using just now.
+    pub fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), owners: AtomicU64::new(0), inner: Mutex::default() }
+    }
+
+    /// Files held open.
+    pub fn len(&self) -> usize {
+        self.lock().slots.len()
+    }
+
+    /// Whether no file is held open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A number for a new storage.
+    pub(super) fn owner(&self) -> u64 {
+        self.owners.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The file, if it is open, and for writing if asked.
+    pub(super) fn get(&self, key: Key, write: bool) -> Option<Arc<OpenFile>> {
+        let mut inner = self.lock();
+        let at = *inner.index.get(&key)?;
+        let slot = inner.slots.get_mut(at)?;
+        if write && !slot.file.writable {
+            return None;
+        }
+        slot.used = true;
+        Some(slot.file.clone())
+    }
+
+    /// Holds a file open, in place of a less able one of the same key.
+    pub(super) fn insert(&self, key: Key, file: OpenFile) -> Arc<OpenFile> {
+        let file = Arc::new(file);
+        let slot = Slot { key, file: file.clone(), used: true };
+        // Files are closed after the lock is let go.
+        let _closed = self.lock().insert(slot, self.limit);
+        file
+    }
+
+    /// Closes half of the files, because the process has too many. False when there was none to close.
+    pub(super) fn close_half(&self) -> bool {
+        let mut inner = self.lock();
+        let keep = inner.slots.len() / 2;
+        let closed = inner.slots.split_off(keep);
+        closed.iter().for_each(|slot| {
+            inner.index.remove(&slot.key);
+        });
+        inner.hand = 0;
+        drop(inner);
+        !closed.is_empty()
+    }
+
+    /// Closes all files of a storage.
+    pub(super) fn close_all(&self, owner: u64) {
+        let mut inner = self.lock();
+        let (closed, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut inner.slots).into_iter().partition(|slot| slot.key.0 == owner);
+        inner.index = kept.iter().enumerate().map(|(at, slot)| (slot.key, at)).collect();
+        inner.slots = kept;
+        inner.hand = 0;
+        drop(inner);
+        drop(closed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Puts the file in; gives the one that left its place.
+    fn insert(&mut self, slot: Slot, limit: usize) -> Option<Slot> {
+        if let Some(&at) = self.index.get(&slot.key) {
+            return Some(std::mem::replace(&mut self.slots[at], slot));
+        }
+        if self.slots.len() < limit {
+            self.index.insert(slot.key, self.slots.len());
+            self.slots.push(slot);
+            return None;
+        }
+        while std::mem::take(&mut self.slots[self.hand].used) {
+            self.hand = (self.hand + 1) % self.slots.len();
+        }
+        let at = self.hand;
+        self.hand = (at + 1) % self.slots.len();
+        self.index.insert(slot.key, at);
+        let closed = std::mem::replace(&mut self.slots[at], slot);
+        self.index.remove(&closed.key);
+        Some(closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(writable: bool) -> OpenFile {
+        OpenFile { fd: std::fs::File::open("/dev/null").unwrap().into(), writable }
+    }
+
+    #[test]
+    fn the_file_not_used_lately_is_closed() {
+        let files = OpenFiles::new(3);
+        (0..3).for_each(|at| drop(files.insert((0, at), file(false))));
+        files.insert((0, 3), file(false));
+        assert!(files.get((0, 0), false).is_none());
+        assert!(files.get((0, 1), false).is_some());
+        files.insert((0, 4), file(false));
+        assert!(files.get((0, 1), false).is_some());
+        assert!(files.get((0, 2), false).is_none());
+        assert_eq!(files.len(), 3);
+    }
+
+    #[test]
+    fn a_file_open_for_reading_is_not_given_for_writing() {
+        let files = OpenFiles::new(3);
+        files.insert((0, 0), file(false));
+        assert!(files.get((0, 0), true).is_none());
+        files.insert((0, 0), file(true));
+        assert!(files.get((0, 0), true).is_some() && files.get((0, 0), false).is_some());
+        assert_eq!(files.len(), 1);
+    }
+
+    #[test]
+    fn a_storage_that_ends_closes_its_own_files_only() {
+        let files = OpenFiles::new(8);
+        (0..6).for_each(|at| drop(files.insert((at as u64 % 2, at), file(false))));
+        files.close_all(0);
+        assert_eq!(files.len(), 3);
+        assert!(files.get((1, 5), false).is_some());
+        assert!(files.close_half());
+        assert_eq!(files.len(), 1);
+    }
+}

@@ -1,0 +1,69 @@
+//! The calls that differ between systems.
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::io::IoSliceMut;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// Opens a path that the kernel resolves beneath `dir`, through no link of any kind.
+#[cfg(target_os = "linux")]
+pub(super) fn open_beneath(
+    dir: BorrowedFd<'_>,
+    path: &str,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(dir, path, flags, mode, beneath) {
+            // Something was renamed meanwhile, so that the kernel cannot tell.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn open_beneath(_: BorrowedFd<'_>, _: &str, _: OFlags, _: Mode) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Reads what is in the page cache. `None` when some of it is not, or the file system cannot tell.
+#[cfg(target_os = "linux")]
+pub(super) fn read_cached(
+    fd: BorrowedFd<'_>,
+    into: &mut [u8],
+    offset: u64,
+) -> Option<Result<usize, Errno>> {
+    use rustix::io::ReadWriteFlags;
+    match rustix::io::preadv2(fd, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
+        Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
+        read => Some(read),
+    }
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_cached(_: BorrowedFd<'_>, _: &mut [u8], _: u64) -> Option<Result<usize, Errno>> {
+    None
+}
+
+/// Reserves room for a file of this length, and makes it that long. Does nothing where the file system cannot.
+#[cfg(target_os = "linux")]
+pub(super) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
+    loop {
+        match rustix::fs::fallocate(fd, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            done => return done,
+        }
+    }
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn allocate(_: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
+    Ok(())
+}
