@@ -3,6 +3,7 @@
 
 mod backend;
 mod buf;
+pub mod digest;
 #[cfg(feature = "files")]
 mod disk;
 mod error;
@@ -14,6 +15,8 @@ mod job;
 mod memory;
 mod pads;
 pub mod plan;
+mod recheck;
+mod scan;
 
 pub use backend::Storage;
 pub use buf::{Buf, Pool};
@@ -27,3 +30,5 @@ pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use memory::MemoryStorage;
 pub use pads::Pads;
+pub use recheck::{Rechecked, Verdict, recheck};
+pub use scan::{Progress, ScanOptions};

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many threads, and how they work.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct DiskConfig {
     /// Threads, at least 1.
     pub threads: usize,
@@ -76,7 +76,8 @@ impl Disk {
             wake: Box::new(wake),
             linger: config.linger,
         });
-        let threads: Vec<_> = (0..threads).map_while(|index| worker::start(index, shared.clone()).ok()).collect();
+        let threads: Vec<_> =
+            (0..threads).map_while(|index| worker::start(index, shared.clone()).ok()).collect();
         assert!(!threads.is_empty(), "no thread for the disk");
         Self { handle: Arc::new(Handle { shared, threads }) }
     }
@@ -98,7 +99,7 @@ impl Disk {
         let closed = crew.plan.take_closed();
         let helpers = crew.call_helpers();
         drop(crew);
-        shared.close(closed);
+        shared.close(&closed);
         helpers.into_iter().for_each(|helper| helper.unpark());
     }
 
@@ -175,7 +176,7 @@ impl Shared {
             && !self.answered.swap(true, Ordering::AcqRel)
     }
 
-    fn close(&self, closed: Vec<StoreId>) {
+    fn close(&self, closed: &[StoreId]) {
         if !closed.is_empty() {
             let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
             let gone: Vec<_> = closed.iter().filter_map(|id| stores.remove(id)).collect();

@@ -28,44 +28,36 @@ fn work(index: usize, shared: &Shared) {
     let mut done = None;
     loop {
         match turn(index, shared, done.take()) {
-            Turn::Do(mut order) => {
+            Ok(mut order) => {
                 execute(&mut order, shared, &mut scratch);
                 done = Some(order);
             }
-            Turn::Rest(Rest::UntilCalled) => std::thread::park(),
-            Turn::Rest(Rest::AtMost(time)) => std::thread::park_timeout(time),
-            Turn::Rest(Rest::Over) => return,
+            Err(Rest::UntilCalled) => std::thread::park(),
+            Err(Rest::AtMost(time)) => std::thread::park_timeout(time),
+            Err(Rest::Over) => return,
         }
     }
 }
 
-enum Turn {
-    Do(Order),
-    Rest(Rest),
-}
-
 /// Hands in what was done and takes what is next, under one lock.
-fn turn(index: usize, shared: &Shared, done: Option<Order>) -> Turn {
+fn turn(index: usize, shared: &Shared, done: Option<Order>) -> Result<Order, Rest> {
     let mut crew = shared.crew();
     crew.wake_up(index);
     if let Some(order) = done {
         crew.plan.done(order);
     }
     crew.watch_clock(shared.linger);
-    let next = match crew.plan.next_order() {
-        Some(order) => Turn::Do(order),
-        None => Turn::Rest(crew.rest(index)),
-    };
+    let next = crew.plan.next_order().ok_or_else(|| crew.rest(index));
     let closed = crew.plan.take_closed();
     let is_news = shared.note_answers(&crew) && !crew.is_stopping();
     let helpers = match next {
         // The last one out wakes the others, so that they see that it is over.
-        Turn::Rest(Rest::Over) => crew.stop(),
-        Turn::Do(_) => crew.call_helpers(),
-        Turn::Rest(_) => Vec::new(),
+        Err(Rest::Over) => crew.stop(),
+        Ok(_) => crew.call_helpers(),
+        Err(_) => Vec::new(),
     };
     drop(crew);
-    shared.close(closed);
+    shared.close(&closed);
     helpers.into_iter().for_each(|helper| helper.unpark());
     if is_news {
         (shared.wake)();

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Root {
     dir: OwnedFd,
     shown: PathBuf,
+    device: u64,
     /// Whether the kernel refused to resolve paths for us.
     walks: AtomicBool,
 }
@@ -25,7 +26,9 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 impl Root {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let dir = rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?;
-        Ok(Self { dir, shown: path.to_path_buf(), walks: AtomicBool::new(!cfg!(target_os = "linux")) })
+        let device = rustix::fs::fstat(&dir)?.st_dev;
+        let walks = AtomicBool::new(!cfg!(target_os = "linux"));
+        Ok(Self { dir, shown: path.to_path_buf(), device, walks })
     }
 
     /// Opens folder by folder, as if the kernel could not resolve paths for us.
@@ -86,6 +89,16 @@ impl Root {
             return Ok(rustix::fs::fsync(&self.dir)?);
         }
         Ok(rustix::fs::fsync(self.open_at(path, FOLDER, Mode::empty())?)?)
+    }
+
+    /// Makes everything on its file system durable; false when that is not certain.
+    pub(super) fn sync_file_system(&self) -> bool {
+        super::sys::sync_file_system(self.dir.as_fd())
+    }
+
+    /// The file system it is on.
+    pub(super) fn device(&self) -> u64 {
+        self.device
     }
 
     /// The length of what the path names, if it is a regular file.

@@ -32,11 +32,7 @@ pub(super) fn open_beneath(_: BorrowedFd<'_>, _: &str, _: OFlags, _: Mode) -> Re
 
 /// Reads what is in the page cache. `None` when some of it is not, or the file system cannot tell.
 #[cfg(target_os = "linux")]
-pub(super) fn read_cached(
-    fd: BorrowedFd<'_>,
-    into: &mut [u8],
-    offset: u64,
-) -> Option<Result<usize, Errno>> {
+pub(super) fn read_cached(fd: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Option<Result<usize, Errno>> {
     use rustix::io::ReadWriteFlags;
     match rustix::io::preadv2(fd, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT) {
         Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
@@ -66,4 +62,17 @@ pub(super) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn allocate(_: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
     Ok(())
+}
+
+/// Makes everything durable on the file system that a folder is on. False when it failed. It tells of failed writes since
+/// Linux 5.8.
+#[cfg(target_os = "linux")]
+pub(super) fn sync_file_system(dir: BorrowedFd<'_>) -> bool {
+    rustix::fs::syncfs(dir).is_ok()
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn sync_file_system(_: BorrowedFd<'_>) -> bool {
+    false
 }

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use store::StoreState;
 
 /// How the plan cuts work up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct PlanConfig {
     /// Blocks hashed and written together, read together, or read back together.
     pub stripe: u32,
@@ -228,7 +228,7 @@ impl Plan {
 }
 
 /// The bytes of a piece as a range that was checked.
-fn range(geometry: &Geometry, piece: PieceIndex, bytes: std::ops::Range<u32>) -> PieceRange {
+pub(crate) fn range(geometry: &Geometry, piece: PieceIndex, bytes: std::ops::Range<u32>) -> PieceRange {
     geometry
         .range_at(piece.get(), bytes.start, bytes.end - bytes.start, u32::MAX)
         .expect("blocks of a piece are inside it")

@@ -177,12 +177,14 @@ impl Reads {
     fn execute(&mut self, store: &Store) {
         for run in self.parts.chunk_by_mut(|a, b| a.range.end() == b.range.begin()) {
             for part in run.chunks_mut(SLICES) {
-                if read_run(store, part).is_err() {
+                match (read_run(store, part), part) {
+                    (Ok(()), _) => {}
+                    (Err(error), [single]) => single.result = Some(Err(error)),
                     // One by one, so that each is told its own error, and only those that have one.
-                    for single in part.chunks_mut(1) {
+                    (Err(_), part) => part.chunks_mut(1).for_each(|single| {
                         let result = read_run(store, single);
                         single[0].result = Some(result);
-                    }
+                    }),
                 }
             }
         }

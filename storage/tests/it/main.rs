@@ -1,5 +1,13 @@
 //! Tests of the crate from outside.
 
-#[path = "../../fuzz/driver.rs"]
+mod backends;
+#[cfg(feature = "files")]
+mod disk;
 mod driver;
+mod faults;
+#[cfg(feature = "files")]
+mod files;
 mod plan;
+#[cfg(feature = "files")]
+mod recheck;
+mod support;
