@@ -51,6 +51,7 @@ impl Sample {
     }
 
     /// The bytes of a file of the layout.
+    #[cfg(feature = "files")]
     pub(crate) fn file(&self, index: usize) -> &[u8] {
         let file = &self.torrent.layout().files()[index];
         &self.space[file.offset as usize..file.end() as usize]
