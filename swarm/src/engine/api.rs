@@ -46,9 +46,9 @@ const TURN: usize = 256 * 1024;
 /// connection and lays out the slices ([`Engine::read_slices`]); the driver makes one vectored system call and tells
 /// the outcome ([`Engine::handle_read`]).
 pub struct Engine {
-    cx: Cx,
+    pub(super) cx: Cx,
     hub: Hub,
-    shard: Shard,
+    pub(super) shard: Shard,
     conns: Conns,
     slots: Slots,
 }
@@ -462,7 +462,7 @@ impl Engine {
     }
 
     /// What is left to do after any input: end doomed peers, forget connections, dial.
-    fn maintain(&mut self) {
+    pub(super) fn maintain(&mut self) {
         self.shard.reap(&mut self.cx);
         for conn in self.shard.gone.drain(..) {
             self.conns.release(conn);

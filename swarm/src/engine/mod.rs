@@ -1,6 +1,7 @@
 //! The pure engine: values and time in, actions out.
 
 mod api;
+mod commands;
 mod conns;
 mod cx;
 mod hub;

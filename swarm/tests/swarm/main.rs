@@ -1,3 +1,4 @@
 //! Swarms of real engines on virtual time.
 
 mod basics;
+mod selection;

@@ -101,7 +101,7 @@ impl Shard {
     }
 
     /// All that is wanted is there.
-    fn finished(&mut self, cx: &mut Cx, slot: usize) {
+    pub(super) fn finished(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
         torrent.activity = Activity::Seeding;
         let key = torrent.key;

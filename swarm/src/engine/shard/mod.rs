@@ -10,6 +10,7 @@ mod members;
 mod peer;
 mod receive;
 mod running;
+mod selection;
 mod torrent;
 mod tracking;
 mod upload;

@@ -1,0 +1,53 @@
+//! What an application asks of a running torrent, and what it may look at, besides the driver's calls.
+
+use metainfo::{PieceIndex, TorrentId};
+
+use super::TorrentKey;
+use super::api::Engine;
+use super::picker::Priority;
+use super::time::Time;
+use super::tracker::{TrackerId, TrackerStatus};
+
+impl Engine {
+    /// The name of a torrent towards others.
+    pub fn torrent_id(&self, key: TorrentKey) -> Option<TorrentId> {
+        self.shard.torrent(key).map(|torrent| torrent.id)
+    }
+
+    /// Changes how much pieces are wanted; those that are not named stay as they are. A torrent whose wanted pieces are
+    /// all there seeds, and downloads again when more are wanted. O(pieces).
+    pub fn set_priorities(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        changes: impl IntoIterator<Item = (PieceIndex, Priority)>,
+    ) {
+        self.cx.now = now;
+        self.shard.set_priorities(&mut self.cx, key, changes);
+        self.maintain();
+    }
+
+    /// Adds a tracker at the end of a tier. `None` when it is there already, or there are too many.
+    pub fn add_tracker(&mut self, now: Time, key: TorrentKey, tier: u32, url: &str) -> Option<TrackerId> {
+        self.cx.now = now;
+        let id = self.shard.torrent_mut(key)?.tracker.add(tier, url);
+        self.shard.run_tracker(&mut self.cx, key.slot());
+        self.maintain();
+        id
+    }
+
+    /// Announces to the trackers as soon as each of them allows.
+    pub fn announce_now(&mut self, now: Time, key: TorrentKey) {
+        self.cx.now = now;
+        if let Some(torrent) = self.shard.torrent_mut(key) {
+            torrent.tracker.announce_now(now);
+            self.shard.run_tracker(&mut self.cx, key.slot());
+        }
+        self.maintain();
+    }
+
+    /// The trackers of a torrent, in the order in which they are tried.
+    pub fn trackers(&self, key: TorrentKey) -> impl Iterator<Item = TrackerStatus<'_>> {
+        self.shard.torrent(key).into_iter().flat_map(|torrent| torrent.tracker.status())
+    }
+}
