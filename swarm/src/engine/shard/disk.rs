@@ -65,6 +65,7 @@ impl Shard {
             Ok(true) => self.passed(cx, slot, piece),
             Ok(false) => self.failed(cx, slot, piece),
             Err(error) => {
+                self.torrents[slot].blame.forget(piece);
                 self.restart(cx, slot, piece);
                 self.storage_failed(cx, slot, error);
             }
@@ -80,7 +81,9 @@ impl Shard {
         let was_wanted = torrent.picker.is_wanted(piece);
         torrent.picker.piece_passed(piece);
         let key = torrent.key;
-        let guilty = torrent.blame.passed(piece);
+        if torrent.blame.passed(piece).needs_digests {
+            cx.out.jobs.push(Job::BlockDigests { store: torrent.store, piece });
+        }
         cx.out.event(Event::PieceDone { torrent: key, piece });
         for at in 0..torrent.peers.len() {
             let peer_key = self.torrents[slot].peers[at];
@@ -94,7 +97,6 @@ impl Shard {
                 }
             }
         }
-        self.convict(cx, slot, &guilty);
         if self.torrents[slot].downloads() && self.torrents[slot].picker.finished() {
             self.finished(cx, slot);
         }
@@ -132,12 +134,14 @@ impl Shard {
         self.convict(cx, slot, &verdict.guilty);
     }
 
-    /// The digests of a failed piece are kept to compare with those of the next try.
+    /// The digests of a failed piece are kept, and compared with those of the try that passes.
     fn digested(&mut self, cx: &mut Cx, store: StoreId, piece: PieceIndex, digests: Option<Vec<[u8; 20]>>) {
         let Some(slot) = self.slot_of(store) else { return };
         let torrent = &mut self.torrents[slot];
-        let guilty = torrent.blame.digests(piece, digests);
-        self.restart(cx, slot, piece);
+        let guilty = torrent.blame.digests(piece, digests.as_deref());
+        if !torrent.picker.has(piece) {
+            self.restart(cx, slot, piece);
+        }
         self.convict(cx, slot, &guilty);
     }
 

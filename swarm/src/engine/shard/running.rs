@@ -53,7 +53,7 @@ impl Shard {
             store: add.store,
             have: add.have,
             picker,
-            blame: Blame::default(),
+            blame: Blame::new(add.meta.geometry().clone()),
             peers: Vec::new(),
             hungry: Vec::new(),
             choker: Choker::default(),
