@@ -1,6 +1,7 @@
 //! Trackers from the outside: the schedule on virtual time, the UDP client against the server machine, and both over
 //! real sockets.
 
+mod fuzzed;
 #[cfg(feature = "session")]
 mod hostile;
 #[cfg(all(feature = "session", unix))]
