@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod engine;
+#[cfg(feature = "reactor")]
+pub mod reactor;
 #[cfg(feature = "session")]
 pub mod session;
 #[cfg(any(test, feature = "sim"))]

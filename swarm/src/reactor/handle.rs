@@ -55,7 +55,10 @@ impl Handle {
     ///
     /// # Errors
     /// When the reactor has stopped.
-    pub fn ask<R: Send + 'static>(&self, ask: impl FnOnce(&mut Plane) -> R + Send + 'static) -> Result<R, Gone> {
+    pub fn ask<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Plane) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
         self.run(move |plane| {
             // The asker may have given up; its answer is then of no use to anybody.

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::handle::{Command, Handle, QUEUE};
 use super::listen::{self, ListenError};
 use super::sockets::{FIRST_PEER, Moved, Sockets};
-use crate::engine::{Action, Config, Direction, Engine, Event, Time, Transfer};
+use crate::engine::{Action, Config, Direction, Engine, Time, Transfer};
 
 /// Turns that are given before the system is asked again what became ready. With 16 to 128 the leech benchmark is flat;
 /// beyond, other peers wait for milliseconds.
@@ -43,10 +43,10 @@ pub struct ReactorConfig {
 
 /// Told what happens, on the reactor's thread. Must not block.
 pub trait Observer: Send {
-    /// Something happened.
-    fn event(&mut self, plane: &mut Plane, event: Event);
+    /// The engine asks for something that is not the reactor's to do: an announce, or to be heard.
+    fn action(&mut self, plane: &mut Plane, action: Action);
     /// A turn of the loop is over.
-    fn turn(&mut self, plane: &mut Plane, now: Time);
+    fn turn(&mut self, _plane: &mut Plane, _now: Time) {}
 }
 
 /// What the reactor's thread owns; commands and the observer work on it.
@@ -62,7 +62,7 @@ pub struct Plane {
     commands: Receiver<Command>,
     jobs: Vec<Job>,
     completions: Vec<Completion>,
-    events: Vec<Event>,
+    outward: Vec<Action>,
     stopping: bool,
 }
 
@@ -105,7 +105,7 @@ impl Plane {
             commands,
             jobs: Vec::new(),
             completions: Vec::new(),
-            events: Vec::new(),
+            outward: Vec::new(),
             stopping: false,
         };
         Ok((plane, Handle { commands: sender, waker }))
@@ -142,6 +142,8 @@ impl Plane {
     /// When the system's poll fails.
     pub fn run(mut self, observer: &mut dyn Observer) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
+        // What was asked of the engine before it ran.
+        self.flush();
         let mut more = false;
         while !self.stopping {
             let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
@@ -161,8 +163,8 @@ impl Plane {
             }
             more = self.transfer();
             self.flush();
-            for event in std::mem::take(&mut self.events) {
-                observer.event(&mut self, event);
+            for action in std::mem::take(&mut self.outward) {
+                observer.action(&mut self, action);
             }
             let now = self.clock.now();
             observer.turn(&mut self, now);
@@ -307,13 +309,15 @@ impl Plane {
         for job in self.jobs.drain(..) {
             match job {
                 // What is in the page cache is served without a detour over the disk threads.
-                Job::Read { store, token, range, mut data } => match self.disk.read_cached(store, range, &mut data) {
-                    Some(result) => {
-                        let done = Completion::Read { store, token, range, data, result };
-                        self.engine.handle_completion(now, done);
+                Job::Read { store, token, range, mut data } => {
+                    match self.disk.read_cached(store, range, &mut data) {
+                        Some(result) => {
+                            let done = Completion::Read { store, token, range, data, result };
+                            self.engine.handle_completion(now, done);
+                        }
+                        None => rest.push(Job::Read { store, token, range, data }),
                     }
-                    None => rest.push(Job::Read { store, token, range, data }),
-                },
+                }
                 job => rest.push(job),
             }
         }
@@ -333,7 +337,9 @@ impl Plane {
                     }
                 }
                 Action::Close { conn } => self.sockets.close(self.poll.registry(), conn),
-                Action::Event(event) => self.events.push(event),
+                action @ (Action::Announce { .. } | Action::CancelAnnounce { .. } | Action::Event(_)) => {
+                    self.outward.push(action);
+                }
             }
         }
     }
