@@ -22,12 +22,13 @@ pub use output::{Action, Event};
 pub use rx::ReadSlices;
 pub use shard::{Activity, Totals};
 pub use status::{PeerStatus, TorrentStatus};
-pub use stub::candidates;
 pub use time::Time;
 pub use torrent_key::TorrentKey;
 pub use tx::WriteSlices;
 
 pub mod blame;
+pub mod candidates;
+pub mod changes;
 pub mod choker;
 pub mod close;
 pub mod config;

@@ -262,8 +262,8 @@ fn torrents_share_the_slots_of_the_session() {
 
 #[test]
 fn slots_follow_the_upload_limit() {
-    let config = Config { upload_limit: Some(10_000_000), per_address: 1000, ..Config::default() };
-    let mut swarm = Swarm::new(Config { per_torrent: 100, ..config.clone() });
+    let config = Config { upload_limit: Some(10_000_000), per_torrent: 100, ..Config::default() };
+    let mut swarm = Swarm::new(config.clone());
     (0..150).for_each(|key| swarm.join(key, 0));
     assert_eq!(swarm.opened().len(), 77);
     swarm.choker.set_config(swarm.now, Config { upload_limit: Some(20_000), ..config });

@@ -7,12 +7,12 @@ use super::torrent::{Activity, Torrent, Totals};
 use crate::engine::TorrentKey;
 use crate::engine::api::AddTorrent;
 use crate::engine::blame::Blame;
-use crate::engine::candidates::Candidates;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::{self, Picker};
 use crate::engine::rate::Rate;
+use crate::engine::stub::candidates::Candidates;
 use crate::engine::stub::choker::Choker;
 use crate::engine::tracker::{self, Families, Schedule};
 

@@ -8,10 +8,10 @@ use wire::peer::{Bitfield, Limits};
 
 use crate::engine::TorrentKey;
 use crate::engine::blame::Blame;
-use crate::engine::candidates::Candidates;
 use crate::engine::cx::LimitNodes;
 use crate::engine::picker::{Manner, PeerKey, Picker};
 use crate::engine::rate::Rate;
+use crate::engine::stub::candidates::Candidates;
 use crate::engine::stub::choker::Choker;
 use crate::engine::tracker::{self, Schedule};
 

@@ -1,14 +1,9 @@
 //! stub
+use crate::engine::candidates::Source;
 use crate::engine::close::Close;
 use crate::engine::time::Time;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    User,
-    Tracker,
-    Incoming,
-}
 #[derive(Default)]
 pub struct Candidates {
     q: VecDeque<SocketAddr>,
