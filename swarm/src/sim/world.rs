@@ -19,6 +19,7 @@ use super::network::{Access, Network, Pipe};
 use super::node::{Machine, Node, NodeId, What};
 use super::store::SimStore;
 use crate::engine::candidates::Source;
+use crate::engine::scope::Scope;
 use crate::engine::tracker::{AnnounceReply, Event as Announced};
 use crate::engine::{Action, AddTorrent, Config, ConnId, Direction, Engine, Event, Time, Transfer};
 
@@ -239,7 +240,7 @@ impl World {
         let (now, addr) = (self.now, self.addr(to));
         let node_ref = self.node_mut(node);
         let torrent = node_ref.torrent;
-        node_ref.engine.add_peers(now, torrent, &[addr], Source::User);
+        node_ref.engine.add_peers(now, torrent, &[addr], Source::User, Scope::Loopback);
         self.pump(node.0);
     }
 
@@ -629,7 +630,7 @@ impl World {
         let Some((torrent, announce, reply)) = self.replies.remove(&at) else { return };
         let now = self.now;
         if let Some(engine) = self.engine_of(to) {
-            engine.handle_announced(now, torrent, announce, Ok(reply));
+            engine.handle_announced(now, torrent, announce, Scope::Global, Ok(reply));
             self.pump(to);
         }
     }

@@ -4,6 +4,7 @@ use metainfo::{Block, PieceIndex};
 use storage::{Buf, Completion, Job, StorageError, StoreId};
 use wire::peer::Message;
 
+use super::peer::{Peer, Sender};
 use super::torrent::Activity;
 use super::{PeerKey, Shard};
 use crate::engine::close::{Close, Violation};
@@ -109,6 +110,7 @@ impl Shard {
         let key = torrent.key;
         if torrent.is_complete() {
             torrent.tracker.completed(cx.now);
+            torrent.candidates.set_complete(cx.now, true);
             self.arm_tracker(cx, slot);
         }
         cx.out.event(Event::Complete { torrent: key });
@@ -117,7 +119,7 @@ impl Shard {
             self.update_interest(cx, peer);
             self.part_if_redundant(cx, peer);
         }
-        self.choke_round(cx, slot);
+        self.mode_changed(slot);
     }
 
     /// A piece does not match: find out who sent what before its blocks are fetched anew.
@@ -153,18 +155,18 @@ impl Shard {
         self.feed_hungry(cx, slot);
     }
 
-    /// Drops and bans peers that sent wrong data.
-    fn convict(&mut self, cx: &mut Cx, slot: usize, guilty: &[PeerKey]) {
-        for key in guilty {
-            let Some(peer) = self.peers.get(key.slot()) else { continue };
-            let (addr, torrent) = (peer.link.addr, peer.torrent);
-            if torrent.slot() != slot {
-                continue;
+    /// Bans peers that sent wrong data, also those that left meanwhile, and drops those that did not.
+    fn convict(&mut self, cx: &mut Cx, slot: usize, guilty: &[Sender]) {
+        for sender in guilty {
+            self.torrents[slot].candidates.ban(sender.ip);
+            self.banned.push(*sender);
+            let is_guilty = |key: &PeerKey| self.peers[key.slot()].sender() == *sender;
+            let connected: Vec<_> = self.torrents[slot].peers.iter().copied().filter(is_guilty).collect();
+            for key in connected {
+                let Peer { torrent, link, .. } = &self.peers[key.slot()];
+                cx.out.event(Event::PeerBanned { torrent: *torrent, addr: link.addr });
+                self.leave(cx, key, Close::Violation(Violation::BadData));
             }
-            self.torrents[slot].candidates.ban(addr);
-            self.banned.push(addr.ip());
-            cx.out.event(Event::PeerBanned { torrent, addr });
-            self.leave(cx, *key, Close::Violation(Violation::BadData));
         }
     }
 
@@ -177,6 +179,7 @@ impl Shard {
         torrent.activity = Activity::Failed(error.clone());
         cx.out.event(Event::StorageFailed { torrent: torrent.key, error });
         let peers = torrent.peers.clone();
+        self.mode_changed(slot);
         for peer in peers {
             self.give_up_requests(cx, peer);
             self.update_interest(cx, peer);
