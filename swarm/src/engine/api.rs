@@ -464,6 +464,7 @@ impl Engine {
     fn dial(&mut self) {
         while self.hub.dialling < self.cx.config.max_dials
             && self.conns.len() < self.cx.config.max_connections
+            && self.hub.pace.allows(self.cx.now)
         {
             let Some((torrent, id, addr)) = self.shard.next_dial(&mut self.cx) else { return };
             if self.hub.is_banned(addr.ip()) {

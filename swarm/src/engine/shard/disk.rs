@@ -11,6 +11,7 @@ use crate::engine::close::{Close, Violation};
 use crate::engine::cx::Cx;
 use crate::engine::link::Direction;
 use crate::engine::output::Event;
+use crate::engine::scope::Scope;
 
 impl Shard {
     /// Takes an answer of the disk.
@@ -158,12 +159,18 @@ impl Shard {
     /// Bans peers that sent wrong data, also those that left meanwhile, and drops those that did not.
     fn convict(&mut self, cx: &mut Cx, slot: usize, guilty: &[Sender]) {
         for sender in guilty {
-            self.torrents[slot].candidates.ban(sender.ip);
             self.banned.push(*sender);
+            let is_local = Scope::of(sender.ip).is_some_and(Scope::is_local);
+            if !is_local {
+                self.torrents[slot].candidates.ban(sender.ip);
+            }
             let is_guilty = |key: &PeerKey| self.peers[key.slot()].sender() == *sender;
             let connected: Vec<_> = self.torrents[slot].peers.iter().copied().filter(is_guilty).collect();
             for key in connected {
-                let Peer { torrent, link, .. } = &self.peers[key.slot()];
+                let Peer { torrent, link, listens, .. } = &self.peers[key.slot()];
+                if let Some(addr) = listens.filter(|_| is_local) {
+                    self.torrents[slot].candidates.refuse(addr);
+                }
                 cx.out.event(Event::PeerBanned { torrent: *torrent, addr: link.addr });
                 self.leave(cx, key, Close::Violation(Violation::BadData));
             }

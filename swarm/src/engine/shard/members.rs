@@ -14,8 +14,8 @@ use crate::engine::hub::Handshaken;
 use crate::engine::link::Direction;
 use crate::engine::output::{Action, Event};
 use crate::engine::picker::Cursor;
-use crate::engine::time::Time;
 use crate::engine::scope::Scope;
+use crate::engine::time::Time;
 use crate::engine::window::{self, Window};
 
 /// Pieces that a new peer may ask for while it is choked (BEP 6 suggests 10).
