@@ -20,8 +20,7 @@ use super::link::{ConnId, Direction, Link};
 use super::output::{Action, Outbox};
 use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
-use super::scope::Scope;
-use super::shard::{Shard, choker_config};
+use super::shard::Shard;
 use super::status::{PeerStatus, TorrentStatus};
 use super::time::Time;
 use super::timers::Timers;
@@ -79,7 +78,6 @@ impl Engine {
     /// An engine without torrents. `seed` is the source of all its randomness: fresh entropy, or a number to replay a
     /// simulation.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
-        let shard = Shard::new(&config);
         Self {
             cx: Cx {
                 now: Time::ZERO,
@@ -96,7 +94,7 @@ impl Engine {
                 config,
             },
             hub: Hub::default(),
-            shard,
+            shard: Shard::default(),
             conns: Conns::default(),
             slots: Slots::new(),
         }
@@ -124,33 +122,23 @@ impl Engine {
         self.maintain();
     }
 
-    /// Addresses of peers were learnt, from somebody of this scope; for what the user names that is
-    /// [`Scope::Loopback`], which may name everything.
-    pub fn add_peers(
-        &mut self,
-        now: Time,
-        key: TorrentKey,
-        addrs: &[SocketAddr],
-        source: Source,
-        scope: Scope,
-    ) {
+    /// Addresses of peers were learnt.
+    pub fn add_peers(&mut self, now: Time, key: TorrentKey, addrs: &[SocketAddr], source: Source) {
         self.cx.now = now;
-        self.shard.add_peers(&mut self.cx, key, addrs, source, scope);
+        self.shard.add_peers(&mut self.cx, key, addrs, source);
         self.maintain();
     }
 
-    /// An announce that [`Action::Announce`] asked for ended. `scope` is that of the tracker's address: it may name no
-    /// narrower one.
+    /// An announce that [`Action::Announce`] asked for ended.
     pub fn handle_announced(
         &mut self,
         now: Time,
         key: TorrentKey,
         id: AnnounceId,
-        scope: Scope,
         result: Result<AnnounceReply, Failure>,
     ) {
         self.cx.now = now;
-        self.shard.announced(&mut self.cx, key, id, scope, result);
+        self.shard.announced(&mut self.cx, key, id, result);
         self.maintain();
     }
 
@@ -170,13 +158,6 @@ impl Engine {
     pub fn set_session_limit(&mut self, now: Time, direction: Direction, rate: Option<u64>) {
         self.cx.now = now;
         self.cx.limits.set_session_rate(now, direction, rate);
-        match direction {
-            Direction::Read => self.cx.config.down_limit = rate,
-            Direction::Write => {
-                self.cx.config.up_limit = rate;
-                self.shard.choker.set_config(now, choker_config(&self.cx.config));
-            }
-        }
     }
 
     /// Changes a rate limit of a torrent, in bytes per second; `None` lifts it.
@@ -201,6 +182,12 @@ impl Engine {
     /// Panics when the engine's parts disagree. Costs a look at everything: for tests and simulations.
     pub fn check_invariant(&self) {
         self.shard.check_invariant(&self.cx);
+    }
+
+    /// Bytes held for peers: received and not written, read and not sent, parts of messages, messages that wait. Costs a look at
+    /// every connection: for tests and simulations.
+    pub fn held_bytes(&self) -> usize {
+        self.cx.writing + self.cx.serving + self.hub.held_bytes() + self.shard.held_bytes()
     }
 
     // ---- connections
@@ -409,20 +396,14 @@ impl Engine {
         while let Some((slot, timer)) = self.cx.torrent_timers.poll(now) {
             self.shard.torrent_timer(&mut self.cx, slot, timer);
         }
-        self.shard.choke_round(&mut self.cx);
         self.maintain();
     }
 
     /// When to call [`Engine::handle_timeout`].
     pub fn next_timeout(&mut self) -> Option<Time> {
         let cx = &mut self.cx;
-        let timers = [
-            cx.conn_timers.next_timeout(),
-            cx.torrent_timers.next_timeout(),
-            cx.limits.next_timeout(),
-            self.shard.choker.next_timeout(),
-            self.hub.pace.resumes(cx.now).filter(|_| self.shard.wants_to_dial()),
-        ];
+        let timers =
+            [cx.conn_timers.next_timeout(), cx.torrent_timers.next_timeout(), cx.limits.next_timeout()];
         timers.into_iter().flatten().min()
     }
 
@@ -450,7 +431,7 @@ impl Engine {
         let Some(arrival) = self.hub.arrival(key) else { return };
         match self.shard.admission(&self.cx, &arrival) {
             Err(reason) => return self.end_stranger(key, reason),
-            Ok(Some(other)) => self.shard.leave(&mut self.cx, other, Close::Duplicate),
+            Ok(Some((other, reason))) => self.shard.leave(&mut self.cx, other, reason),
             Ok(None) => {}
         }
         let Some((arrival, rest)) = self.hub.finish(key) else { return };
@@ -464,13 +445,11 @@ impl Engine {
     fn dial(&mut self) {
         while self.hub.dialling < self.cx.config.max_dials
             && self.conns.len() < self.cx.config.max_connections
-            && self.hub.pace.allows(self.cx.now)
         {
             let Some((torrent, id, addr)) = self.shard.next_dial(&mut self.cx) else { return };
             if self.hub.is_banned(addr.ip()) {
                 continue;
             }
-            self.hub.pace.take(self.cx.now, self.cx.config.dials_per_second);
             let conn = self.conns.reserve();
             let link = Link::new(self.cx.now, conn, addr, true);
             let key = self.hub.dial(&mut self.cx, link, torrent, id.0);
@@ -494,8 +473,8 @@ impl Engine {
         for conn in self.shard.gone.drain(..) {
             self.conns.release(conn);
         }
-        for sender in self.shard.banned.drain(..) {
-            self.hub.ban(sender);
+        for ip in self.shard.banned.drain(..) {
+            self.hub.ban(ip);
         }
         self.dial();
     }

@@ -10,6 +10,7 @@ mod output;
 mod rx;
 mod shard;
 mod status;
+mod stub;
 mod torrent_key;
 mod tx;
 

@@ -151,7 +151,6 @@ impl Rx {
     }
 
     /// Bytes that this connection holds for what is not all there yet.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         let block = match &self.state {
             State::Payload { data, .. } => data.capacity(),

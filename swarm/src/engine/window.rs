@@ -180,6 +180,11 @@ impl Window {
         }
     }
 
+    /// The peer lets us ask and rejects what we ask: what it can do is found anew.
+    pub fn handle_reject(&mut self) {
+        self.handle_unchoke();
+    }
+
     /// Requests ended without a block: rejected, dropped by a choke, cancelled, or taken back after a snub.
     pub fn handle_lost(&mut self, blocks: u32) {
         self.outstanding = self.outstanding.saturating_sub(blocks);

@@ -4,16 +4,24 @@
 //! which anything happens; nothing waits for a real clock, and a seed replays a run exactly. After each step the
 //! world checks what must always hold.
 
+mod actor;
+mod connections;
 mod content;
 mod disk;
 mod network;
 mod node;
+mod scripted;
 mod store;
+mod tracker;
+mod turn;
 mod world;
 
+pub use actor::{Actor, Io, StreamId};
 pub use content::Content;
 pub use disk::DiskSpeed;
 pub use network::{Access, Network};
 pub use node::{Node, NodeId};
+pub use scripted::{Heard, Line, Log, Scripted};
 pub use store::SimStore;
-pub use world::{Actor, Role, World};
+pub use tracker::SimTracker;
+pub use world::{Role, World};

@@ -1,7 +1,8 @@
 //! A network on virtual time: access links with rates and latency, and byte streams between nodes.
 //!
 //! A stream behaves as TCP does towards its ends: bytes arrive in order, a sender is held back by a window, and
-//! loss shows as delay. Each node's uplink and downlink carry one chunk after the other.
+//! loss shows as delay. A chunk goes through the sender's uplink, the latency, and the receiver's downlink; each link
+//! carries one chunk after the other, in the order in which they reach it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,12 +23,39 @@ pub struct Access {
     pub latency: Duration,
     /// Part of the chunks that are lost and sent again.
     pub loss: f64,
+    /// Nobody can dial it: a dial gets no answer.
+    pub nat: bool,
+}
+
+impl Access {
+    /// The same rate both ways, 10 ms.
+    pub fn symmetric(rate: u64) -> Self {
+        Self { up: rate, down: rate, ..Self::default() }
+    }
+
+    /// The same, with this latency.
+    #[must_use]
+    pub fn latency(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// The same, where this part of the chunks is lost.
+    #[must_use]
+    pub fn loss(self, loss: f64) -> Self {
+        Self { loss, ..self }
+    }
+
+    /// The same, behind a NAT.
+    #[must_use]
+    pub fn nat(self) -> Self {
+        Self { nat: true, ..self }
+    }
 }
 
 impl Default for Access {
     /// 2 MB/s both ways, 10 ms.
     fn default() -> Self {
-        Self { up: 2_000_000, down: 2_000_000, latency: Duration::from_millis(10), loss: 0.0 }
+        Self { up: 2_000_000, down: 2_000_000, latency: Duration::from_millis(10), loss: 0.0, nat: false }
     }
 }
 
@@ -49,8 +77,8 @@ impl Default for Network {
 /// When a node's access link is free again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wire {
-    up_free: Time,
-    down_free: Time,
+    pub(super) up_free: Time,
+    pub(super) down_free: Time,
 }
 
 /// Bytes in one direction of a stream.
@@ -58,11 +86,14 @@ pub(super) struct Wire {
 pub(super) struct Pipe {
     /// Arrived and not read yet.
     pub(super) arrived: VecDeque<u8>,
-    /// On the way: when, and what.
-    pub(super) on_the_way: VecDeque<(Time, Vec<u8>)>,
-    /// Bytes in both.
+    /// On the way to the receiver's link.
+    on_the_way: VecDeque<Vec<u8>>,
+    /// In the receiver's link.
+    landing: VecDeque<Vec<u8>>,
+    /// Bytes in all of them.
     pub(super) used: usize,
-    last_arrival: Time,
+    /// When the last chunk reaches the receiver's link.
+    pub(super) last_reach: Time,
     /// The sender closed; told after the last byte.
     pub(super) closed: bool,
 }
@@ -73,44 +104,67 @@ impl Pipe {
         network.window.saturating_sub(self.used)
     }
 
-    /// Sends a chunk; says when it arrives.
+    /// Sends a chunk; says when it reaches the receiver's link.
     pub(super) fn send(
         &mut self,
         now: Time,
         chunk: Vec<u8>,
         from: (&Access, &mut Wire),
-        to: (&Access, &mut Wire),
+        to: &Access,
         network: &Network,
         rng: &mut ChaCha8Rng,
     ) -> Time {
-        let time = |bytes: usize, rate: u64| Duration::from_micros(bytes as u64 * 1_000_000 / rate.max(1));
-        let sent = now.max(from.1.up_free) + time(chunk.len(), from.0.up);
-        from.1.up_free = sent;
-        let free = (sent + from.0.latency + to.0.latency).max(to.1.down_free) + time(chunk.len(), to.0.down);
-        to.1.down_free = free;
-        let lost = rng.random_bool(from.0.loss.max(to.0.loss));
+        let (access, wire) = from;
+        wire.up_free = now.max(wire.up_free) + transfer_time(chunk.len(), access.up);
+        let lost = rng.random_bool(access.loss.max(to.loss));
+        let reach = wire.up_free + access.latency + to.latency;
         // A stream never overtakes itself: what follows a lost chunk waits for it.
-        let arrival = self.last_arrival.max(if lost { free + network.retransmit } else { free });
-        self.last_arrival = arrival;
+        self.last_reach = self.last_reach.max(if lost { reach + network.retransmit } else { reach });
         self.used += chunk.len();
-        self.on_the_way.push_back((arrival, chunk));
-        arrival
+        self.on_the_way.push_back(chunk);
+        self.last_reach
     }
 
-    /// Moves what has come by now to the reader's side; whether anything did.
-    pub(super) fn arrive(&mut self, now: Time) -> bool {
-        let mut any = false;
-        while self.on_the_way.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, chunk)) = self.on_the_way.pop_front() {
-                self.arrived.extend(chunk);
-                any = true;
-            }
+    /// The oldest chunk on the way reaches the receiver's link; says when it is through.
+    pub(super) fn reach(&mut self, now: Time, access: &Access, wire: &mut Wire) -> Option<Time> {
+        let chunk = self.on_the_way.pop_front()?;
+        wire.down_free = now.max(wire.down_free) + transfer_time(chunk.len(), access.down);
+        self.landing.push_back(chunk);
+        Some(wire.down_free)
+    }
+
+    /// The oldest chunk in the receiver's link is through.
+    pub(super) fn arrive(&mut self) {
+        if let Some(chunk) = self.landing.pop_front() {
+            self.arrived.extend(chunk);
         }
-        any
+    }
+
+    /// Takes what has arrived, as much as fits.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> usize {
+        let n = into.len().min(self.arrived.len());
+        let (front, back) = self.arrived.as_slices();
+        let first = n.min(front.len());
+        into[..first].copy_from_slice(&front[..first]);
+        into[first..n].copy_from_slice(&back[..n - first]);
+        self.arrived.drain(..n);
+        self.used -= n;
+        n
+    }
+
+    /// Takes all that has arrived.
+    pub(super) fn read_all(&mut self) -> Vec<u8> {
+        let bytes = Vec::from(std::mem::take(&mut self.arrived));
+        self.used -= bytes.len();
+        bytes
     }
 
     /// Whether the reader has seen everything and the sender closed.
     pub(super) fn is_over(&self) -> bool {
         self.closed && self.used == 0
     }
+}
+
+fn transfer_time(bytes: usize, rate: u64) -> Duration {
+    Duration::from_micros(bytes as u64 * 1_000_000 / rate.max(1))
 }

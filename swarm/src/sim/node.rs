@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use storage::{Completion, Job};
 
+use super::actor::Actor;
 use super::content::Content;
 use super::disk::SimDisk;
 use super::network::{Access, Wire};
 use super::store::SimStore;
-use super::world::Actor;
 use crate::engine::{ConnId, Engine, Event, Time, TorrentKey};
 
 /// Names a node of a world.
@@ -33,6 +33,10 @@ pub struct Node {
     pub events: Vec<(Time, Event)>,
     /// When it was complete.
     pub completed: Option<Time>,
+    /// The most bytes that its engine held for peers at a time.
+    pub most_held: usize,
+    /// What its engine dialled, and when.
+    pub dials: Vec<(Time, SocketAddr)>,
     pub(super) disk: SimDisk,
     /// Stream and side by connection.
     pub(super) streams: BTreeMap<ConnId, (usize, usize)>,

@@ -1,4 +1,9 @@
 //! Swarms of real engines on virtual time.
 
+mod arena;
+mod asking;
 mod basics;
+mod claims;
+mod framing;
+mod opening;
 mod selection;

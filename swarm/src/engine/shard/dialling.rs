@@ -10,21 +10,13 @@ use crate::engine::candidates::Source;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::hub::Arrival;
-use crate::engine::scope::Scope;
 
 impl Shard {
     /// Addresses of peers were learnt.
-    pub(crate) fn add_peers(
-        &mut self,
-        cx: &mut Cx,
-        key: TorrentKey,
-        addrs: &[SocketAddr],
-        source: Source,
-        scope: Scope,
-    ) {
+    pub(crate) fn add_peers(&mut self, cx: &mut Cx, key: TorrentKey, addrs: &[SocketAddr], source: Source) {
         let Some(torrent) = self.torrent_mut(key) else { return };
         for addr in addrs {
-            torrent.candidates.add(cx.now, *addr, source, scope);
+            torrent.candidates.add(*addr, source, cx.now);
         }
         self.arm_dial(cx, key.slot());
     }
@@ -40,30 +32,19 @@ impl Shard {
     /// A connection that we opened for this torrent ended before it became a peer.
     pub(crate) fn dial_ended(&mut self, cx: &mut Cx, key: TorrentKey, addr: SocketAddr, reason: &Close) {
         if let Some(torrent) = self.torrent_mut(key) {
-            match reason {
-                Close::OurOwn => torrent.candidates.handle_own(addr),
-                _ => torrent.candidates.handle_failed(cx.now, addr),
-            }
+            torrent.candidates.failed(addr, cx.now, reason);
             self.arm_dial(cx, key.slot());
         }
     }
 
-    /// Whether some torrent may have candidates.
-    pub(crate) fn wants_to_dial(&self) -> bool {
-        !self.dialers.is_empty()
-    }
-
     /// The next address to dial, and for which torrent; torrents take turns.
     pub(crate) fn next_dial(&mut self, cx: &mut Cx) -> Option<(TorrentKey, TorrentId, SocketAddr)> {
-        loop {
-            let after = self.dialers.range(self.dial_turn..).next();
-            let slot = *after.or_else(|| self.dialers.first())?;
-            self.dialers.remove(&slot);
-            self.dial_turn = slot + 1;
-            let Some(torrent) = self.torrents.get_mut(slot) else { continue };
-            if torrent.peers.len() >= cx.config.max_torrent_connections {
+        while let Some(slot) = self.dialers.pop_first() {
+            let Some(torrent) = self.torrents.get(slot) else { continue };
+            if torrent.peers.len() >= cx.config.max_torrent_connections && self.useless(slot).is_none() {
                 continue;
             }
+            let Some(torrent) = self.torrents.get_mut(slot) else { continue };
             if let Some(addr) = torrent.candidates.next(cx.now) {
                 let found = (torrent.key, torrent.id, addr);
                 self.dialers.insert(slot);
@@ -72,26 +53,39 @@ impl Shard {
             self.arm_dial(cx, slot);
             self.dialers.remove(&slot);
         }
+        None
     }
 
-    /// Whether a connection may join its torrent: `Err` says why not, `Ok(Some)` whose place it takes.
-    pub(crate) fn admission(&self, cx: &Cx, arrival: &Arrival) -> Result<Option<PeerKey>, Close> {
+    /// Whether a connection may join its torrent: `Err` says why not, `Ok(Some)` whose place it takes and why.
+    pub(crate) fn admission(&self, cx: &Cx, arrival: &Arrival) -> Result<Option<(PeerKey, Close)>, Close> {
         let Some(torrent) = self.torrents.get(arrival.torrent.slot()).filter(|t| t.key == arrival.torrent)
         else {
             return Err(Close::UnknownTorrent);
         };
-        if torrent.peers.len() >= cx.config.max_torrent_connections {
-            return Err(Close::Limit);
-        }
         let same = |key: &&PeerKey| self.peers[key.slot()].id == arrival.id;
-        let Some(other) = torrent.peers.iter().find(same) else { return Ok(None) };
-        // Both sides must keep the same one of two: the one that the smaller id dialled.
-        let kept_is_ours = cx.config.peer_id.0 < arrival.id.0;
-        let known = &self.peers[other.slot()];
-        if known.link.outgoing != arrival.outgoing && arrival.outgoing == kept_is_ours {
-            Ok(Some(*other))
-        } else {
-            Err(Close::Duplicate)
+        if let Some(other) = torrent.peers.iter().find(same) {
+            // Both sides must keep the same one of two: the one that the smaller id dialled.
+            let kept_is_ours = cx.config.peer_id.0 < arrival.id.0;
+            let known = &self.peers[other.slot()];
+            let better = known.link.outgoing != arrival.outgoing && arrival.outgoing == kept_is_ours;
+            return if better { Ok(Some((*other, Close::Duplicate))) } else { Err(Close::Duplicate) };
         }
+        if torrent.peers.len() < cx.config.max_torrent_connections {
+            return Ok(None);
+        }
+        let useless = self.useless(arrival.torrent.slot()).ok_or(Close::Limit)?;
+        Ok(Some((useless, Close::Limit)))
+    }
+
+    /// The peer that may go when there is no room: of those that dialled us and never moved a block, where neither side wants
+    /// anything of the other, the one that has been silent for longest.
+    fn useless(&self, slot: usize) -> Option<PeerKey> {
+        let peers = self.torrents.get(slot)?.peers.iter().copied();
+        let idle = peers.filter(|key| {
+            let peer = &self.peers[key.slot()];
+            let wants = peer.am_interested || peer.peer_interested;
+            !peer.link.outgoing && !wants && peer.up.bytes == 0 && peer.down.window.total() == 0
+        });
+        idle.min_by_key(|key| self.peers[key.slot()].link.last_read)
     }
 }

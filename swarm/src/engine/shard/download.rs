@@ -1,5 +1,7 @@
 //! Asking for blocks and taking them.
 
+use std::time::Duration;
+
 use metainfo::{Block, PieceIndex};
 use storage::{Buf, Job};
 use wire::peer::{Message, Request};
@@ -19,11 +21,10 @@ impl Shard {
         {
             return;
         }
-        let room = peer.down.window.room() as usize;
-        // In the endgame a peer is asked for what others have not sent yet once it has nothing else to send.
-        if torrent.picker.endgame() && peer.down.window.outstanding() > 0 {
+        if cx.now < peer.down.rests_until {
             return;
         }
+        let room = peer.down.window.room() as usize;
         // A given-up request is still in the peer's queue; it must not grow without bound.
         if room == 0 || peer.down.requests.len() >= 2 * cx.config.max_outstanding as usize {
             return;
@@ -37,7 +38,7 @@ impl Shard {
             },
             allowed: peer.peer_choking.then_some(&peer.down.allowed[..]),
             suggested: &[],
-            manner: torrent.manner(peer),
+            manner: torrent.manner(key, peer),
         };
         torrent.picker.pick(key, view, &mut peer.down.cursor, room, &mut cx.rng, &mut blocks);
         let came_short = blocks.len() < room;
@@ -65,14 +66,14 @@ impl Shard {
             // Its place in the window was given back before; this one is a present.
             peer.down.window.handle_sent(cx.now, 1);
         }
+        peer.down.rejects = 0;
         let was_snubbed = peer.down.window.is_snubbed();
         peer.down.window.handle_block(cx.now, request.asked, block.len());
         torrent.down_rate.add(cx.now, len);
         torrent.totals.downloaded += len;
-        self.choker.handle_downloaded(key.slot(), len);
         match torrent.picker.accept(block, key) {
             Received::First { others } => {
-                torrent.blame.received(block, peer.sender());
+                torrent.blame.received(block, key);
                 cx.writing += data.capacity();
                 cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
                 for other in others.as_slice() {
@@ -136,7 +137,9 @@ impl Shard {
     pub(super) fn give_up_requests(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let slot = peer.torrent.slot();
-        for request in peer.down.requests.iter_mut().filter(|r| !r.given_up) {
+        // The block that is arriving counts too: its sender may trickle it for hours.
+        let down = &mut peer.down;
+        for request in down.requests.iter_mut().chain(&mut down.arriving).filter(|r| !r.given_up) {
             request.given_up = true;
             self.torrents[slot].picker.release(request.block, key);
         }
@@ -169,9 +172,6 @@ impl Shard {
                 torrent.picker.add_seed();
                 peer.piece_count = torrent.geometry().piece_count();
                 peer.wanted = torrent.picker.wanted_left();
-                if let Some(addr) = peer.listens {
-                    torrent.candidates.handle_seed(cx.now, addr, true);
-                }
             }
             Pieces::Some(bits) => {
                 torrent.picker.add_bitfield(bits);
@@ -230,10 +230,18 @@ impl Shard {
     /// Arms the peer's timer for what it must do next.
     pub(super) fn arm_check(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
-        let mut at =
-            (peer.link.last_written + cx.config.keepalive).min(peer.link.last_read + cx.config.idle_timeout);
+        let quiet = if peer.link.tx.is_empty() {
+            peer.link.last_written + cx.config.keepalive
+        } else {
+            // Our own limits may hold it back for longer; then this comes again.
+            (peer.link.last_written + cx.config.idle_timeout).max(cx.now + Duration::from_secs(1))
+        };
+        let mut at = quiet.min(peer.link.last_read + cx.config.idle_timeout);
         if let Some(patience_ends) = peer.down.window.next_timeout() {
             at = at.min(patience_ends);
+        }
+        if cx.now < peer.down.rests_until {
+            at = at.min(peer.down.rests_until);
         }
         if at < peer.check_at {
             peer.check_at = at;

@@ -6,6 +6,11 @@ use crate::engine::cx::Cx;
 use crate::engine::picker::Have;
 
 impl Shard {
+    /// Bytes of messages that are not all there or wait to be sent. Blocks that wait are counted by the context.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.peers.iter().map(|(_, peer)| peer.link.rx.held() + peer.link.tx.control()).sum()
+    }
+
     /// Panics when the parts disagree.
     pub(crate) fn check_invariant(&self, cx: &Cx) {
         let mut serving = 0;

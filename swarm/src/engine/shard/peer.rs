@@ -11,7 +11,6 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
 
 use metainfo::{Block, PieceIndex, PieceRange};
 use wire::peer::{Bitfield, ExtendedHandshake, PeerId, Reserved};
@@ -35,13 +34,6 @@ pub(crate) enum Pieces {
     Some(Bitfield),
 }
 
-/// Who sent a block, for as long as it may matter: also after the connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Sender {
-    pub(crate) ip: IpAddr,
-    pub(crate) id: [u8; 20],
-}
-
 /// A request of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outstanding {
@@ -57,8 +49,6 @@ pub(crate) struct Peer {
     pub(crate) limits: LimitNodes,
     pub(crate) id: PeerId,
     pub(crate) reserved: Reserved,
-    /// The address that it can be dialled at, once known.
-    pub(crate) listens: Option<SocketAddr>,
     /// Place in the torrent's list of peers.
     pub(crate) place: usize,
     /// Guards tokens and timers against a later peer in the same slot.
@@ -96,7 +86,10 @@ pub(crate) struct Down {
     pub(crate) late: u32,
     /// Bytes of blocks that were never asked for.
     pub(crate) unasked: u64,
+    /// Requests in a row that it rejected although it lets us ask.
     pub(crate) rejects: u32,
+    /// It rejected too many: nothing is asked of it before.
+    pub(crate) rests_until: Time,
     /// It is in the torrent's list of peers that found nothing to ask for.
     pub(crate) hungry: bool,
     /// Where the picker goes on looking.
@@ -123,10 +116,6 @@ pub(crate) struct Up {
 }
 
 impl Peer {
-    pub(crate) fn sender(&self) -> Sender {
-        Sender { ip: self.link.addr.ip(), id: self.id.0 }
-    }
-
     pub(crate) fn has(&self, piece: PieceIndex) -> bool {
         match &self.pieces {
             Pieces::Unsaid => false,

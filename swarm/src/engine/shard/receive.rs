@@ -1,5 +1,7 @@
 //! What a peer's messages do.
 
+use std::time::Duration;
+
 use metainfo::{Block, PieceIndex};
 use storage::{Buf, Pool};
 use wire::peer::{Bitfield, ExtendedHandshake, Message, Request};
@@ -15,6 +17,10 @@ use crate::engine::rx::{Incoming, Sink};
 const MAX_UNASKED: u64 = 1 << 20;
 /// Pieces that a peer may allow us to ask for while it chokes us.
 const MAX_ALLOWED: usize = 64;
+/// Rejects in a row after which a peer that lets us ask is left alone for a while.
+const PATIENCE_WITH_REJECTS: u32 = 4;
+/// How long.
+const REST: Duration = Duration::from_secs(1);
 /// The extension handshake's id (BEP 10).
 const EXTENSION_HANDSHAKE: u8 = 0;
 
@@ -185,12 +191,20 @@ impl Turn<'_> {
         let Some(taken) = self.peer().take_request(range) else {
             return Err(Violation::UnaskedReject.into());
         };
+        let now = self.cx.now;
         let peer = self.peer();
-        peer.down.rejects += 1;
+        if !taken.given_up && !peer.peer_choking {
+            peer.down.rejects += 1;
+            peer.down.window.handle_reject();
+            if peer.down.rejects >= PATIENCE_WITH_REJECTS {
+                peer.down.rests_until = now + REST;
+            }
+        }
         peer.down.allowed.retain(|piece| *piece != taken.block.piece());
         if !taken.given_up {
             peer.down.window.handle_lost(1);
             self.shard.release_block(self.cx, self.key, taken.block);
+            self.shard.arm_check(self.cx, self.key);
         }
         Ok(())
     }

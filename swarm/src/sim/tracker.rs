@@ -1,0 +1,78 @@
+//! The trackers of a simulated world.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use metainfo::TorrentId;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::engine::Time;
+use crate::engine::tracker::{Announce, AnnounceReply, Event, Failure, Family};
+
+/// Peers in one answer at most.
+const MAX_PEERS: usize = 50;
+
+/// One tracker.
+#[derive(Debug)]
+pub struct SimTracker {
+    /// It does not answer.
+    pub down: bool,
+    /// Seconds between announces.
+    pub interval: u32,
+    /// Addresses that it tells everybody beside those that announced themselves.
+    pub extra: Vec<SocketAddr>,
+    /// Who announced what, and when.
+    pub announces: Vec<(Time, SocketAddr, Event)>,
+    swarms: BTreeMap<TorrentId, BTreeSet<SocketAddr>>,
+}
+
+impl Default for SimTracker {
+    fn default() -> Self {
+        Self {
+            down: false,
+            interval: 1800,
+            extra: Vec::new(),
+            announces: Vec::new(),
+            swarms: BTreeMap::new(),
+        }
+    }
+}
+
+impl SimTracker {
+    /// Answers an announce from `from`.
+    pub(super) fn answer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        id: TorrentId,
+        announce: &Announce,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<AnnounceReply, Failure> {
+        if announce.id.family == Family::V6 {
+            return Err(Failure::NoAddress);
+        }
+        if self.down {
+            return Err(Failure::Unreachable("no answer".into()));
+        }
+        self.announces.push((now, from, announce.event));
+        let swarm = self.swarms.entry(id).or_default();
+        if announce.event == Event::Stopped {
+            swarm.remove(&from);
+        } else {
+            swarm.insert(from);
+        }
+        let mut peers: Vec<_> = swarm.iter().copied().filter(|addr| *addr != from).collect();
+        peers.shuffle(rng);
+        peers.truncate(MAX_PEERS.min(announce.num_want as usize));
+        peers.extend(&self.extra);
+        Ok(AnnounceReply { interval: Some(self.interval), peers, ..AnnounceReply::default() })
+    }
+
+    /// Forgets a machine that went without a word.
+    pub(super) fn forget(&mut self, addr: SocketAddr) {
+        self.swarms.values_mut().for_each(|peers| {
+            peers.remove(&addr);
+        });
+    }
+}
