@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use storage::{DiskConfig, FileOptions, FileStorage};
 use swarm::engine::candidates::Source;
+use swarm::engine::scope::Scope;
 use swarm::engine::{Action, AddTorrent, Config, Event};
 use swarm::reactor::{Observer, Plane, ReactorConfig};
 use wire::peer::{Bitfield, PeerId};
@@ -58,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = plane.engine();
     let key = engine.add_torrent(now, AddTorrent { meta: torrent, store, have }).ok_or("added twice")?;
     if leech {
-        engine.add_peers(now, key, &[place.parse()?], Source::User);
+        engine.add_peers(now, key, &[place.parse()?], Source::User, Scope::Loopback);
     }
     Ok(plane.run(&mut Watch { leech })?)
 }

@@ -20,7 +20,8 @@ use super::link::{ConnId, Direction, Link};
 use super::output::{Action, Outbox};
 use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
-use super::shard::Shard;
+use super::scope::Scope;
+use super::shard::{Shard, choker_config};
 use super::status::{PeerStatus, TorrentStatus};
 use super::time::Time;
 use super::timers::Timers;
@@ -78,6 +79,7 @@ impl Engine {
     /// An engine without torrents. `seed` is the source of all its randomness: fresh entropy, or a number to replay a
     /// simulation.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let shard = Shard::new(&config);
         Self {
             cx: Cx {
                 now: Time::ZERO,
@@ -94,7 +96,7 @@ impl Engine {
                 config,
             },
             hub: Hub::default(),
-            shard: Shard::default(),
+            shard,
             conns: Conns::default(),
             slots: Slots::new(),
         }
@@ -122,23 +124,33 @@ impl Engine {
         self.maintain();
     }
 
-    /// Addresses of peers were learnt.
-    pub fn add_peers(&mut self, now: Time, key: TorrentKey, addrs: &[SocketAddr], source: Source) {
+    /// Addresses of peers were learnt, from somebody of this scope; for what the user names that is
+    /// [`Scope::Loopback`], which may name everything.
+    pub fn add_peers(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        addrs: &[SocketAddr],
+        source: Source,
+        scope: Scope,
+    ) {
         self.cx.now = now;
-        self.shard.add_peers(&mut self.cx, key, addrs, source);
+        self.shard.add_peers(&mut self.cx, key, addrs, source, scope);
         self.maintain();
     }
 
-    /// An announce that [`Action::Announce`] asked for ended.
+    /// An announce that [`Action::Announce`] asked for ended. `scope` is that of the tracker's address: it may name no
+    /// narrower one.
     pub fn handle_announced(
         &mut self,
         now: Time,
         key: TorrentKey,
         id: AnnounceId,
+        scope: Scope,
         result: Result<AnnounceReply, Failure>,
     ) {
         self.cx.now = now;
-        self.shard.announced(&mut self.cx, key, id, result);
+        self.shard.announced(&mut self.cx, key, id, scope, result);
         self.maintain();
     }
 
@@ -158,6 +170,13 @@ impl Engine {
     pub fn set_session_limit(&mut self, now: Time, direction: Direction, rate: Option<u64>) {
         self.cx.now = now;
         self.cx.limits.set_session_rate(now, direction, rate);
+        match direction {
+            Direction::Read => self.cx.config.down_limit = rate,
+            Direction::Write => {
+                self.cx.config.up_limit = rate;
+                self.shard.choker.set_config(now, choker_config(&self.cx.config));
+            }
+        }
     }
 
     /// Changes a rate limit of a torrent, in bytes per second; `None` lifts it.
@@ -396,14 +415,20 @@ impl Engine {
         while let Some((slot, timer)) = self.cx.torrent_timers.poll(now) {
             self.shard.torrent_timer(&mut self.cx, slot, timer);
         }
+        self.shard.choke_round(&mut self.cx);
         self.maintain();
     }
 
     /// When to call [`Engine::handle_timeout`].
     pub fn next_timeout(&mut self) -> Option<Time> {
         let cx = &mut self.cx;
-        let timers =
-            [cx.conn_timers.next_timeout(), cx.torrent_timers.next_timeout(), cx.limits.next_timeout()];
+        let timers = [
+            cx.conn_timers.next_timeout(),
+            cx.torrent_timers.next_timeout(),
+            cx.limits.next_timeout(),
+            self.shard.choker.next_timeout(),
+            self.hub.pace.resumes(cx.now).filter(|_| self.shard.wants_to_dial()),
+        ];
         timers.into_iter().flatten().min()
     }
 
@@ -445,11 +470,13 @@ impl Engine {
     fn dial(&mut self) {
         while self.hub.dialling < self.cx.config.max_dials
             && self.conns.len() < self.cx.config.max_connections
+            && self.hub.pace.allows(self.cx.now)
         {
             let Some((torrent, id, addr)) = self.shard.next_dial(&mut self.cx) else { return };
             if self.hub.is_banned(addr.ip()) {
                 continue;
             }
+            self.hub.pace.take(self.cx.now, self.cx.config.dials_per_second);
             let conn = self.conns.reserve();
             let link = Link::new(self.cx.now, conn, addr, true);
             let key = self.hub.dial(&mut self.cx, link, torrent, id.0);
@@ -473,8 +500,8 @@ impl Engine {
         for conn in self.shard.gone.drain(..) {
             self.conns.release(conn);
         }
-        for ip in self.shard.banned.drain(..) {
-            self.hub.ban(ip);
+        for sender in self.shard.banned.drain(..) {
+            self.hub.ban(sender);
         }
         self.dial();
     }

@@ -21,7 +21,7 @@ pub struct Config {
     pub dials_per_second: u32,
     /// Incoming connections that have not finished their handshake at most; the oldest goes first.
     pub max_handshakes: usize,
-    /// Unchoke slots per torrent; `None` chooses by the upload limit.
+    /// Unchoke slots of the session; `None` chooses by what the upload can feed.
     pub upload_slots: Option<usize>,
     /// Download limit of the session.
     pub down_limit: Option<u64>,

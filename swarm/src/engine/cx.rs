@@ -50,8 +50,6 @@ impl Kind for ConnTimer {
 /// Timers of a torrent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TorrentTimer {
-    /// Choke round or optimistic unchoke.
-    Choke,
     /// Candidates may be dialled.
     Dial,
     /// Something is due at a tracker.
@@ -59,7 +57,7 @@ pub(crate) enum TorrentTimer {
 }
 
 impl Kind for TorrentTimer {
-    const ALL: &'static [Self] = &[Self::Choke, Self::Dial, Self::Tracker];
+    const ALL: &'static [Self] = &[Self::Dial, Self::Tracker];
     fn index(self) -> usize {
         self as usize
     }

@@ -8,8 +8,9 @@
 //! An incoming connection that names a torrent that is not run here is closed without a byte, so that nobody learns what
 //! is.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use slab::Slab;
 use wire::Decoded;
@@ -19,8 +20,11 @@ use super::TorrentKey;
 use super::close::{Close, Timeout};
 use super::cx::{ConnTimer, Cx};
 use super::link::{Direction, Link};
+use super::scope::Scope;
+use super::shard::Sender;
+use super::time::Time;
 
-/// Addresses that sent wrong data and are remembered; the oldest are forgotten first.
+/// Bans that are remembered; the oldest are forgotten first.
 const MAX_BANNED: usize = 10_000;
 
 /// A connection that finished its handshake, on its way to its torrent.
@@ -62,8 +66,8 @@ enum Stage {
 pub(crate) struct Hub {
     pub(crate) strangers: Slab<Stranger>,
     pub(crate) dialling: usize,
-    banned: HashSet<IpAddr>,
-    banned_order: std::collections::VecDeque<IpAddr>,
+    banned: Bans,
+    pub(crate) pace: Pace,
 }
 
 impl Hub {
@@ -72,20 +76,14 @@ impl Hub {
         Reserved::NONE.with_fast().with_extended()
     }
 
-    pub(crate) fn ban(&mut self, ip: IpAddr) {
-        if ip.is_loopback() || !self.banned.insert(ip) {
-            return;
-        }
-        self.banned_order.push_back(ip);
-        if self.banned_order.len() > MAX_BANNED
-            && let Some(oldest) = self.banned_order.pop_front()
-        {
-            self.banned.remove(&oldest);
-        }
+    /// Refuses a peer from now on: its address, or on our own networks, where one address may be many peers, its id.
+    pub(crate) fn ban(&mut self, sender: Sender) {
+        let is_local = Scope::of(sender.ip).is_some_and(Scope::is_local);
+        self.banned.insert(if is_local { Ban::Id(sender.id) } else { Ban::Ip(sender.ip) });
     }
 
     pub(crate) fn is_banned(&self, ip: IpAddr) -> bool {
-        self.banned.contains(&ip)
+        self.banned.set.contains(&Ban::Ip(ip))
     }
 
     /// The driver is to open this connection.
@@ -150,6 +148,7 @@ impl Hub {
             Decoded::Complete { value, .. } => match stranger.stage {
                 Stage::Asked { id, .. } if id != value.info_hash => Err(Close::WrongTorrent),
                 _ if value.peer_id == cx.config.peer_id => Err(Close::OurOwn),
+                _ if self.banned.set.contains(&Ban::Id(value.peer_id.0)) => Err(Close::Banned),
                 _ => Ok(true),
             },
         }
@@ -218,5 +217,57 @@ impl Stranger {
             }
             Stage::Accepted => None,
         }
+    }
+}
+
+/// Who is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Ban {
+    Ip(IpAddr),
+    Id([u8; 20]),
+}
+
+/// The bans that are remembered, the oldest first.
+#[derive(Default)]
+struct Bans {
+    set: HashSet<Ban>,
+    order: VecDeque<Ban>,
+}
+
+impl Bans {
+    fn insert(&mut self, ban: Ban) {
+        if !self.set.insert(ban) {
+            return;
+        }
+        self.order.push_back(ban);
+        if self.order.len() > MAX_BANNED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+    }
+}
+
+/// Spreads dials over time: a burst of a second's worth, then one after the other.
+#[derive(Default)]
+pub(crate) struct Pace {
+    /// When all dials so far would be done, one after the other.
+    paid_until: Time,
+}
+
+impl Pace {
+    const BURST: Duration = Duration::from_secs(1);
+
+    pub(crate) fn allows(&self, now: Time) -> bool {
+        self.paid_until <= now + Self::BURST
+    }
+
+    pub(crate) fn take(&mut self, now: Time, per_second: u32) {
+        self.paid_until = self.paid_until.max(now) + Duration::from_secs(1) / per_second.max(1);
+    }
+
+    /// When the next dial is allowed, if none is now.
+    pub(crate) fn resumes(&self, now: Time) -> Option<Time> {
+        (!self.allows(now)).then(|| Time::ZERO + (self.paid_until - Time::ZERO).saturating_sub(Self::BURST))
     }
 }

@@ -10,7 +10,6 @@ mod output;
 mod rx;
 mod shard;
 mod status;
-mod stub;
 mod torrent_key;
 mod tx;
 

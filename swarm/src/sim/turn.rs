@@ -6,6 +6,7 @@ use super::connections::Dialler;
 use super::network::Pipe;
 use super::node::What;
 use super::world::{Happening, World};
+use crate::engine::scope::Scope;
 use crate::engine::{Action, Direction, Engine, Event, Transfer};
 
 /// Bytes of one write at most: a chunk on the wire.
@@ -142,7 +143,7 @@ impl World {
         let Some((torrent, announce, reply)) = self.replies.remove(&at) else { return };
         let now = self.now;
         if let Some(engine) = self.engine_of(to) {
-            engine.handle_announced(now, torrent, announce, reply);
+            engine.handle_announced(now, torrent, announce, Scope::Global, reply);
             self.pump(to);
         }
     }

@@ -19,6 +19,7 @@ use super::node::{Machine, Node, NodeId, What};
 use super::store::SimStore;
 use super::tracker::SimTracker;
 use crate::engine::candidates::Source;
+use crate::engine::scope::Scope;
 use crate::engine::tracker::{AnnounceId, AnnounceReply, Failure};
 use crate::engine::{AddTorrent, Config, Engine, Time, TorrentKey};
 
@@ -227,7 +228,7 @@ impl World {
         let (now, addr) = (self.now, self.addr(to));
         let node_ref = self.node_mut(node);
         let torrent = node_ref.torrent;
-        node_ref.engine.add_peers(now, torrent, &[addr], Source::User);
+        node_ref.engine.add_peers(now, torrent, &[addr], Source::User, Scope::Loopback);
         self.pump(node.0);
     }
 

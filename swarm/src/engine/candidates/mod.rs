@@ -257,6 +257,13 @@ impl Candidates {
         self.forget(addr);
     }
 
+    /// Forgets one address and does not take it again: for peers of our own networks, where other ports are other peers.
+    pub fn refuse(&mut self, addr: SocketAddr) {
+        if self.own.len() < MOST_BANS {
+            self.handle_own(addr);
+        }
+    }
+
     /// Forgets an address with all its ports, and takes none of it again.
     pub fn ban(&mut self, ip: IpAddr) {
         let ip = ip.to_canonical();

@@ -1,34 +1,42 @@
 //! Who gets to download from us.
 
 use super::{PeerKey, Shard};
-use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::choker::{Decision, Mode};
+use crate::engine::cx::Cx;
 
 impl Shard {
     /// A peer wants something of us, or nothing more.
     pub(super) fn interest_changed(&mut self, cx: &mut Cx, key: PeerKey) {
-        let peer = &self.peers[key.slot()];
-        let slot = peer.torrent.slot();
-        let interested = peer.peer_interested;
-        self.torrents[slot].choker.set_interested(key, interested, cx.now);
-        self.apply_choker(cx, slot);
+        let interested = self.peers[key.slot()].peer_interested;
+        self.choker.handle_interested(cx.now, key.slot(), interested);
+        self.apply_choker(cx);
     }
 
-    /// A slot may be free.
-    pub(super) fn choke_vacancy(&mut self, cx: &mut Cx, slot: usize) {
-        self.apply_choker(cx, slot);
+    /// A snubbed peer gets nothing in return.
+    pub(super) fn snub_changed(&mut self, cx: &mut Cx, key: PeerKey, snubbed: bool) {
+        self.choker.handle_snubbed(key.slot(), snubbed);
+        self.apply_choker(cx);
     }
 
-    /// Ranks all peers anew.
-    pub(crate) fn choke_round(&mut self, cx: &mut Cx, slot: usize) {
-        self.apply_choker(cx, slot);
+    /// A torrent downloads, or does not any more.
+    pub(super) fn mode_changed(&mut self, slot: usize) {
+        let mode = if self.torrents[slot].downloads() { Mode::Leeching } else { Mode::Seeding };
+        self.choker.set_mode(slot, mode);
     }
 
-    fn apply_choker(&mut self, cx: &mut Cx, slot: usize) {
-        while let Some((key, choke)) = self.torrents[slot].choker.poll() {
-            self.set_choking(cx, key, choke);
+    /// Ranks all peers anew, or fills slots that came free, when it is time to.
+    pub(crate) fn choke_round(&mut self, cx: &mut Cx) {
+        if self.choker.next_timeout().is_some_and(|at| at <= cx.now) {
+            self.choker.handle_timeout(cx.now, &mut cx.rng);
+            self.apply_choker(cx);
         }
-        if let Some(at) = self.torrents[slot].choker.next_timeout() {
-            cx.torrent_timers.set(slot, TorrentTimer::Choke, at);
+    }
+
+    /// Tells the peers what was decided.
+    pub(super) fn apply_choker(&mut self, cx: &mut Cx) {
+        while let Some((slot, decision)) = self.choker.poll() {
+            let key = PeerKey(u32::try_from(slot).unwrap_or(u32::MAX));
+            self.set_choking(cx, key, decision == Decision::Choke);
         }
     }
 }

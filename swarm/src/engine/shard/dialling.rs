@@ -10,13 +10,21 @@ use crate::engine::candidates::Source;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::hub::Arrival;
+use crate::engine::scope::Scope;
 
 impl Shard {
     /// Addresses of peers were learnt.
-    pub(crate) fn add_peers(&mut self, cx: &mut Cx, key: TorrentKey, addrs: &[SocketAddr], source: Source) {
+    pub(crate) fn add_peers(
+        &mut self,
+        cx: &mut Cx,
+        key: TorrentKey,
+        addrs: &[SocketAddr],
+        source: Source,
+        scope: Scope,
+    ) {
         let Some(torrent) = self.torrent_mut(key) else { return };
         for addr in addrs {
-            torrent.candidates.add(*addr, source, cx.now);
+            torrent.candidates.add(cx.now, *addr, source, scope);
         }
         self.arm_dial(cx, key.slot());
     }
@@ -32,14 +40,26 @@ impl Shard {
     /// A connection that we opened for this torrent ended before it became a peer.
     pub(crate) fn dial_ended(&mut self, cx: &mut Cx, key: TorrentKey, addr: SocketAddr, reason: &Close) {
         if let Some(torrent) = self.torrent_mut(key) {
-            torrent.candidates.failed(addr, cx.now, reason);
+            match reason {
+                Close::OurOwn => torrent.candidates.handle_own(addr),
+                _ => torrent.candidates.handle_failed(cx.now, addr),
+            }
             self.arm_dial(cx, key.slot());
         }
     }
 
+    /// Whether some torrent may have candidates.
+    pub(crate) fn wants_to_dial(&self) -> bool {
+        !self.dialers.is_empty()
+    }
+
     /// The next address to dial, and for which torrent; torrents take turns.
     pub(crate) fn next_dial(&mut self, cx: &mut Cx) -> Option<(TorrentKey, TorrentId, SocketAddr)> {
-        while let Some(slot) = self.dialers.pop_first() {
+        loop {
+            let after = self.dialers.range(self.dial_turn..).next();
+            let slot = *after.or_else(|| self.dialers.first())?;
+            self.dialers.remove(&slot);
+            self.dial_turn = slot + 1;
             let Some(torrent) = self.torrents.get(slot) else { continue };
             if torrent.peers.len() >= cx.config.max_torrent_connections && self.useless(slot).is_none() {
                 continue;
@@ -53,7 +73,6 @@ impl Shard {
             self.arm_dial(cx, slot);
             self.dialers.remove(&slot);
         }
-        None
     }
 
     /// Whether a connection may join its torrent: `Err` says why not, `Ok(Some)` whose place it takes and why.

@@ -25,6 +25,10 @@ impl Shard {
             return;
         }
         let room = peer.down.window.room() as usize;
+        // In the endgame a peer is asked for what others have not sent yet once it has nothing else to send.
+        if torrent.picker.endgame() && peer.down.window.outstanding() > 0 {
+            return;
+        }
         // A given-up request is still in the peer's queue; it must not grow without bound.
         if room == 0 || peer.down.requests.len() >= 2 * cx.config.max_outstanding as usize {
             return;
@@ -38,7 +42,7 @@ impl Shard {
             },
             allowed: peer.peer_choking.then_some(&peer.down.allowed[..]),
             suggested: &[],
-            manner: torrent.manner(key, peer),
+            manner: torrent.manner(peer),
         };
         torrent.picker.pick(key, view, &mut peer.down.cursor, room, &mut cx.rng, &mut blocks);
         let came_short = blocks.len() < room;
@@ -71,9 +75,10 @@ impl Shard {
         peer.down.window.handle_block(cx.now, request.asked, block.len());
         torrent.down_rate.add(cx.now, len);
         torrent.totals.downloaded += len;
+        self.choker.handle_downloaded(key.slot(), len);
         match torrent.picker.accept(block, key) {
             Received::First { others } => {
-                torrent.blame.received(block, key);
+                torrent.blame.received(block, peer.sender());
                 cx.writing += data.capacity();
                 cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
                 for other in others.as_slice() {
@@ -172,6 +177,9 @@ impl Shard {
                 torrent.picker.add_seed();
                 peer.piece_count = torrent.geometry().piece_count();
                 peer.wanted = torrent.picker.wanted_left();
+                if let Some(addr) = peer.listens {
+                    torrent.candidates.handle_seed(cx.now, addr, true);
+                }
             }
             Pieces::Some(bits) => {
                 torrent.picker.add_bitfield(bits);

@@ -7,12 +7,14 @@ use wire::peer::{ExtendedHandshake, Message, allowed_fast};
 use super::peer::{Down, Peer, Pieces, Up};
 use super::receive::Turn;
 use super::{PeerKey, Shard};
+use crate::engine::candidates::Source;
 use crate::engine::close::{Close, Timeout};
 use crate::engine::cx::Cx;
 use crate::engine::hub::Handshaken;
 use crate::engine::link::Direction;
 use crate::engine::output::{Action, Event};
 use crate::engine::picker::Cursor;
+use crate::engine::scope::Scope;
 use crate::engine::time::Time;
 use crate::engine::window::{self, Window};
 
@@ -36,6 +38,7 @@ impl Shard {
             reserved: handshake.reserved,
             place,
             generation: self.generation,
+            listens: outgoing.then_some(addr),
             am_choking: true,
             am_interested: false,
             peer_choking: true,
@@ -50,8 +53,11 @@ impl Shard {
         };
         let key = PeerKey(u32::try_from(self.peers.insert(peer)).unwrap_or(u32::MAX));
         self.torrents[slot].peers.push(key);
-        self.torrents[slot].candidates.connected(addr, outgoing);
-        self.torrents[slot].choker.add(key, addr.ip(), cx.now);
+        self.torrents[slot].retarget();
+        if outgoing {
+            self.torrents[slot].candidates.handle_connected(cx.now, addr);
+        }
+        self.choker.add_peer(cx.now, key.slot(), slot, addr.ip());
         cx.conn_timers.remove(conn.slot());
         cx.out.event(Event::PeerJoined { torrent, addr });
         self.greet(cx, key);
@@ -161,18 +167,21 @@ impl Shard {
         peer.link.release(&mut cx.pool);
         self.unchoked -= usize::from(!peer.am_choking);
         torrent.peers.swap_remove(peer.place);
+        torrent.retarget();
         if let Some(moved) = torrent.peers.get(peer.place) {
             self.peers[moved.slot()].place = peer.place;
         }
-        torrent.candidates.disconnected(peer.link.addr, cx.now, &reason);
-        torrent.choker.remove(key);
-        torrent.blame.forget_peer(key);
+        let useful = peer.down.window.total() + peer.up.bytes > 0 && !matches!(reason, Close::Violation(_));
+        if let Some(addr) = peer.listens {
+            torrent.candidates.handle_lost(cx.now, addr, useful);
+        }
         cx.limits.remove(peer.limits);
         cx.conn_timers.remove(peer.link.conn.slot());
         cx.out.event(Event::PeerLeft { torrent: peer.torrent, addr: peer.link.addr, reason });
         cx.out.actions.push_back(Action::Close { conn: peer.link.conn });
         self.gone.push(peer.link.conn);
-        self.choke_vacancy(cx, slot);
+        self.choker.remove_peer(cx.now, key.slot());
+        self.apply_choker(cx);
         self.feed_hungry(cx, slot);
         self.serve_thirsty(cx);
         self.arm_dial(cx, slot);
@@ -202,7 +211,11 @@ impl Shard {
         if let Some(port) = listens {
             let addr = std::net::SocketAddr::new(peer.link.addr.ip(), port);
             let torrent = &mut self.torrents[peer.torrent.slot()];
-            torrent.candidates.add_incoming(addr, cx.now);
+            if let Some(scope) = Scope::of(addr.ip()) {
+                torrent.candidates.add(cx.now, addr, Source::Incoming, scope);
+                torrent.candidates.handle_connected(cx.now, addr);
+                peer.listens = Some(addr);
+            }
         }
         self.part_if_redundant(cx, key);
     }
@@ -234,13 +247,6 @@ impl Shard {
             self.fill_requests(cx, key);
         }
         self.arm_check(cx, key);
-    }
-
-    /// A snubbed peer gets nothing in return.
-    pub(super) fn snub_changed(&mut self, cx: &mut Cx, key: PeerKey, snubbed: bool) {
-        let slot = self.peers[key.slot()].torrent.slot();
-        self.torrents[slot].choker.set_snubbed(key, snubbed);
-        self.choke_vacancy(cx, slot);
     }
 }
 

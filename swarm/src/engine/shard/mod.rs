@@ -16,30 +16,32 @@ mod tracking;
 mod upload;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
 
 use metainfo::TorrentId;
 use slab::Slab;
 use storage::{StoreId, Token};
 
 use super::TorrentKey;
+use super::choker::{self, Choker, Slots as UploadSlots};
 use super::close::Close;
+use super::config::Config;
 use super::cx::Cx;
 use super::link::{ConnId, Direction};
 use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
+use super::time::Time;
 use super::tx::WriteSlices;
-pub(crate) use peer::Peer;
+pub(crate) use peer::{Peer, Sender};
 pub(crate) use torrent::Torrent;
 pub use torrent::{Activity, Totals};
 
 /// All torrents of one thread.
-#[derive(Default)]
 pub(crate) struct Shard {
     pub(crate) torrents: Slab<Torrent>,
     pub(crate) by_id: HashMap<TorrentId, TorrentKey>,
     by_store: HashMap<StoreId, usize>,
     pub(crate) peers: Slab<Peer>,
+    pub(crate) choker: Choker,
     /// Told to peers, so that they can dial us (BEP 10, `p`).
     pub(crate) listen_port: Option<u16>,
     /// Peers with an open slot, all torrents together.
@@ -50,17 +52,39 @@ pub(crate) struct Shard {
     generation: u32,
     /// To be ended when the current call is done with them.
     doomed: Vec<(PeerKey, u32, Close)>,
-    /// Addresses that sent wrong data, for the hub to refuse.
-    pub(crate) banned: Vec<IpAddr>,
+    /// Who sent wrong data, for the hub to refuse.
+    pub(crate) banned: Vec<Sender>,
     /// Connections that ended, for the engine to forget.
     pub(crate) gone: Vec<ConnId>,
     /// Torrents that may have candidates to dial.
     dialers: BTreeSet<usize>,
+    /// Whose turn to dial it is.
+    dial_turn: usize,
     /// Reused by the picker.
     picked: Vec<metainfo::Block>,
 }
 
 impl Shard {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            torrents: Slab::new(),
+            by_id: HashMap::new(),
+            by_store: HashMap::new(),
+            peers: Slab::new(),
+            choker: Choker::new(Time::ZERO, choker_config(config)),
+            listen_port: None,
+            unchoked: 0,
+            thirsty: VecDeque::new(),
+            generation: 0,
+            doomed: Vec::new(),
+            banned: Vec::new(),
+            gone: Vec::new(),
+            dialers: BTreeSet::new(),
+            dial_turn: 0,
+            picked: Vec::new(),
+        }
+    }
+
     pub(crate) fn peer_mut(&mut self, key: PeerKey) -> &mut Peer {
         &mut self.peers[key.slot()]
     }
@@ -125,4 +149,13 @@ impl Shard {
             }
         }
     }
+}
+
+/// The choker's share of the settings.
+pub(crate) fn choker_config(config: &Config) -> choker::Config {
+    let slots = match config.upload_slots {
+        Some(slots) => UploadSlots::Fixed(u32::try_from(slots).unwrap_or(u32::MAX)),
+        None => UploadSlots::Automatic,
+    };
+    choker::Config { slots, upload_limit: config.up_limit, ..choker::Config::default() }
 }

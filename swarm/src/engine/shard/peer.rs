@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 
 use metainfo::{Block, PieceIndex, PieceRange};
 use wire::peer::{Bitfield, ExtendedHandshake, PeerId, Reserved};
@@ -34,6 +35,13 @@ pub(crate) enum Pieces {
     Some(Bitfield),
 }
 
+/// Who sent a block, for as long as it may matter: also after the connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sender {
+    pub(crate) ip: IpAddr,
+    pub(crate) id: [u8; 20],
+}
+
 /// A request of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outstanding {
@@ -49,6 +57,8 @@ pub(crate) struct Peer {
     pub(crate) limits: LimitNodes,
     pub(crate) id: PeerId,
     pub(crate) reserved: Reserved,
+    /// The address that it can be dialled at, once known.
+    pub(crate) listens: Option<SocketAddr>,
     /// Place in the torrent's list of peers.
     pub(crate) place: usize,
     /// Guards tokens and timers against a later peer in the same slot.
@@ -116,6 +126,10 @@ pub(crate) struct Up {
 }
 
 impl Peer {
+    pub(crate) fn sender(&self) -> Sender {
+        Sender { ip: self.link.addr.ip(), id: self.id.0 }
+    }
+
     pub(crate) fn has(&self, piece: PieceIndex) -> bool {
         match &self.pieces {
             Pieces::Unsaid => false,

@@ -7,13 +7,12 @@ use super::torrent::{Activity, Torrent, Totals};
 use crate::engine::TorrentKey;
 use crate::engine::api::AddTorrent;
 use crate::engine::blame::Blame;
+use crate::engine::candidates::{self, Candidates, Sources};
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::{self, Picker};
 use crate::engine::rate::Rate;
-use crate::engine::stub::candidates::Candidates;
-use crate::engine::stub::choker::Choker;
 use crate::engine::tracker::{self, Families, Schedule};
 
 impl Shard {
@@ -44,6 +43,8 @@ impl Shard {
         };
         let mut schedule = Schedule::new(config, add.meta.trackers(), &mut cx.rng);
         schedule.start();
+        let sources = if add.meta.private() { Sources::PRIVATE } else { Sources::ALL };
+        let book = candidates::Config { sources, ..candidates::Config::default() };
         entry.insert(Torrent {
             key,
             id,
@@ -56,8 +57,7 @@ impl Shard {
             blame: Blame::new(add.meta.geometry().clone()),
             peers: Vec::new(),
             hungry: Vec::new(),
-            choker: Choker::default(),
-            candidates: Candidates::default(),
+            candidates: Candidates::new(book, cx.rng.random()),
             tracker: schedule,
             totals: Totals::default(),
             down_rate: Rate::new(),
@@ -66,6 +66,8 @@ impl Shard {
         });
         self.by_id.insert(id, key);
         self.by_store.insert(add.store, key.slot());
+        self.mode_changed(key.slot());
+        self.torrents[key.slot()].candidates.set_complete(cx.now, complete);
         if complete {
             cx.out.event(Event::Complete { torrent: key });
         }
@@ -95,7 +97,6 @@ impl Shard {
     pub(crate) fn torrent_timer(&mut self, cx: &mut Cx, slot: usize, timer: TorrentTimer) {
         if self.torrents.contains(slot) {
             match timer {
-                TorrentTimer::Choke => self.choke_round(cx, slot),
                 TorrentTimer::Dial => self.arm_dial(cx, slot),
                 TorrentTimer::Tracker => self.run_tracker(cx, slot),
             }

@@ -8,17 +8,18 @@ use wire::peer::{Bitfield, Limits};
 
 use crate::engine::TorrentKey;
 use crate::engine::blame::Blame;
+use crate::engine::candidates::Candidates;
 use crate::engine::cx::LimitNodes;
 use crate::engine::picker::{Manner, PeerKey, Picker};
 use crate::engine::rate::Rate;
-use crate::engine::stub::candidates::Candidates;
-use crate::engine::stub::choker::Choker;
 use crate::engine::tracker::{self, Schedule};
 
-use super::peer::Peer;
+use super::peer::{Peer, Sender};
 
 /// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
 const WINDOWS_PER_PIECE: u32 = 8;
+/// Pieces worked on at a time at least.
+const LEAST_PIECES: usize = 4;
 /// Peers asked for in one announce, while more are wanted.
 const NUM_WANT: u32 = 100;
 
@@ -51,11 +52,10 @@ pub(crate) struct Torrent {
     /// Pieces that are checked and handed to the file system.
     pub(crate) have: Bitfield,
     pub(crate) picker: Picker,
-    pub(crate) blame: Blame,
+    pub(crate) blame: Blame<Sender>,
     pub(crate) peers: Vec<PeerKey>,
     /// Peers with room in their window for which there was nothing to ask.
     pub(crate) hungry: Vec<PeerKey>,
-    pub(crate) choker: Choker,
     pub(crate) candidates: Candidates,
     pub(crate) tracker: Schedule,
     pub(crate) totals: Totals,
@@ -84,14 +84,19 @@ impl Torrent {
     }
 
     /// How a peer takes part in pieces: a fast one takes whole ones, so that they come in order.
-    pub(crate) fn manner(&self, key: PeerKey, peer: &Peer) -> Manner {
-        if self.blame.is_suspect(key) {
+    pub(crate) fn manner(&self, peer: &Peer) -> Manner {
+        if self.blame.is_suspect(peer.sender()) {
             Manner::Alone
         } else if self.is_fast(peer) {
             Manner::Whole
         } else {
             Manner::Share
         }
+    }
+
+    /// Sets how many pieces are worked on at a time, by how many peers there are to work on them.
+    pub(crate) fn retarget(&mut self) {
+        self.picker.set_target((self.peers.len() * 3 / 2).max(LEAST_PIECES));
     }
 
     /// Whether a peer gets a whole piece done in a few of its windows.

@@ -6,6 +6,7 @@ use crate::engine::candidates::Source;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Action;
+use crate::engine::scope::Scope;
 use crate::engine::tracker::{AnnounceId, AnnounceReply, Failure, Output};
 
 impl Shard {
@@ -49,6 +50,7 @@ impl Shard {
         cx: &mut Cx,
         key: TorrentKey,
         id: AnnounceId,
+        scope: Scope,
         result: Result<AnnounceReply, Failure>,
     ) {
         let Some(torrent) = self.torrent_mut(key) else { return };
@@ -59,7 +61,7 @@ impl Shard {
                 // A private torrent may have to drop its peers before it takes new ones.
                 self.run_tracker(cx, key.slot());
                 if used {
-                    self.add_peers(cx, key, &reply.peers, Source::Tracker);
+                    self.add_peers(cx, key, &reply.peers, Source::Tracker, scope);
                 }
             }
         }

@@ -124,6 +124,7 @@ impl Shard {
             cx.serving -= usize::try_from(sent.payload).unwrap_or(usize::MAX);
             peer.up.bytes += sent.payload;
             peer.up.rate.add(cx.now, sent.payload);
+            self.choker.handle_uploaded(key.slot(), sent.payload);
             let torrent = &mut self.torrents[peer.torrent.slot()];
             torrent.totals.uploaded += sent.payload;
             torrent.up_rate.add(cx.now, sent.payload);

@@ -1,3 +1,0 @@
-#![allow(missing_docs, dead_code, unreachable_pub)]
-pub mod candidates;
-pub mod choker;
