@@ -128,7 +128,7 @@ fn plan(c: &mut Criterion) {
 
 /// A piece in which all blocks are alike, so that any buffer can be any block.
 fn bytes() -> Vec<u8> {
-    (0..PIECE).map(|at| ((at % BLOCK) ^ (at % BLOCK >> 9)) as u8).collect()
+    (0..PIECE).map(|at| ((at % BLOCK) ^ ((at % BLOCK) >> 9)) as u8).collect()
 }
 
 fn torrent() -> Arc<Torrent> {
@@ -227,7 +227,7 @@ fn disk(c: &mut Criterion) {
     for threads in [1, 2] {
         let (ring, bell) = channel();
         let config = DiskConfig { threads, ..DiskConfig::default() };
-        let disk = Disk::new(config, move || drop(ring.send(())));
+        let disk = Disk::new(config, move || ring.send(()).unwrap_or_default());
         let store = disk.attach(files(&folder, &torrent), torrent.clone());
         let mut spare: Vec<Buf> = (0..512).map(|_| Buf::from(&bytes[..BLOCK as usize])).collect();
         measure(&mut group, &format!("disk, {threads} threads"), || {
