@@ -56,12 +56,14 @@ struct Shared {
     stores: RwLock<HashMap<StoreId, Store>>,
     /// Whether there are answers, to be looked at without the lock.
     answered: AtomicBool,
+    /// Whether `wake` was called since the answers were last taken.
+    told: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
     linger: Duration,
 }
 
 impl Disk {
-    /// Starts the threads. `wake` is called, on any thread, when there are answers and there were none before; it
+    /// Starts the threads. `wake` is called, on any thread, once after answers came up and before they are drained; it
     /// should return at once, and must not hold a handle, or the threads never end.
     ///
     /// # Panics
@@ -73,6 +75,7 @@ impl Disk {
             crew: Mutex::new(Crew::new(PlanConfig { background, ..config.plan })),
             stores: RwLock::default(),
             answered: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             wake: Box::new(wake),
             linger: config.linger,
         });
@@ -111,7 +114,7 @@ impl Disk {
         let shared = &self.handle.shared;
         let mut crew = shared.crew();
         jobs.drain(..).for_each(|job| crew.plan.push(job));
-        let is_news = shared.note_answers(&crew);
+        let is_news = shared.note_answers(&crew, false);
         let helpers = crew.call_helpers();
         drop(crew);
         helpers.into_iter().for_each(|helper| helper.unpark());
@@ -128,6 +131,7 @@ impl Disk {
         }
         let mut crew = shared.crew();
         shared.answered.store(false, Ordering::Release);
+        shared.told.store(false, Ordering::Release);
         crew.plan.drain(into);
     }
 
@@ -169,11 +173,18 @@ impl Shared {
         self.stores.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there are answers now and there were none before. To be called with the lock held.
-    fn note_answers(&self, crew: &Crew) -> bool {
-        crew.plan.has_completions()
-            && !self.answered.load(Ordering::Relaxed)
-            && !self.answered.swap(true, Ordering::AcqRel)
+    /// Whether to wake who asks: there are answers now, and nobody was told since they were last taken. To be called
+    /// with the lock held.
+    ///
+    /// Buffers of written blocks alone are no reason to wake anyone while the thread goes on writing (`is_busy`): the
+    /// verdict of the piece, or the end of the work, follows soon. That saves most of the switches between threads.
+    fn note_answers(&self, crew: &Crew, is_busy: bool) -> bool {
+        if !crew.plan.has_completions() {
+            return false;
+        }
+        self.answered.store(true, Ordering::Release);
+        let is_reason = !is_busy || crew.plan.has_urgent_completions();
+        is_reason && !self.told.swap(true, Ordering::AcqRel)
     }
 
     fn close(&self, closed: &[StoreId]) {

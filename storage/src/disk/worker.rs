@@ -49,7 +49,7 @@ fn turn(index: usize, shared: &Shared, done: Option<Order>) -> Result<Order, Res
     crew.watch_clock(shared.linger);
     let next = crew.plan.next_order().ok_or_else(|| crew.rest(index));
     let closed = crew.plan.take_closed();
-    let is_news = shared.note_answers(&crew) && !crew.is_stopping();
+    let is_news = shared.note_answers(&crew, matches!(next, Ok(Order::Write(_)))) && !crew.is_stopping();
     let helpers = match next {
         // The last one out wakes the others, so that they see that it is over.
         Err(Rest::Over) => crew.stop(),

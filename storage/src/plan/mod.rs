@@ -81,6 +81,7 @@ pub struct Plan {
     /// Bytes of those that are in orders.
     held_in_orders: usize,
     completions: Vec<Completion>,
+    has_urgent: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +110,7 @@ impl Plan {
             held: 0,
             held_in_orders: 0,
             completions: Vec::new(),
+            has_urgent: false,
         }
     }
 
@@ -133,7 +135,7 @@ impl Plan {
     pub fn push(&mut self, job: Job) {
         match self.check(&job) {
             Ok(()) => self.admit(job),
-            Err(error) => self.completions.extend(refuse::refuse(job, error)),
+            Err(error) => refuse::refuse(job, error).into_iter().for_each(|answer| self.answer(answer)),
         }
     }
 
@@ -182,12 +184,18 @@ impl Plan {
 
     /// Moves all answers to `into`.
     pub fn drain(&mut self, into: &mut Vec<Completion>) {
+        self.has_urgent = false;
         into.append(&mut self.completions);
     }
 
     /// Whether there are answers.
     pub fn has_completions(&self) -> bool {
         !self.completions.is_empty()
+    }
+
+    /// Whether there are answers that someone may wait for: any but blocks that were written.
+    pub fn has_urgent_completions(&self) -> bool {
+        self.has_urgent
     }
 
     /// Detached stores of which nothing is under way any more. Each is named once.

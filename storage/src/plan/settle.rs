@@ -38,7 +38,7 @@ impl Plan {
             self.held_in_orders -= data.capacity();
             self.answered(store, 1, data.capacity());
             let result = result.unwrap_or_else(|| Err(refuse::not_done(store)));
-            self.completions.push(Completion::Read { store, token, range, data, result });
+            self.answer(Completion::Read { store, token, range, data, result });
         }
         self.advance(reads.slot);
         self.close_if_over(store);
@@ -80,7 +80,7 @@ impl Plan {
         }
         piece.scan = Scan::None;
         self.answered(store, 1, 0);
-        self.completions.push(match work {
+        self.answer(match work {
             BackWork::Digests(digests) => {
                 Completion::BlockDigests { store, piece: index, result: result.map(|_| digests) }
             }
@@ -99,7 +99,7 @@ impl Plan {
         let result = sync.result.unwrap_or_else(|| Err(refuse::not_done(store)));
         for token in sync.tokens {
             self.answered(store, 1, 0);
-            self.completions.push(Completion::Synced { store, token, result: result.clone() });
+            self.answer(Completion::Synced { store, token, result: result.clone() });
         }
         self.close_if_over(store);
     }
@@ -125,14 +125,19 @@ impl Plan {
             let ready = state.end_writes(epoch, blocks.len());
             self.queue_sync(store, ready);
         }
-        self.completions.push(Completion::Written { store, piece, blocks, buffers, result });
+        self.answer(Completion::Written { store, piece, blocks, buffers, result });
     }
 
     pub(super) fn end_piece(&mut self, id: StoreId, piece: PieceIndex, result: Result<bool, StorageError>) {
         if let Some(store) = self.stores.get_mut(&id) {
             store.owed -= 1;
         }
-        self.completions.push(Completion::Piece { store: id, piece, result });
+        self.answer(Completion::Piece { store: id, piece, result });
+    }
+
+    pub(super) fn answer(&mut self, answer: Completion) {
+        self.has_urgent |= !matches!(answer, Completion::Written { result: Ok(()), .. });
+        self.completions.push(answer);
     }
 
     fn end_order(&mut self, id: StoreId) {
