@@ -6,12 +6,14 @@
 //! Commands come over a bounded channel with a [`mio::Waker`]; the disk wakes it the same way.
 
 mod clock;
+mod datagrams;
 mod handle;
 mod listen;
 mod plane;
 mod sockets;
 
 pub use clock::Clock;
+pub use datagrams::{Answered, UdpError};
 pub use handle::{Gone, Handle};
 pub use listen::ListenError;
 pub use plane::{Observer, Plane, ReactorConfig};

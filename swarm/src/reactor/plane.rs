@@ -9,11 +9,14 @@ use std::time::Duration;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use storage::{Completion, Disk, DiskConfig, Job};
+use wire::tracker::AnnounceRequest;
 
 use super::clock::Clock;
+use super::datagrams::{Answered, Datagrams, UdpError};
 use super::handle::{Command, Handle, QUEUE};
 use super::listen::{self, ListenError};
 use super::sockets::{FIRST_PEER, Moved, Sockets};
+use crate::engine::tracker::udp::RequestId;
 use crate::engine::{Action, Config, Direction, Engine, Time, Transfer};
 
 /// Turns that are given before the system is asked again what became ready. With 16 to 128 the leech benchmark is flat;
@@ -28,6 +31,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 const WAKE: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
+/// One for each address family, up to the first peer.
+const FIRST_UDP: usize = FIRST_PEER - 2;
 
 /// What a reactor is made of.
 pub struct ReactorConfig {
@@ -57,6 +62,7 @@ pub struct Plane {
     disk: Disk,
     sockets: Sockets,
     listeners: Vec<TcpListener>,
+    datagrams: Datagrams,
     /// Accepting goes on at this time though no readiness is told: more connections waited than one turn takes.
     accept_at: Option<Time>,
     commands: Receiver<Command>,
@@ -80,10 +86,18 @@ impl Plane {
             [] => listen::listen_all(config.port)?,
             addrs => addrs.iter().map(|addr| listen::listen(*addr)).collect::<Result<_, _>>()?,
         };
+        if listeners.len() > FIRST_UDP - FIRST_LISTENER {
+            return Err(system(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "too many addresses to listen on",
+            )));
+        }
         for (i, listener) in listeners.iter_mut().enumerate() {
             let token = Token(FIRST_LISTENER + i);
             poll.registry().register(listener, token, Interest::READABLE).map_err(system)?;
         }
+        let own: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let datagrams = Datagrams::open(poll.registry(), Token(FIRST_UDP), &own, seed);
         let (sender, commands) = sync_channel(QUEUE);
         let disk_waker = waker.clone();
         let disk = Disk::new(config.disk, move || {
@@ -91,8 +105,8 @@ impl Plane {
             let _ = disk_waker.wake();
         });
         let mut engine = Engine::new(config.engine, seed);
-        if let Some(port) = listeners.first().and_then(|l| l.local_addr().ok()).map(|addr| addr.port()) {
-            engine.set_listen_port(port);
+        if let Some(addr) = own.first() {
+            engine.set_listen_port(addr.port());
         }
         let plane = Self {
             poll,
@@ -101,6 +115,7 @@ impl Plane {
             disk,
             sockets: Sockets::default(),
             listeners,
+            datagrams,
             accept_at: None,
             commands,
             jobs: Vec::new(),
@@ -131,6 +146,25 @@ impl Plane {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// Announces to a tracker over UDP (BEP 15, 41). `url_data` is the path and query of the tracker's URL.
+    ///
+    /// # Errors
+    /// When it cannot be asked at all; `answered` is not called then.
+    pub fn announce_udp(
+        &mut self,
+        to: SocketAddr,
+        request: AnnounceRequest,
+        url_data: &str,
+        answered: Answered,
+    ) -> Result<RequestId, UdpError> {
+        self.datagrams.announce(self.clock.now(), to, request, url_data, answered)
+    }
+
+    /// Gives up a request over UDP; what waits for it is dropped.
+    pub fn cancel_udp(&mut self, id: RequestId) {
+        self.datagrams.cancel(id);
+    }
+
     /// Ends the loop after this turn.
     pub fn stop(&mut self) {
         self.stopping = true;
@@ -158,6 +192,9 @@ impl Plane {
             if self.engine.next_timeout().is_some_and(|at| at <= now) {
                 self.engine.handle_timeout(now);
             }
+            if self.datagrams.next_timeout().is_some_and(|at| at <= now) {
+                self.datagrams.handle_timeout(now);
+            }
             if self.accept_at.is_some_and(|at| at <= now) {
                 self.accept_all();
             }
@@ -174,7 +211,8 @@ impl Plane {
     }
 
     fn timeout(&mut self) -> Option<Duration> {
-        let next = self.engine.next_timeout().into_iter().chain(self.accept_at).min()?;
+        let others = [self.accept_at, self.datagrams.next_timeout()];
+        let next = others.into_iter().chain([self.engine.next_timeout()]).flatten().min()?;
         Some(next.since(self.clock.now()))
     }
 
@@ -182,7 +220,8 @@ impl Plane {
         for event in events {
             match event.token() {
                 WAKE => {}
-                Token(t) if t < FIRST_PEER => self.accept_all(),
+                Token(t) if t < FIRST_UDP => self.accept_all(),
+                Token(t) if t < FIRST_PEER => self.datagrams.receive(self.clock.now()),
                 token => {
                     let Some(conn) = self.sockets.by_token(token) else { continue };
                     if self.sockets.is_connecting(conn) {
