@@ -1,5 +1,201 @@
-//! The control plane on the caller's tokio: HTTP, DNS, and what else waits.
+//! The control plane on the caller's tokio: torrents to run, HTTP, DNS, and what else waits.
+//!
+//! A [`Session`] starts the [reactor](crate::reactor)'s thread and speaks with it by bounded commands. It has one task, for
+//! announces; a [`Torrent`] is a name and costs nothing. What happens is told on one stream of [`Event`]s.
 
+mod add;
+mod announcer;
+mod claims;
+mod config;
+mod event;
 pub mod http;
+mod link;
+mod observer;
+mod registry;
 pub mod resolve;
+mod selection;
+mod stop;
+mod torrent;
 pub mod tracker_server;
+mod view;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use metainfo::TorrentId;
+use storage::OpenFiles;
+use tokio::sync::{OnceCell, Semaphore, broadcast, watch};
+use tokio::task::AbortHandle;
+use wire::peer::PeerId;
+
+use crate::engine::Direction;
+use crate::reactor::{Plane, ReactorConfig};
+
+pub use add::{AddError, AddOptions, Check};
+pub use config::{SessionConfig, StartError};
+pub use event::{Event, Events};
+pub use link::Unavailable;
+pub use selection::Selection;
+pub use stop::Late;
+pub use torrent::{Torrent, WaitError};
+pub use view::{FileProgress, TrackerState, TrackerView};
+
+use link::Link;
+
+/// Torrents that run, with the thread that moves their bytes. Clones share it; it ends when the last one is dropped, or
+/// properly by [`Session::shutdown`].
+#[derive(Clone)]
+pub struct Session {
+    link: Arc<Link>,
+    owner: Arc<Owner>,
+}
+
+/// Ends the session when it is dropped.
+struct Owner {
+    link: Arc<Link>,
+    announcer: AbortHandle,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Closes when the thread ends.
+    ended: watch::Receiver<()>,
+}
+
+impl Session {
+    /// Opens the listening sockets and starts the thread. To be called within a tokio runtime, which has to go on running
+    /// for as long as the session does.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, or the system lacks something.
+    pub async fn start(config: SessionConfig) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let seed = config.entropy.map_or_else(system_entropy, Ok)?;
+        let (id_seed, plane_seed) = split(seed);
+        let peer_id = PeerId::new(PeerId::PREFIX, id_seed);
+        let mut engine = config.engine;
+        engine.peer_id = peer_id;
+        let reactor = ReactorConfig { engine, disk: config.disk, listen: config.listen, port: config.port };
+        let (plane, handle) = Plane::new(reactor, plane_seed)?;
+        let listening = plane.listening();
+        let link = Arc::new(Link {
+            reactor: handle,
+            commands: Arc::new(Semaphore::new(link::COMMANDS)),
+            registry: Arc::default(),
+            claims: Arc::default(),
+            events: broadcast::Sender::new(event::KEPT),
+            desk: announcer::Desk::default(),
+            open_files: Arc::new(OpenFiles::new(config.open_files)),
+            checks: Arc::new(Semaphore::new(1)),
+            peer_id,
+            resolver: resolve::Resolver::new(),
+            http_config: http_config(&listening),
+            http: OnceCell::new(),
+            listening,
+        });
+        let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
+        let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
+        let owner = Owner { link: link.clone(), announcer, thread: Mutex::new(Some(thread)), ended };
+        Ok(Self { link, owner: Arc::new(owner) })
+    }
+
+    /// The addresses that peers reach us at.
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.link.listening
+    }
+
+    /// The port that is told to trackers and peers.
+    pub fn port(&self) -> u16 {
+        self.link.port()
+    }
+
+    /// The id of this session towards peers and trackers.
+    pub fn peer_id(&self) -> PeerId {
+        self.link.peer_id
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        Events::new(self.link.events.subscribe())
+    }
+
+    /// A torrent that runs.
+    pub fn torrent(&self, id: TorrentId) -> Option<Torrent> {
+        self.link.registry.get(id).map(|entry| Torrent::new(&self.link, id, entry))
+    }
+
+    /// All torrents that run, in the order of their ids.
+    pub fn torrents(&self) -> Vec<Torrent> {
+        let running = self.link.registry.running().into_iter();
+        running.map(|(id, entry)| Torrent::new(&self.link, id, entry)).collect()
+    }
+
+    /// Limits the rates of all torrents together, in bytes per second; `None` lifts a limit.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Unavailable> {
+        self.link
+            .ask(move |plane| {
+                let now = plane.now();
+                plane.engine().set_session_limit(now, Direction::Read, down);
+                plane.engine().set_session_limit(now, Direction::Write, up);
+            })
+            .await
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("listening", &self.link.listening).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.announcer.abort();
+        self.link.registry.close();
+        // A thread that ended already needs no word.
+        let _ = self.link.reactor.run(Plane::stop);
+    }
+}
+
+fn start_thread(plane: Plane, link: Arc<Link>) -> std::io::Result<(JoinHandle<()>, watch::Receiver<()>)> {
+    let (alive, ended) = watch::channel(());
+    let thread = std::thread::Builder::new().name("unchoke-reactor".into()).spawn(move || {
+        let _alive = alive;
+        if let Err(error) = plane.run(&mut observer::Watch { link }) {
+            tracing::error!(%error, "the reactor ended");
+        }
+    })?;
+    Ok((thread, ended))
+}
+
+fn system_entropy() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StartError::Entropy(error.to_string()))?;
+    Ok(seed)
+}
+
+/// Independent randomness for the peer id, which everybody sees, and for the rest, which nobody may guess from it.
+fn split(seed: [u8; 32]) -> ([u8; 12], [u8; 32]) {
+    use rand::Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    let mut rng = rand_chacha::ChaCha20Rng::from_seed(seed);
+    let (mut id, mut rest) = ([0; 12], [0; 32]);
+    rng.fill_bytes(&mut id);
+    rng.fill_bytes(&mut rest);
+    (id, rest)
+}
+
+/// HTTP speaks from the address that is listened on, so that trackers see the one that peers reach; not from loopback,
+/// from which nothing leaves the machine.
+fn http_config(listening: &[SocketAddr]) -> http::HttpConfig {
+    let own = || listening.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback());
+    let v4 = own().find_map(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
+    let v6 = own().find_map(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
+    http::HttpConfig {
+        bind_v4: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        bind_v6: v6.unwrap_or(Ipv6Addr::UNSPECIFIED),
+        ..http::HttpConfig::default()
+    }
+}

@@ -14,6 +14,7 @@ use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
 use super::error::{HttpError, Problem};
 use super::guard::{Names, Origin, Reach, check, first_reach};
 use super::tls;
+use crate::engine::scope::{Scope, may_name};
 use crate::engine::tracker::address::hide_secrets;
 use crate::engine::tracker::{Family, TrackerUrl};
 use crate::session::resolve::Resolver;
@@ -68,6 +69,13 @@ struct Ask {
     patience: Duration,
 }
 
+struct HttpAnswer {
+    status: u16,
+    body: Vec<u8>,
+    /// The address that it came from.
+    from: Option<IpAddr>,
+}
+
 impl Http {
     /// Fails if the TLS library cannot be set up.
     pub fn new(config: &HttpConfig, resolver: &Resolver) -> Result<Self, HttpError> {
@@ -85,7 +93,7 @@ impl Http {
     }
 
     /// Announces over one address family, within `patience` and [`PATIENCE`]. A tracker's refusal is an error with
-    /// [`Problem::Reply`].
+    /// [`Problem::Reply`]. Peers that a tracker at that address may not name are left out.
     pub async fn announce(
         &self,
         tracker: &TrackerUrl,
@@ -94,7 +102,10 @@ impl Http {
         patience: Duration,
     ) -> Result<AnnounceReply, HttpError> {
         let url = announce_url(tracker.as_str(), request);
-        self.tracker(tracker, &url, family, patience, parse_announce_reply).await
+        let (mut reply, from) = self.tracker(tracker, &url, family, patience, parse_announce_reply).await?;
+        let source = from.and_then(Scope::of).unwrap_or(Scope::Global);
+        reply.peers.retain(|peer| may_name(source, *peer));
+        Ok(reply)
     }
 
     /// Asks for the counts of some torrents (BEP 48).
@@ -108,7 +119,7 @@ impl Http {
             return Err(HttpError { url: tracker.to_string(), problem: Problem::NoScrape });
         };
         let url = scrape_request_url(&scrape, info_hashes);
-        self.tracker(tracker, &url, family, PATIENCE, parse_scrape_reply).await
+        Ok(self.tracker(tracker, &url, family, PATIENCE, parse_scrape_reply).await?.0)
     }
 
     /// Fetches the bytes of a torrent from a URL that the user typed: at most [`metainfo::MAX_SIZE`].
@@ -120,13 +131,14 @@ impl Http {
             limit: metainfo::MAX_SIZE,
             patience: PATIENCE_TORRENT,
         };
-        let result = self.get(url, &ask).await.and_then(|(status, body)| match status {
-            200..=299 => Ok(body),
+        let result = self.get(url, &ask).await.and_then(|answer| match answer.status {
+            200..=299 => Ok(answer.body),
             other => Err(Problem::Status(other)),
         });
         result.map_err(|problem| HttpError { url: hide_secrets(url), problem })
     }
 
+    /// What came, and from which address.
     async fn tracker<T>(
         &self,
         tracker: &TrackerUrl,
@@ -134,7 +146,7 @@ impl Http {
         family: Family,
         patience: Duration,
         parse: impl Fn(&[u8]) -> Result<T, ReplyError>,
-    ) -> Result<T, HttpError> {
+    ) -> Result<(T, Option<IpAddr>), HttpError> {
         let ask = Ask {
             origin: Origin::Torrent,
             reach: first_reach(tracker),
@@ -142,34 +154,36 @@ impl Http {
             limit: MAX_REPLY,
             patience: patience.min(PATIENCE),
         };
-        let result = self.get(url, &ask).await.and_then(|(status, body)| match (status, parse(&body)) {
-            // Some trackers refuse with an error status and still say why.
-            (_, Err(ReplyError::Failure(failure))) => Err(Problem::Reply(ReplyError::Failure(failure))),
-            (200..=299, result) => result.map_err(Problem::Reply),
-            (other, _) => Err(Problem::Status(other)),
-        });
+        let result =
+            self.get(url, &ask).await.and_then(|answer| match (answer.status, parse(&answer.body)) {
+                // Some trackers refuse with an error status and still say why.
+                (_, Err(ReplyError::Failure(failure))) => Err(Problem::Reply(ReplyError::Failure(failure))),
+                (200..=299, result) => Ok((result.map_err(Problem::Reply)?, answer.from)),
+                (other, _) => Err(Problem::Status(other)),
+            });
         result.map_err(|problem| HttpError { url: tracker.to_string(), problem })
     }
 
-    /// Status and body, within the limits.
-    async fn get(&self, url: &str, ask: &Ask) -> Result<(u16, Vec<u8>), Problem> {
+    /// The answer, within the limits.
+    async fn get(&self, url: &str, ask: &Ask) -> Result<HttpAnswer, Problem> {
         let url = parse(url)?;
         let answer = tokio::time::timeout(ask.patience, self.follow(url, ask)).await;
         answer.unwrap_or(Err(Problem::TimedOut(ask.patience)))
     }
 
     /// Follows redirects. Where one may lead is judged by where it came from.
-    async fn follow(&self, mut url: Url, ask: &Ask) -> Result<(u16, Vec<u8>), Problem> {
+    async fn follow(&self, mut url: Url, ask: &Ask) -> Result<HttpAnswer, Problem> {
         let mut reach = ask.reach;
         for _ in 0..=MAX_REDIRECTS {
             check(&url, ask.family, reach)?;
             let sent = self.client(ask.family, reach)?.get(url.clone()).send().await;
             let response = sent.map_err(|error| Problem::of(&error.without_url(), ask.patience))?;
+            let from = response.remote_addr().map(|address| address.ip());
             let Some(next) = redirect(&url, &response)? else {
                 let status = response.status().as_u16();
-                return Ok((status, body(response, ask).await?));
+                return Ok(HttpAnswer { status, body: body(response, ask).await?, from });
             };
-            reach = ask.origin.reach_by_redirect(response.remote_addr().map(|address| address.ip()), &next);
+            reach = ask.origin.reach_by_redirect(from, &next);
             url = next;
         }
         Err(Problem::Redirects(MAX_REDIRECTS))

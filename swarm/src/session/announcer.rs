@@ -1,0 +1,273 @@
+//! Asking trackers: the engine says what to ask, this asks over HTTP and UDP, a bounded number at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metainfo::TorrentId;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use wire::tracker::udp::url_data;
+use wire::tracker::{AnnounceReply, AnnounceRequest};
+
+use super::event::Event;
+use super::http::Http;
+use super::link::{Link, Unavailable};
+use super::resolve::ResolveError;
+use crate::engine::TorrentKey;
+use crate::engine::scope::{self, Scope};
+use crate::engine::tracker::udp::{self, Answer, RequestId};
+use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme};
+use crate::reactor::{Handle, UdpError};
+
+/// Announces under way at a time. Idle HTTP connections are few, so that most of them open one.
+const MAX_UNDER_WAY: usize = 64;
+
+/// Names an announce among those of all torrents.
+type Ticket = (TorrentKey, AnnounceId);
+
+/// Where the reactor's thread leaves what is to be asked. Everything in it belongs to a torrent that runs, and a torrent
+/// asks one tracker at a time, so it stays small.
+#[derive(Default)]
+pub(super) struct Desk {
+    state: Mutex<Waiting>,
+    news: Notify,
+    /// Announces that are waiting or under way.
+    open: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Ask>,
+    cancelled: Vec<Ticket>,
+}
+
+/// One announce to make.
+struct Ask {
+    torrent: TorrentKey,
+    id: TorrentId,
+    announce: Announce,
+}
+
+impl Ask {
+    fn ticket(&self) -> Ticket {
+        (self.torrent, self.announce.id)
+    }
+}
+
+impl Desk {
+    /// An announce is to be made.
+    pub(super) fn submit(&self, torrent: TorrentKey, id: TorrentId, announce: Announce) {
+        self.open.send_modify(|open| *open += 1);
+        self.waiting().queue.push_back(Ask { torrent, id, announce });
+        self.news.notify_one();
+    }
+
+    /// An announce is of no interest any more.
+    pub(super) fn cancel(&self, torrent: TorrentKey, announce: AnnounceId) {
+        let ticket = (torrent, announce);
+        let mut waiting = self.waiting();
+        if let Some(at) = waiting.queue.iter().position(|ask| ask.ticket() == ticket) {
+            waiting.queue.remove(at);
+            self.closed(1);
+        } else {
+            waiting.cancelled.push(ticket);
+        }
+        drop(waiting);
+        self.news.notify_one();
+    }
+
+    /// Tells how many announces are open, whenever that changes.
+    pub(super) fn open(&self) -> watch::Receiver<usize> {
+        self.open.subscribe()
+    }
+
+    fn closed(&self, count: usize) {
+        self.open.send_modify(|open| *open -= count);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves the desk for good.
+pub(super) async fn run(link: Arc<Link>) {
+    let mut tasks = JoinSet::new();
+    let mut tickets: HashMap<Id, Ticket> = HashMap::new();
+    let mut aborts: HashMap<Ticket, AbortHandle> = HashMap::new();
+    loop {
+        let (asks, cancelled) = {
+            let mut waiting = link.desk.waiting();
+            let room = MAX_UNDER_WAY.saturating_sub(tasks.len()).min(waiting.queue.len());
+            (waiting.queue.drain(..room).collect::<Vec<_>>(), std::mem::take(&mut waiting.cancelled))
+        };
+        for ticket in cancelled {
+            if let Some(abort) = aborts.remove(&ticket) {
+                abort.abort();
+            }
+        }
+        for ask in asks {
+            let ticket = ask.ticket();
+            let abort = tasks.spawn(announce(link.clone(), ask));
+            tickets.insert(abort.id(), ticket);
+            aborts.insert(ticket, abort);
+        }
+        tokio::select! {
+            () = link.desk.news.notified() => {}
+            Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                if let Some(ticket) = tickets.remove(&id)
+                    && aborts.get(&ticket).is_some_and(|abort| abort.id() == id)
+                {
+                    aborts.remove(&ticket);
+                }
+                link.desk.closed(1);
+            }
+        }
+    }
+}
+
+/// Makes one announce and tells the engine and the listeners what came of it.
+async fn announce(link: Arc<Link>, ask: Ask) {
+    let patience = ask.announce.patience;
+    let request = ask.announce.request(ask.id.0, link.peer_id, link.port());
+    let asked = tokio::time::timeout(patience, ask_tracker(&link, &ask.announce, request));
+    let result = asked.await.unwrap_or(Err(Failure::TimedOut));
+    let tracker = ask.announce.url.to_string();
+    match &result {
+        Ok(reply) => link.tell(Event::TrackerAnswered {
+            torrent: ask.id,
+            tracker,
+            peers: reply.peers.len(),
+            warning: reply.warning.clone(),
+        }),
+        // The other address family answers for both.
+        Err(Failure::NoAddress) => {}
+        Err(failure) => {
+            link.tell(Event::TrackerFailed { torrent: ask.id, tracker, failure: failure.clone() });
+        }
+    }
+    let (torrent, id) = ask.ticket();
+    // When the session is over, nobody needs the answer.
+    let _ = link
+        .ask(move |plane| {
+            let now = plane.now();
+            plane.engine().handle_announced(now, torrent, id, result);
+        })
+        .await;
+}
+
+async fn ask_tracker(
+    link: &Arc<Link>,
+    announce: &Announce,
+    request: AnnounceRequest,
+) -> Result<AnnounceReply, Failure> {
+    let family = announce.id.family;
+    if !link.listening.iter().any(|own| Family::of(own.ip()) == family) {
+        return Err(Failure::NoAddress);
+    }
+    match announce.url.scheme() {
+        Scheme::Http | Scheme::Https => {
+            let reply = http(link).await?.announce(&announce.url, &request, family, announce.patience).await;
+            Ok(reply?)
+        }
+        Scheme::Udp => over_udp(link, announce, request).await,
+    }
+}
+
+/// The HTTP client, made when it is first needed: reading the system's certificates takes a while.
+async fn http(link: &Arc<Link>) -> Result<&Http, Failure> {
+    let make = || async {
+        let maker = link.clone();
+        let made = tokio::task::spawn_blocking(move || Http::new(&maker.http_config, &maker.resolver)).await;
+        made.map_err(|error| Failure::Unreachable(error.to_string()))?.map_err(Failure::from)
+    };
+    link.http.get_or_try_init(make).await
+}
+
+async fn over_udp(
+    link: &Arc<Link>,
+    announce: &Announce,
+    request: AnnounceRequest,
+) -> Result<AnnounceReply, Failure> {
+    let (host, port) = announce.url.host_port();
+    let found = link.resolver.lookup(&host, port, Some(announce.id.family)).await;
+    let to = match found.as_deref() {
+        Ok([first, ..]) => *first,
+        Ok([]) | Err(ResolveError::NoAddress(_)) => return Err(Failure::NoAddress),
+        Err(error) => return Err(Failure::Unreachable(error.to_string())),
+    };
+    let (answered, answer) = oneshot::channel();
+    let call = UdpCall::new(link.reactor.clone());
+    let slot = call.slot.clone();
+    let options = url_data(announce.url.as_str()).to_owned();
+    let asked = link.ask(move |plane| {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slot.given_up {
+            let done = Box::new(move |result| {
+                // Whoever gave up has no use for it.
+                let _ = answered.send(result);
+            });
+            slot.request = Some(plane.announce_udp(to, request, &options, done)?);
+        }
+        Ok(())
+    });
+    asked.await.map_err(over)?.map_err(failure)?;
+    let answer = answer.await.map_err(|_| over(Unavailable::Over))?.map_err(failure)?;
+    let Answer::Announce(mut reply) = answer else {
+        return Err(Failure::Unreachable("the tracker answered another question".into()));
+    };
+    scope_peers(&mut reply, to.ip());
+    Ok(reply)
+}
+
+/// Drops peers that a tracker at this address may not name.
+fn scope_peers(reply: &mut AnnounceReply, tracker: std::net::IpAddr) {
+    let source = Scope::of(tracker).unwrap_or(Scope::Global);
+    reply.peers.retain(|peer| scope::may_name(source, *peer));
+}
+
+fn over(error: Unavailable) -> Failure {
+    Failure::Unreachable(error.to_string())
+}
+
+fn failure(error: UdpError) -> Failure {
+    match error {
+        UdpError::NoSocket(_) => Failure::NoAddress,
+        UdpError::NotTaken(why) => Failure::Unreachable(why.to_string()),
+        UdpError::Send(kind) => Failure::Unreachable(format!("cannot send: {kind}")),
+        UdpError::Tracker(udp::Error::TimedOut) => Failure::TimedOut,
+        UdpError::Tracker(udp::Error::Refused(reason)) => {
+            Failure::Refused(wire::tracker::Failure { reason, retry_in: None })
+        }
+    }
+}
+
+/// A request in the reactor's hands; it is given up when this is dropped.
+struct UdpCall {
+    reactor: Handle,
+    slot: Arc<Mutex<Slot>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    request: Option<RequestId>,
+    given_up: bool,
+}
+
+impl UdpCall {
+    fn new(reactor: Handle) -> Self {
+        Self { reactor, slot: Arc::default() }
+    }
+}
+
+impl Drop for UdpCall {
+    fn drop(&mut self) {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.given_up = true;
+        if let Some(request) = slot.request.take() {
+            // A reactor that is gone has given up everything.
+            let _ = self.reactor.run(move |plane| plane.cancel_udp(request));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! How a session runs, and why it cannot start.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use storage::DiskConfig;
+use wire::peer::PeerId;
+
+use crate::engine;
+use crate::reactor::ListenError;
+
+/// Settings of a session. [`SessionConfig::default`] suits a desktop machine: it listens on a free port of every
+/// address, without limits.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Connections, slots, rate limits and patience. Its peer id is replaced by a fresh one at every start.
+    pub engine: engine::Config,
+    /// Threads of the disk.
+    pub disk: DiskConfig,
+    /// Addresses to listen on; none listens on [`SessionConfig::port`] of every address.
+    pub listen: Vec<SocketAddr>,
+    /// The port where no address is given; 0 chooses a free one.
+    pub port: u16,
+    /// What all randomness comes from; `None` asks the system.
+    pub entropy: Option<[u8; 32]>,
+    /// Payload files that are kept open, all torrents together.
+    pub open_files: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            engine: engine::Config::new(PeerId::new(PeerId::PREFIX, [0; 12])),
+            disk: DiskConfig::default(),
+            listen: Vec::new(),
+            port: 0,
+            entropy: None,
+            open_files: 128,
+        }
+    }
+}
+
+/// Why a session cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on, for example because another program has the port.
+    Listen(ListenError),
+    /// The system gives no random bytes.
+    Entropy(String),
+    /// The system gives no thread.
+    Thread(io::Error),
+    /// The call did not come from within a tokio runtime.
+    NoRuntime,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(f),
+            Self::Entropy(why) => write!(f, "no random bytes from the system: {why}"),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            Self::NoRuntime => f.write_str("a session has to be started within a tokio runtime"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen(error) => Some(error),
+            Self::Thread(error) => Some(error),
+            Self::Entropy(_) | Self::NoRuntime => None,
+        }
+    }
+}
+
+impl From<ListenError> for StartError {
+    fn from(error: ListenError) -> Self {
+        Self::Listen(error)
+    }
+}

@@ -1,0 +1,131 @@
+//! What a session tells while it runs.
+
+use metainfo::{PieceIndex, TorrentId};
+use std::net::SocketAddr;
+use storage::StorageError;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::engine::tracker::Failure;
+
+/// Events that a listener may be behind before it misses some.
+pub(super) const KEPT: usize = 1024;
+
+/// Something that happened in a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A torrent was added and runs.
+    Added {
+        /// Which one.
+        torrent: TorrentId,
+    },
+    /// What is there of a torrent is being checked, before it is added.
+    Checking {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Bytes that were gone over.
+        done: u64,
+        /// Bytes there are.
+        total: u64,
+    },
+    /// A piece was checked and handed to the file system.
+    PieceDone {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// A piece did not match its hash and is fetched again.
+    PieceFailed {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// All that is wanted of a torrent is there; also told when it was there at the start.
+    Complete {
+        /// Which one.
+        torrent: TorrentId,
+    },
+    /// Downloading stopped, because something cannot be read or written.
+    StorageFailed {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// What, and why.
+        error: StorageError,
+    },
+    /// A tracker answered.
+    TrackerAnswered {
+        /// For which torrent.
+        torrent: TorrentId,
+        /// Its address, without secrets.
+        tracker: String,
+        /// Peers that it named.
+        peers: usize,
+        /// What it warns of.
+        warning: Option<String>,
+    },
+    /// A tracker did not answer, or refused.
+    TrackerFailed {
+        /// For which torrent.
+        torrent: TorrentId,
+        /// Its address, without secrets.
+        tracker: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// A peer sent wrong data and is not spoken to any more.
+    PeerBanned {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Its address.
+        addr: SocketAddr,
+    },
+    /// A torrent was removed.
+    Removed {
+        /// Which one.
+        torrent: TorrentId,
+    },
+    /// The listener was too slow and missed this many events: look at the status of what matters.
+    Missed(u64),
+}
+
+impl Event {
+    /// The torrent that it is about.
+    pub fn torrent(&self) -> Option<TorrentId> {
+        match self {
+            Self::Added { torrent }
+            | Self::Checking { torrent, .. }
+            | Self::PieceDone { torrent, .. }
+            | Self::PieceFailed { torrent, .. }
+            | Self::Complete { torrent }
+            | Self::StorageFailed { torrent, .. }
+            | Self::TrackerAnswered { torrent, .. }
+            | Self::TrackerFailed { torrent, .. }
+            | Self::PeerBanned { torrent, .. }
+            | Self::Removed { torrent } => Some(*torrent),
+            Self::Missed(_) => None,
+        }
+    }
+}
+
+/// The events of a session from the moment it was asked for. A listener that is too slow misses the oldest ones and is
+/// told so; it never holds the session up.
+#[derive(Debug)]
+pub struct Events {
+    receiver: Receiver<Event>,
+}
+
+impl Events {
+    pub(super) fn new(receiver: Receiver<Event>) -> Self {
+        Self { receiver }
+    }
+
+    /// The next event; `None` when the session is over. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}

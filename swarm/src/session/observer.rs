@@ -1,0 +1,55 @@
+//! What the engine tells, turned into the session's words. Runs on the reactor's thread.
+
+use std::sync::Arc;
+
+use metainfo::TorrentId;
+
+use super::event::Event;
+use super::link::Link;
+use crate::engine::{self, Action};
+use crate::reactor::{Observer, Plane};
+
+pub(super) struct Watch {
+    pub(super) link: Arc<Link>,
+}
+
+impl Observer for Watch {
+    fn action(&mut self, plane: &mut Plane, action: Action) {
+        match action {
+            Action::Announce { torrent, id, announce } => self.link.desk.submit(torrent, id, announce),
+            Action::CancelAnnounce { torrent, announce } => self.link.desk.cancel(torrent, announce),
+            Action::Event(engine::Event::Removed { id }) => {
+                self.link.registry.remove(id);
+                self.link.tell(Event::Removed { torrent: id });
+            }
+            Action::Event(event) => {
+                let name = |key| plane.engine().torrent_id(key);
+                if let Some(event) = translate(event, name) {
+                    self.link.tell(event);
+                }
+            }
+            Action::Dial { .. } | Action::Close { .. } => {}
+        }
+    }
+}
+
+/// `None` for what is of no interest here, and for torrents that are gone.
+fn translate(
+    event: engine::Event,
+    name: impl FnOnce(engine::TorrentKey) -> Option<TorrentId>,
+) -> Option<Event> {
+    Some(match event {
+        engine::Event::PieceDone { torrent, piece } => Event::PieceDone { torrent: name(torrent)?, piece },
+        engine::Event::PieceFailed { torrent, piece } => {
+            Event::PieceFailed { torrent: name(torrent)?, piece }
+        }
+        engine::Event::Complete { torrent } => Event::Complete { torrent: name(torrent)? },
+        engine::Event::StorageFailed { torrent, error } => {
+            Event::StorageFailed { torrent: name(torrent)?, error }
+        }
+        engine::Event::PeerBanned { torrent, addr } => Event::PeerBanned { torrent: name(torrent)?, addr },
+        engine::Event::PeerJoined { .. } | engine::Event::PeerLeft { .. } | engine::Event::Removed { .. } => {
+            return None;
+        }
+    })
+}

@@ -1,0 +1,117 @@
+//! The torrents of a session by name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metainfo::TorrentId;
+use storage::StoreId;
+use tokio::sync::watch;
+
+use crate::engine::TorrentKey;
+
+/// A running torrent, as commands need it.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) key: TorrentKey,
+    pub(super) store: StoreId,
+    pub(super) meta: Arc<metainfo::Torrent>,
+    /// Closes when nothing holds its files any more.
+    pub(super) files: watch::Receiver<()>,
+}
+
+/// Who runs, and who is on the way to. Shared with the reactor's thread, which holds the lock for a moment only.
+#[derive(Default)]
+pub(super) struct Registry {
+    state: Mutex<State>,
+    /// How many run or are being added.
+    count: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    torrents: BTreeMap<TorrentId, Option<Entry>>,
+    closed: bool,
+}
+
+/// Why a name cannot be reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is there already.
+    Duplicate,
+    /// The session ends.
+    Closed,
+}
+
+impl Registry {
+    /// Reserves a name for a torrent that is being added.
+    pub(super) fn reserve(self: &Arc<Self>, id: TorrentId) -> Result<Reservation, Refused> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        if state.torrents.contains_key(&id) {
+            return Err(Refused::Duplicate);
+        }
+        state.torrents.insert(id, None);
+        self.count.send_replace(state.torrents.len());
+        Ok(Reservation { registry: Some(self.clone()), id })
+    }
+
+    /// Forgets a torrent.
+    pub(super) fn remove(&self, id: TorrentId) {
+        let mut state = self.state();
+        state.torrents.remove(&id);
+        self.count.send_replace(state.torrents.len());
+    }
+
+    pub(super) fn get(&self, id: TorrentId) -> Option<Entry> {
+        self.state().torrents.get(&id).cloned().flatten()
+    }
+
+    /// All that run, in order of their names.
+    pub(super) fn running(&self) -> Vec<(TorrentId, Entry)> {
+        let state = self.state();
+        state.torrents.iter().filter_map(|(id, entry)| Some((*id, entry.clone()?))).collect()
+    }
+
+    /// Takes no more torrents.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Tells how many there are, whenever that changes.
+    pub(super) fn count(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name that is reserved until the torrent runs; free again when it is dropped before.
+pub(super) struct Reservation {
+    registry: Option<Arc<Registry>>,
+    id: TorrentId,
+}
+
+impl Reservation {
+    /// The torrent runs.
+    pub(super) fn fulfil(mut self, entry: Entry) {
+        if let Some(registry) = self.registry.take() {
+            registry.state().torrents.insert(self.id, Some(entry));
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.take() {
+            registry.remove(self.id);
+        }
+    }
+}

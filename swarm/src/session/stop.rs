@@ -1,0 +1,70 @@
+//! The end of a session.
+
+use std::fmt;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::Session;
+use crate::reactor::Plane;
+
+/// Trackers get this long to hear of our leaving: they forget us without it too.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Something was still being written when the deadline came; it goes on in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late(pub Duration);
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the disk was not done within {} s", self.0.as_secs_f32())
+    }
+}
+
+impl std::error::Error for Late {}
+
+impl Session {
+    /// Ends the session: closes all peers, tells the trackers, hands everything that came to the file system, and ends
+    /// the thread. Trackers that do not answer are not waited for, neither here nor beyond 3 s.
+    ///
+    /// # Errors
+    /// When the disk takes longer than `deadline`.
+    pub async fn shutdown(self, deadline: Duration) -> Result<(), Late> {
+        let end = Instant::now() + deadline;
+        self.link.registry.close();
+        let running = self.link.registry.running();
+        let removed = self.link.ask(move |plane| {
+            let now = plane.now();
+            for (_, entry) in running {
+                plane.engine().remove_torrent(now, entry.key);
+                plane.disk().detach(entry.store);
+            }
+        });
+        if let Ok(Ok(())) = timeout_at(end, removed).await {
+            wait_for_none(self.link.registry.count(), end).await;
+            let farewell = (Instant::now() + FAREWELL).min(Instant::now() + deadline / 2).min(end);
+            wait_for_none(self.link.desk.open(), farewell).await;
+        }
+        // A thread that ended already needs no word.
+        let _ = self.link.reactor.run(Plane::stop);
+        let mut ended = self.owner.ended.clone();
+        // The channel never carries anything: it closes when the thread ends.
+        let is_late = timeout_at(end, ended.changed()).await.is_err();
+        if is_late {
+            return Err(Late(deadline));
+        }
+        let thread = self.owner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic was reported when it happened.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+}
+
+async fn wait_for_none(mut count: watch::Receiver<usize>, end: Instant) {
+    // It cannot close, since the session holds the other end.
+    let _ = timeout_at(end, count.wait_for(|count| *count == 0)).await;
+}

@@ -1,0 +1,236 @@
+//! A torrent of a session.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use metainfo::TorrentId;
+use storage::StorageError;
+
+use super::event::{Event, Events};
+use super::link::{Link, Unavailable};
+use super::registry::Entry;
+use super::selection::Selection;
+use super::view::{self, FileProgress, TrackerView};
+use crate::engine::candidates::Source;
+use crate::engine::picker::Priority;
+use crate::engine::{Activity, Direction, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
+
+/// Names a torrent of a [`Session`](super::Session). It has no task or channel of its own; clones are cheap. Once the torrent was
+/// removed, or the session ended, every question has an error for an answer.
+#[derive(Clone)]
+pub struct Torrent {
+    link: Arc<Link>,
+    id: TorrentId,
+    entry: Entry,
+}
+
+/// Why a torrent will not be complete.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WaitError {
+    /// Its storage failed.
+    Storage(StorageError),
+    /// It, or its session, is gone.
+    Unavailable(Unavailable),
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(f),
+            Self::Unavailable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage(error) => Some(error),
+            Self::Unavailable(error) => Some(error),
+        }
+    }
+}
+
+impl Torrent {
+    pub(super) fn new(link: &Arc<Link>, id: TorrentId, entry: Entry) -> Self {
+        Self { link: link.clone(), id, entry }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> TorrentId {
+        self.id
+    }
+
+    /// Its metainfo.
+    pub fn meta(&self) -> &Arc<metainfo::Torrent> {
+        &self.entry.meta
+    }
+
+    /// What it does and how far it is.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn status(&self) -> Result<TorrentStatus, Unavailable> {
+        self.ask(|engine, now, key| engine.torrent_status(now, key)).await
+    }
+
+    /// Its connected peers.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn peers(&self) -> Result<Vec<PeerStatus>, Unavailable> {
+        self.ask(|engine, now, key| Some(engine.peers(now, key))).await
+    }
+
+    /// Its trackers, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn trackers(&self) -> Result<Vec<TrackerView>, Unavailable> {
+        self.ask(|engine, now, key| {
+            Some(engine.trackers(key).map(|status| TrackerView::of(&status, now)).collect())
+        })
+        .await
+    }
+
+    /// Its files but for pads, and how much of each is there.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn files(&self) -> Result<Vec<FileProgress>, Unavailable> {
+        let have = self.ask(|engine, _, key| engine.have(key).cloned()).await?;
+        Ok(view::files(&self.entry.meta, &have))
+    }
+
+    /// Tells it of peers.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn add_peers(&self, peers: Vec<SocketAddr>) -> Result<(), Unavailable> {
+        self.tell(move |engine, now, key| engine.add_peers(now, key, &peers, Source::User)).await
+    }
+
+    /// Adds a tracker behind those that it has. Of no effect when it has that one already.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn add_tracker(&self, url: String) -> Result<(), Unavailable> {
+        let tier = u32::try_from(self.entry.meta.trackers().len()).unwrap_or(u32::MAX);
+        self.tell(move |engine, now, key| {
+            engine.add_tracker(now, key, tier, &url);
+        })
+        .await
+    }
+
+    /// Chooses which files are wanted, instead of those that were.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn select(&self, selection: &Selection) -> Result<(), Unavailable> {
+        let normal = self.entry.meta.geometry().pieces().map(|piece| (piece, Priority::Normal));
+        let skipped = selection.skipped(&self.entry.meta);
+        let changes: Vec<_> = normal.chain(skipped).collect();
+        self.tell(move |engine, now, key| engine.set_priorities(now, key, changes)).await
+    }
+
+    /// Limits its rates, in bytes per second; `None` lifts a limit.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Unavailable> {
+        self.tell(move |engine, now, key| {
+            engine.set_torrent_limit(now, key, Direction::Read, down);
+            engine.set_torrent_limit(now, key, Direction::Write, up);
+        })
+        .await
+    }
+
+    /// Announces to its trackers as soon as each of them allows.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn announce_now(&self) -> Result<(), Unavailable> {
+        self.tell(|engine, now, key| engine.announce_now(now, key)).await
+    }
+
+    /// Stops it and forgets it, and waits until nothing holds its files any more. What they hold stays.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn remove(&self) -> Result<(), Unavailable> {
+        let Entry { key, store, .. } = self.entry;
+        self.link
+            .ask(move |plane| {
+                let now = plane.now();
+                plane.engine().torrent_id(key).ok_or(Unavailable::Removed)?;
+                plane.engine().remove_torrent(now, key);
+                plane.disk().detach(store);
+                Ok::<_, Unavailable>(())
+            })
+            .await??;
+        let mut files = self.entry.files.clone();
+        // The channel never carries anything: it closes when the files are let go.
+        let closed = tokio::time::timeout(super::link::PATIENCE, files.changed()).await;
+        closed.map(|_| ()).map_err(|_| Unavailable::Stuck(super::link::PATIENCE))
+    }
+
+    /// Waits until all that is wanted is there.
+    ///
+    /// # Errors
+    /// When that will not come: the storage failed, or the torrent or its session is gone.
+    pub async fn wait_complete(&self) -> Result<(), WaitError> {
+        let mut events = Events::new(self.link.events.subscribe());
+        loop {
+            let status = self.status().await.map_err(WaitError::Unavailable)?;
+            match status.activity {
+                Activity::Seeding => return Ok(()),
+                Activity::Failed(error) => return Err(WaitError::Storage(error)),
+                Activity::Downloading => {}
+            }
+            loop {
+                match events.next().await {
+                    Some(
+                        Event::Complete { torrent }
+                        | Event::StorageFailed { torrent, .. }
+                        | Event::Removed { torrent },
+                    ) if torrent == self.id => break,
+                    Some(Event::Missed(_)) => break,
+                    Some(_) => {}
+                    None => return Err(WaitError::Unavailable(Unavailable::Over)),
+                }
+            }
+        }
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Engine, Time, TorrentKey) -> Option<R> + Send + 'static,
+    ) -> Result<R, Unavailable> {
+        let key = self.entry.key;
+        let asked = self.link.ask(move |plane| {
+            let now = plane.now();
+            let engine = plane.engine();
+            engine.torrent_id(key)?;
+            ask(engine, now, key)
+        });
+        asked.await?.ok_or(Unavailable::Removed)
+    }
+
+    async fn tell(
+        &self,
+        tell: impl FnOnce(&mut Engine, Time, TorrentKey) + Send + 'static,
+    ) -> Result<(), Unavailable> {
+        self.ask(|engine, now, key| {
+            tell(engine, now, key);
+            Some(())
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Torrent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Torrent").field("id", &self.id).field("name", &self.entry.meta.name()).finish()
+    }
+}
