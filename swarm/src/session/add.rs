@@ -23,6 +23,7 @@ use super::selection::Selection;
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
+use crate::engine::scope::Scope;
 use crate::engine::{AddTorrent, Direction};
 use crate::reactor::Plane;
 
@@ -322,7 +323,7 @@ impl Run {
         for (tier, url) in (tiers..).zip(&options.trackers) {
             engine.add_tracker(now, key, tier, url);
         }
-        engine.add_peers(now, key, &options.peers, Source::User);
+        engine.add_peers(now, key, &options.peers, Source::User, Scope::Loopback);
         Some(entry)
     }
 }

@@ -14,6 +14,7 @@ use super::http::Http;
 use super::link::{Link, Unavailable};
 use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
+use crate::engine::scope::Scope;
 use crate::engine::scope::{self, Scope};
 use crate::engine::tracker::udp::{self, Answer, RequestId};
 use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme};
@@ -148,13 +149,22 @@ async fn announce(link: Arc<Link>, ask: Ask) {
         }
     }
     let (torrent, id) = ask.ticket();
+    let scope = scope_of(&link, &ask.announce).await;
     // When the session is over, nobody needs the answer.
     let _ = link
         .ask(move |plane| {
             let now = plane.now();
-            plane.engine().handle_announced(now, torrent, id, result);
+            plane.engine().handle_announced(now, torrent, id, scope, result);
         })
         .await;
+}
+
+/// How far the tracker reaches: the widest scope of its addresses, for it may name no narrower one. The resolver has them
+/// from the announce itself.
+async fn scope_of(link: &Link, announce: &Announce) -> Scope {
+    let (host, port) = announce.url.host_port();
+    let found = link.resolver.lookup(&host, port, Some(announce.id.family)).await.unwrap_or_default();
+    found.iter().filter_map(|addr| Scope::of(addr.ip())).max().unwrap_or(Scope::Global)
 }
 
 async fn ask_tracker(

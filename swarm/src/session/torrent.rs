@@ -14,6 +14,7 @@ use super::selection::Selection;
 use super::view::{self, FileProgress, TrackerView};
 use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
+use crate::engine::scope::Scope;
 use crate::engine::{Activity, Direction, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
 
 /// Names a torrent of a [`Session`](super::Session). It has no task or channel of its own; clones are cheap. Once the torrent was
@@ -108,7 +109,8 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn add_peers(&self, peers: Vec<SocketAddr>) -> Result<(), Unavailable> {
-        self.tell(move |engine, now, key| engine.add_peers(now, key, &peers, Source::User)).await
+        self.tell(move |engine, now, key| engine.add_peers(now, key, &peers, Source::User, Scope::Loopback))
+            .await
     }
 
     /// Adds a tracker behind those that it has. Of no effect when it has that one already.
