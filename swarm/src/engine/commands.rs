@@ -1,10 +1,12 @@
 //! What an application asks of a running torrent, and what it may look at, besides the driver's calls.
 
-use metainfo::{PieceIndex, TorrentId};
+use metainfo::{Block, PieceIndex, TorrentId};
+use storage::Buf;
 
 use super::TorrentKey;
 use super::api::Engine;
 use super::picker::Priority;
+use super::shard::SourceId;
 use super::time::Time;
 use super::tracker::{TrackerId, TrackerStatus};
 
@@ -34,6 +36,41 @@ impl Engine {
         self.shard.run_tracker(&mut self.cx, key.slot());
         self.maintain();
         id
+    }
+
+    /// Gives a torrent a source that delivers ranges, such as a web seed (BEP 19); it claims up to `max_run` pieces
+    /// at a time. [`Action::SourceReady`](super::Action::SourceReady) follows. `None` when there is no such torrent.
+    pub fn add_source(&mut self, now: Time, key: TorrentKey, max_run: u32) -> Option<SourceId> {
+        self.cx.now = now;
+        self.shard.add_source(&mut self.cx, key, max_run)
+    }
+
+    /// Takes a source away; what it had claimed goes back.
+    pub fn remove_source(&mut self, now: Time, source: SourceId) {
+        self.cx.now = now;
+        self.shard.remove_source(&mut self.cx, source);
+        self.maintain();
+    }
+
+    /// The next block that a source is to fetch, and the buffer to fetch it into. `None`: nothing to do now; read nothing more
+    /// until [`Action::SourceReady`](super::Action::SourceReady).
+    pub fn source_next(&mut self, now: Time, source: SourceId) -> Option<(Block, Buf)> {
+        self.cx.now = now;
+        self.shard.source_next(&mut self.cx, source)
+    }
+
+    /// A source fetched a block that [`Engine::source_next`] named.
+    pub fn handle_source_block(&mut self, now: Time, source: SourceId, block: Block, data: Buf) {
+        self.cx.now = now;
+        self.shard.source_block(&mut self.cx, source, block, data);
+        self.maintain();
+    }
+
+    /// A source could not fetch the block that goes with this buffer.
+    pub fn handle_source_failed(&mut self, now: Time, source: SourceId, data: Buf) {
+        self.cx.now = now;
+        self.shard.source_failed(&mut self.cx, source, data);
+        self.maintain();
     }
 
     /// Announces to the trackers as soon as each of them allows.

@@ -19,7 +19,7 @@ pub use config::Config;
 pub use link::{ConnId, Direction};
 pub use output::{Action, Event};
 pub use rx::ReadSlices;
-pub use shard::{Activity, Totals};
+pub use shard::{Activity, SourceId, Totals};
 pub use status::{PeerStatus, TorrentStatus};
 pub use time::Time;
 pub use torrent_key::TorrentKey;

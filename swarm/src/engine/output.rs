@@ -9,6 +9,7 @@ use storage::{Job, StorageError};
 use super::TorrentKey;
 use super::close::Close;
 use super::link::ConnId;
+use super::shard::SourceId;
 use super::tracker::{Announce, AnnounceId};
 
 /// Something the driver is to do.
@@ -41,6 +42,16 @@ pub enum Action {
         torrent: TorrentKey,
         /// Which one.
         announce: AnnounceId,
+    },
+    /// A source may ask for its next block.
+    SourceReady {
+        /// Which one.
+        source: SourceId,
+    },
+    /// A source sent wrong data and is used no more.
+    SourceBanned {
+        /// Which one.
+        source: SourceId,
     },
     /// Tell whoever watches.
     Event(Event),

@@ -376,7 +376,7 @@ impl Plane {
                     }
                 }
                 Action::Close { conn } => self.sockets.close(self.poll.registry(), conn),
-                action @ (Action::Announce { .. } | Action::CancelAnnounce { .. } | Action::Event(_)) => {
+                action => {
                     self.outward.push(action);
                 }
             }

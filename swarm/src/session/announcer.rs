@@ -14,7 +14,6 @@ use super::http::Http;
 use super::link::{Link, Unavailable};
 use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
-use crate::engine::scope::Scope;
 use crate::engine::scope::{self, Scope};
 use crate::engine::tracker::udp::{self, Answer, RequestId};
 use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme};

@@ -16,6 +16,8 @@ pub(super) struct Watch {
 impl Observer for Watch {
     fn action(&mut self, plane: &mut Plane, action: Action) {
         match action {
+            // Web seeds come with a later version; no source is added before.
+            Action::SourceReady { .. } | Action::SourceBanned { .. } => {}
             Action::Announce { torrent, id, announce } => self.link.desk.submit(torrent, id, announce),
             Action::CancelAnnounce { torrent, announce } => self.link.desk.cancel(torrent, announce),
             Action::Event(engine::Event::Removed { id }) => {

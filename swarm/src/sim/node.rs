@@ -11,7 +11,7 @@ use super::content::Content;
 use super::disk::SimDisk;
 use super::network::{Access, Wire};
 use super::store::SimStore;
-use crate::engine::{ConnId, Engine, Event, Time, TorrentKey};
+use crate::engine::{ConnId, Engine, Event, SourceId, Time, TorrentKey};
 
 /// Names a node of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,10 @@ pub struct Node {
     pub most_held: usize,
     /// What its engine dialled, and when.
     pub dials: Vec<(Time, SocketAddr)>,
+    /// Sources that may ask for their next block.
+    pub ready_sources: Vec<SourceId>,
+    /// Sources that sent wrong data.
+    pub banned_sources: Vec<SourceId>,
     pub(super) disk: SimDisk,
     /// Stream and side by connection.
     pub(super) streams: BTreeMap<ConnId, (usize, usize)>,

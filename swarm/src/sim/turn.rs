@@ -128,6 +128,8 @@ impl World {
                     self.schedule(now + TRACKER_DELAY, happening);
                 }
                 Action::CancelAnnounce { .. } => {}
+                Action::SourceReady { source } => node.ready_sources.push(source),
+                Action::SourceBanned { source } => node.banned_sources.push(source),
                 Action::Event(event) => {
                     if matches!(event, Event::Complete { .. }) {
                         node.completed.get_or_insert(now);

@@ -167,6 +167,8 @@ impl World {
             completions: Vec::new(),
             most_held: 0,
             dials: Vec::new(),
+            ready_sources: Vec::new(),
+            banned_sources: Vec::new(),
             gone: false,
         };
         self.enter(access, What::Engine(Box::new(node)))

@@ -44,6 +44,7 @@ impl Shard {
         }
         if cx.writing < cx.config.write_credit {
             cx.ready.disk_freed();
+            self.wake_sources(cx);
         }
         let Some(slot) = self.slot_of(store) else { return };
         let torrent = &mut self.torrents[slot];
@@ -163,6 +164,10 @@ impl Shard {
     /// Bans peers that sent wrong data, also those that left meanwhile, and drops those that did not.
     fn convict(&mut self, cx: &mut Cx, slot: usize, guilty: &[Sender]) {
         for sender in guilty {
+            if sender.ip.is_unspecified() {
+                self.convict_source(cx, *sender);
+                continue;
+            }
             self.banned.push(*sender);
             let is_local = Scope::of(sender.ip).is_some_and(Scope::is_local);
             if !is_local {

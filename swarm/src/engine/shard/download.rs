@@ -96,7 +96,7 @@ impl Shard {
     }
 
     /// Takes back a request that another peer has answered.
-    fn cancel_at(&mut self, cx: &mut Cx, key: PeerKey, block: Block) {
+    pub(super) fn cancel_at(&mut self, cx: &mut Cx, key: PeerKey, block: Block) {
         let peer = &mut self.peers[key.slot()];
         let Some(at) = peer.down.requests.iter().position(|r| r.block == block && !r.given_up) else {
             return;
@@ -161,6 +161,7 @@ impl Shard {
                 self.fill_requests(cx, key);
             }
         }
+        self.wake_sources(cx);
         let list = &mut self.torrents[torrent].hungry;
         if list.is_empty() {
             *list = hungry;

@@ -11,6 +11,7 @@ mod peer;
 mod receive;
 mod running;
 mod selection;
+mod sources;
 mod torrent;
 mod tracking;
 mod upload;
@@ -32,6 +33,7 @@ use super::rx::{ReadSlices, Slots};
 use super::time::Time;
 use super::tx::WriteSlices;
 pub(crate) use peer::{Peer, Sender};
+pub use sources::SourceId;
 pub(crate) use torrent::Torrent;
 pub use torrent::{Activity, Totals};
 
@@ -58,6 +60,10 @@ pub(crate) struct Shard {
     pub(crate) gone: Vec<ConnId>,
     /// Torrents that may have candidates to dial.
     dialers: BTreeSet<usize>,
+    /// Sources that deliver ranges; a torrent has a handful.
+    sources: Vec<sources::Source>,
+    /// Sources there ever were.
+    source_count: u32,
     /// Whose turn to dial it is.
     dial_turn: usize,
     /// Reused by the picker.
@@ -81,6 +87,8 @@ impl Shard {
             gone: Vec::new(),
             dialers: BTreeSet::new(),
             dial_turn: 0,
+            sources: Vec::new(),
+            source_count: 0,
             picked: Vec::new(),
         }
     }

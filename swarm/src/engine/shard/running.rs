@@ -83,6 +83,10 @@ impl Shard {
         for peer in self.torrents[slot].peers.clone() {
             self.leave(cx, peer, Close::Stopped);
         }
+        let ids: Vec<_> = self.sources_of(key).collect();
+        for id in ids {
+            self.remove_source(cx, id);
+        }
         self.torrents[slot].tracker.stop();
         self.run_tracker(cx, slot);
         let torrent = self.torrents.remove(slot);
