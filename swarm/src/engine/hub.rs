@@ -147,7 +147,14 @@ impl Hub {
             Decoded::Incomplete { .. } => Ok(false),
             Decoded::Complete { value, .. } => match stranger.stage {
                 Stage::Asked { id, .. } if id != value.info_hash => Err(Close::WrongTorrent),
-                _ if value.peer_id == cx.config.peer_id => Err(Close::OurOwn),
+                // The side that dialled is to learn it, so that the address is not dialled again: it gets its answer.
+                _ if value.peer_id == cx.config.peer_id => {
+                    if stranger.link.outgoing || stranger.got.len() > Handshake::LEN {
+                        Err(Close::OurOwn)
+                    } else {
+                        Ok(false)
+                    }
+                }
                 _ if self.banned.set.contains(&Ban::Id(value.peer_id.0)) => Err(Close::Banned),
                 _ => Ok(true),
             },

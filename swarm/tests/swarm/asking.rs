@@ -134,3 +134,25 @@ fn hash_requests_of_any_shape_are_rejected() {
     assert_eq!(log.borrow().count("hash_reject"), shapes.len());
     assert_eq!(log.borrow().open(), 1);
 }
+#[test]
+fn nothing_is_served_to_who_is_choked_but_what_was_allowed() {
+    // The victim has no slot.
+    let mut arena = Arena::with(2, |config| config.upload_slots = Some(0));
+    let allowed = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let told = allowed.clone();
+    let log = arena.caller(move |line, heard| match heard {
+        Heard::Open => {
+            line.say(Message::Interested);
+            line.wake_in(Duration::from_millis(500));
+        }
+        Heard::Message(Message::AllowedFast(index)) => told.borrow_mut().push(index),
+        Heard::Wake => (0..PIECES).for_each(|index| line.say(Message::Request(first_block(index)))),
+        _ => {}
+    });
+    arena.run(3);
+    let (log, allowed) = (log.borrow(), allowed.borrow());
+    assert_eq!(log.count("unchoke"), 0);
+    assert!(allowed.len() <= 10);
+    assert_eq!(log.count("piece"), allowed.len());
+    assert_eq!(log.count("reject"), PIECES as usize - allowed.len());
+}

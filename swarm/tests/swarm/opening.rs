@@ -173,6 +173,7 @@ fn who_claims_to_be_us_is_sent_away_and_nobody_is_banned() {
     let id = ours.expect("the settings have an id");
     let log = arena.attack(|peer, to| peer.id(id).dials(to), |_, _| {});
     arena.finish();
+    arena.run(11);
     assert_eq!(log.borrow().open(), 0);
     assert!(!arena.banned());
 }

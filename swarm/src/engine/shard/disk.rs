@@ -197,7 +197,7 @@ impl Shard {
         let peers = torrent.peers.clone();
         self.mode_changed(slot);
         for peer in peers {
-            self.give_up_requests(cx, peer);
+            self.cancel_requests(cx, peer);
             self.update_interest(cx, peer);
         }
     }

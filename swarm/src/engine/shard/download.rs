@@ -128,6 +128,13 @@ impl Shard {
 
     /// Takes back all requests at a peer that dropped them.
     pub(super) fn release_requests(&mut self, cx: &mut Cx, key: PeerKey) {
+        self.drop_requests(key);
+        let slot = self.peers[key.slot()].torrent.slot();
+        self.feed_hungry(cx, slot);
+    }
+
+    /// Takes back all requests at a peer, and lets nobody have them yet.
+    pub(super) fn drop_requests(&mut self, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let slot = peer.torrent.slot();
         let requests = std::mem::take(&mut peer.down.requests);
@@ -135,7 +142,17 @@ impl Shard {
         for request in requests.iter().filter(|r| !r.given_up) {
             self.torrents[slot].picker.release(request.block, key);
         }
-        self.feed_hungry(cx, slot);
+    }
+
+    /// Tells a peer that nothing of what was asked for is wanted any more.
+    pub(super) fn cancel_requests(&mut self, cx: &mut Cx, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        let slot = peer.torrent.slot();
+        let live: Vec<Block> = peer.down.requests.iter().filter(|r| !r.given_up).map(|r| r.block).collect();
+        for block in live {
+            self.cancel_at(cx, key, block);
+            self.torrents[slot].picker.release(block, key);
+        }
     }
 
     /// Gives up on requests that wait for too long, but keeps listening for their answers.
@@ -239,13 +256,14 @@ impl Shard {
     /// Arms the peer's timer for what it must do next.
     pub(super) fn arm_check(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
-        let quiet = if peer.link.tx.is_empty() {
+        let quiet = if peer.link.tx.is_empty() || peer.link.write.ready {
             peer.link.last_written + cx.config.keepalive
         } else {
-            // Our own limits may hold it back for longer; then this comes again.
-            (peer.link.last_written + cx.config.idle_timeout).max(cx.now + Duration::from_secs(1))
+            peer.link.last_written + cx.config.idle_timeout
         };
-        let mut at = quiet.min(peer.link.last_read + cx.config.idle_timeout);
+        // What waits for our own limits may wait for longer; then this comes again.
+        let mut at =
+            quiet.max(cx.now + Duration::from_secs(1)).min(peer.link.last_read + cx.config.idle_timeout);
         if let Some(patience_ends) = peer.down.window.next_timeout() {
             at = at.min(patience_ends);
         }

@@ -151,7 +151,7 @@ impl Shard {
 
     /// Ends a peer: its requests go back, its slot is free, its connection is closed.
     pub(crate) fn leave(&mut self, cx: &mut Cx, key: PeerKey, reason: Close) {
-        self.release_requests(cx, key);
+        self.drop_requests(key);
         let mut peer = self.peers.remove(key.slot());
         let slot = peer.torrent.slot();
         let torrent = &mut self.torrents[slot];

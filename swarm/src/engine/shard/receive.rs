@@ -66,8 +66,9 @@ impl Sink for Turn<'_> {
         let max = self.cx.config.max_request_len;
         let torrent = self.shard.torrent_of_mut(self.key);
         let Ok(block) = torrent.geometry().block_at(index, begin, len) else {
+            // We only ask for whole blocks.
             torrent.geometry().range_at(index, begin, len, max)?;
-            return self.unasked(len);
+            return Err(Violation::WrongBlock.into());
         };
         let peer = self.shard.peer_mut(self.key);
         let Some(request) = peer.take_request(|b| *b == block) else { return self.unasked(len) };

@@ -101,7 +101,9 @@ impl Shard {
     pub(crate) fn torrent_timer(&mut self, cx: &mut Cx, slot: usize, timer: TorrentTimer) {
         if self.torrents.contains(slot) {
             match timer {
-                TorrentTimer::Dial => self.arm_dial(cx, slot),
+                TorrentTimer::Dial => {
+                    self.dialers.insert(slot);
+                }
                 TorrentTimer::Tracker => self.run_tracker(cx, slot),
             }
         }
