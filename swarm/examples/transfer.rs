@@ -2,8 +2,10 @@
 //! same with trackers, checks and words around it.
 //!
 //! ```text
-//! transfer leech FILE.torrent DIR HOST:PORT      transfer seed FILE.torrent DIR PORT
+//! transfer leech FILE.torrent DIR PORT [HOST:PORT]      transfer seed FILE.torrent DIR PORT
 //! ```
+//!
+//! It listens on PORT, and dials HOST:PORT if that is given.
 
 use std::error::Error;
 use std::path::Path;
@@ -36,8 +38,8 @@ impl Observer for Watch {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [role, file, dir, place] = &args[..] else {
-        return Err("expected: leech|seed FILE DIR PLACE".into());
+    let [role, file, dir, port, peer @ ..] = &args[..] else {
+        return Err("expected: leech|seed FILE DIR PORT [HOST:PORT]".into());
     };
     let leech = role == "leech";
     let torrent = Arc::new(metainfo::Torrent::parse(&std::fs::read(file)?)?);
@@ -48,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         engine: Config::new(PeerId::new(PeerId::PREFIX, id)),
         disk: DiskConfig::default(),
         listen: Vec::new(),
-        port: if leech { 0 } else { place.parse()? },
+        port: port.parse()?,
     };
     let (mut plane, _handle) = Plane::new(config, seed)?;
     let storage = Arc::new(FileStorage::create(Path::new(dir), torrent.clone(), FileOptions::default())?);
@@ -58,8 +60,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let now = plane.now();
     let engine = plane.engine();
     let key = engine.add_torrent(now, AddTorrent { meta: torrent, store, have }).ok_or("added twice")?;
-    if leech {
-        engine.add_peers(now, key, &[place.parse()?], Source::User, Scope::Loopback);
+    for peer in peer {
+        engine.add_peers(now, key, &[peer.parse()?], Source::User, Scope::Loopback);
     }
     Ok(plane.run(&mut Watch { leech })?)
 }
