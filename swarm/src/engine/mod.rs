@@ -31,6 +31,7 @@ pub mod changes;
 pub mod choker;
 pub mod close;
 pub mod config;
+pub mod external;
 pub mod limiter;
 pub mod picker;
 pub mod rate;

@@ -1,6 +1,6 @@
 //! Whom to connect to, and whom to let in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use metainfo::TorrentId;
 
@@ -11,6 +11,9 @@ use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::hub::Arrival;
 use crate::engine::scope::Scope;
+
+/// With fewer peers than this, a download asks its trackers for more as soon as they allow.
+const FEW_PEERS: usize = 10;
 
 impl Shard {
     /// Addresses of peers were learnt.
@@ -27,6 +30,18 @@ impl Shard {
             torrent.candidates.add(cx.now, *addr, source, scope);
         }
         self.arm_dial(cx, key.slot());
+    }
+
+    /// Somebody said which address we have. Once enough agree, candidates are ranked by it (BEP 40).
+    pub(super) fn seen_as(&mut self, cx: &Cx, voter: IpAddr, seen: IpAddr) {
+        let before = [true, false].map(|ipv4| self.external.address(ipv4));
+        self.external.vote(voter, seen);
+        let now = [true, false].map(|ipv4| self.external.address(ipv4));
+        if before != now {
+            for (_, torrent) in &mut self.torrents {
+                torrent.rank_candidates(cx.now, now, self.listen_port);
+            }
+        }
     }
 
     /// Dials again when the next candidate is due.
@@ -70,8 +85,18 @@ impl Shard {
                 self.dialers.insert(slot);
                 return Some(found);
             }
+            self.want_peers(cx, slot);
             self.arm_dial(cx, slot);
             self.dialers.remove(&slot);
+        }
+    }
+
+    /// Nobody is left to dial: a tracker may know more.
+    fn want_peers(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        if torrent.downloads() && torrent.peers.len() < FEW_PEERS {
+            torrent.tracker.want_peers(cx.now);
+            self.arm_tracker(cx, slot);
         }
     }
 

@@ -203,6 +203,11 @@ impl Shard {
         if let Some(requests) = said.request_queue {
             peer.down.window.handle_peer_queue(requests);
         }
+        let voter = peer.link.addr.ip();
+        if let Some(seen) = said.your_ip {
+            self.seen_as(cx, voter, seen);
+        }
+        let peer = &mut self.peers[key.slot()];
         let listens = said.port.filter(|_| !peer.link.outgoing);
         match &mut peer.extended {
             Some(known) => known.merge(&said),

@@ -27,6 +27,7 @@ use super::choker::{self, Choker, Slots as UploadSlots};
 use super::close::Close;
 use super::config::Config;
 use super::cx::Cx;
+use super::external::External;
 use super::link::{ConnId, Direction};
 use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
@@ -44,6 +45,7 @@ pub(crate) struct Shard {
     by_store: HashMap<StoreId, usize>,
     pub(crate) peers: Slab<Peer>,
     pub(crate) choker: Choker,
+    external: External,
     /// Told to peers, so that they can dial us (BEP 10, `p`).
     pub(crate) listen_port: Option<u16>,
     /// Peers with an open slot, all torrents together.
@@ -78,6 +80,7 @@ impl Shard {
             by_store: HashMap::new(),
             peers: Slab::new(),
             choker: Choker::new(Time::ZERO, choker_config(config)),
+            external: External::default(),
             listen_port: None,
             unchoked: 0,
             thirsty: VecDeque::new(),

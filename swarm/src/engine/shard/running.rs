@@ -66,6 +66,8 @@ impl Shard {
         });
         self.by_id.insert(id, key);
         self.by_store.insert(add.store, key.slot());
+        let ours = [true, false].map(|ipv4| self.external.address(ipv4));
+        self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
         self.mode_changed(key.slot());
         self.torrents[key.slot()].candidates.set_complete(cx.now, complete);
         if complete {

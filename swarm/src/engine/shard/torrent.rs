@@ -1,5 +1,6 @@
 //! One running torrent: what is there, who is connected, and what is wanted next.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use metainfo::{Geometry, TorrentId};
@@ -12,6 +13,7 @@ use crate::engine::candidates::Candidates;
 use crate::engine::cx::LimitNodes;
 use crate::engine::picker::{Manner, PeerKey, Picker};
 use crate::engine::rate::Rate;
+use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
 
 use super::peer::{Peer, Sender};
@@ -97,6 +99,14 @@ impl Torrent {
     /// Sets how many pieces are worked on at a time, by how many peers there are to work on them.
     pub(crate) fn retarget(&mut self) {
         self.picker.set_target((self.peers.len() * 3 / 2).max(LEAST_PIECES));
+    }
+
+    /// Ranks candidates by our own addresses, IPv4 and IPv6 (BEP 40).
+    pub(crate) fn rank_candidates(&mut self, now: Time, ours: [Option<IpAddr>; 2], port: Option<u16>) {
+        let [v4, v6] = ours;
+        let v4 = v4.and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
+        let v6 = v6.and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
+        self.candidates.set_external(now, v4, v6, port.unwrap_or_default());
     }
 
     /// Whether a peer gets a whole piece done in a few of its windows.

@@ -1,5 +1,7 @@
 //! Announcing to trackers, and what their answers bring.
 
+use std::net::IpAddr;
+
 use super::Shard;
 use crate::engine::TorrentKey;
 use crate::engine::candidates::Source;
@@ -61,6 +63,10 @@ impl Shard {
                 // A private torrent may have to drop its peers before it takes new ones.
                 self.run_tracker(cx, key.slot());
                 if used {
+                    // A tracker is named by nothing but its torrent here; its word is one vote.
+                    if let Some(seen) = reply.external_ip {
+                        self.seen_as(cx, IpAddr::from([0, 0, 0, 0]), seen);
+                    }
                     self.add_peers(cx, key, &reply.peers, Source::Tracker, scope);
                 }
             }
