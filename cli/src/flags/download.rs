@@ -1,0 +1,38 @@
+use std::path::PathBuf;
+
+use super::Net;
+use super::values::{SeedGoal, Selection};
+
+/// Download what a torrent describes
+///
+/// Pieces that are already on disk are found and kept. Without peers it waits. It ends when everything is
+/// there, unless --seed is given.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Download {
+    /// A .torrent file, or its http or https URL; - reads it from standard input
+    #[arg(value_name = "FILE.torrent|URL")]
+    pub torrent: String,
+    /// The folder to download into; it is made if it is not there
+    #[arg(short, long, env = "UNCHOKE_OUTPUT", value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+    /// Seed when complete: until stopped, up to a ratio (--seed=2.0), or for a time (--seed=2h)
+    #[arg(long, env = "UNCHOKE_SEED", value_name = "GOAL", num_args = 0..=1, require_equals = true,
+          default_value = "no", default_missing_value = "forever", hide_default_value = true)]
+    pub seed: SeedGoal,
+    /// Download only these files: a glob on their paths, or indices such as 0,2,5-7; may be given several times
+    #[arg(long, env = "UNCHOKE_SELECT", value_name = "GLOB|N,N-M")]
+    pub select: Vec<Selection>,
+    /// List the files with their indices and end
+    #[arg(long, env = "UNCHOKE_LIST")]
+    pub list: bool,
+    #[command(flatten)]
+    pub net: Net,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  unchoke download debian.torrent -o ~/Downloads
+  unchoke download https://example.org/debian.torrent --seed=2.0 --up-limit 2M
+  unchoke download album.torrent --select '*.flac' --select 0-2
+  unchoke download file.torrent --peer 192.0.2.7:6881 --json";

@@ -1,0 +1,89 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::values::{HostPort, Rate, duration};
+
+/// Flags of the commands that talk to peers.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Net {
+    /// Listen at this port for TCP peers; 0 lets the system choose
+    ///
+    /// Without it, the first free port of 6881 to 6889.
+    #[arg(long, env = "UNCHOKE_PORT", value_name = "N")]
+    pub port: Option<u16>,
+    /// Listen at this address instead of all, IPv4 and IPv6
+    #[arg(long, env = "UNCHOKE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<IpAddr>,
+    /// Connect to this peer; may be given several times
+    #[arg(long, env = "UNCHOKE_PEER", value_name = "HOST:PORT", value_delimiter = ' ')]
+    pub peer: Vec<HostPort>,
+    /// Receive at most this much a second, such as 2M or 500k (bytes, powers of 1024)
+    #[arg(long, env = "UNCHOKE_DOWN_LIMIT", value_name = "RATE")]
+    pub down_limit: Option<Rate>,
+    /// Send at most this much a second
+    #[arg(long, env = "UNCHOKE_UP_LIMIT", value_name = "RATE")]
+    pub up_limit: Option<Rate>,
+    /// Whether to hash what is on disk before starting
+    #[arg(long, env = "UNCHOKE_CHECK", value_name = "WHEN", default_value = "auto")]
+    pub check: Check,
+    /// Stop after this time, such as 90s or 2h; the exit status is 7 if it is not complete by then
+    #[arg(long, env = "UNCHOKE_STOP_AFTER", value_name = "DURATION", value_parser = duration)]
+    pub stop_after: Option<Duration>,
+    /// Print one JSON object a line instead of text: started, progress, complete, stopped, error
+    #[arg(long, env = "UNCHOKE_JSON")]
+    pub json: bool,
+    #[command(flatten)]
+    pub later: Later,
+}
+
+/// When data on disk are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Check {
+    /// If there are any
+    Auto,
+    /// Always
+    Always,
+    /// Never: what is there is trusted if every file has its full length, else none of it
+    Never,
+}
+
+/// Flags that have no effect in this version, accepted so that scripts can set them now.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Accepted, without effect in this version")]
+pub(crate) struct Later {
+    /// Do not use the DHT
+    #[arg(long, env = "UNCHOKE_NO_DHT")]
+    no_dht: bool,
+    /// Do not exchange peers
+    #[arg(long, env = "UNCHOKE_NO_PEX")]
+    no_pex: bool,
+    /// Do not look for peers on the local network
+    #[arg(long, env = "UNCHOKE_NO_LSD")]
+    no_lsd: bool,
+    /// Do not ask the router for a port
+    #[arg(long, env = "UNCHOKE_NO_NAT")]
+    no_nat: bool,
+    /// How to connect to peers; so far TCP
+    #[arg(long, env = "UNCHOKE_TRANSPORT", value_name = "HOW", default_value = "both")]
+    transport: Transport,
+    /// Whether connections are obfuscated; so far they are not
+    #[arg(long, env = "UNCHOKE_ENCRYPTION", value_name = "WHEN", default_value = "allow")]
+    pub encryption: Encryption,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Transport {
+    Tcp,
+    Utp,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encryption {
+    Off,
+    Allow,
+    Prefer,
+    Require,
+}
