@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod settings;
 mod stop;
+mod transfer;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::flag;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
@@ -30,6 +31,23 @@ impl Stop {
     /// Whether it was asked.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is asked.
+    pub(crate) async fn asked(&self) -> Result<()> {
+        let cannot = "cannot listen to signals";
+        let mut interrupt = signal(SignalKind::interrupt()).context(cannot)?;
+        let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
+        let mut quit = signal(SignalKind::quit()).context(cannot)?;
+        if self.is_asked() {
+            return Ok(());
+        }
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = quit.recv() => {}
+        }
+        Ok(())
     }
 
     /// For work that looks at a flag.

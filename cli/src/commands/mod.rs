@@ -2,8 +2,11 @@
 
 mod completions;
 mod create;
+mod demo;
+mod download;
 mod edit;
 mod man;
+mod seed;
 mod show;
 mod verify;
 
@@ -16,12 +19,14 @@ use crate::output::Console;
 /// Runs a command.
 pub(crate) fn run(command: Command, console: &Console) -> Result<Exit> {
     match command {
+        Command::Download(args) => download::run(&args, console),
+        Command::Seed(args) => seed::run(&args, console),
         Command::Create(args) => create::run(&args, console),
         Command::Show(args) => show::run(&args, console),
         Command::Verify(args) => verify::run(&args, console),
         Command::Edit(args) => edit::run(&args, console),
+        Command::Demo(args) => demo::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),
         Command::Man(args) => man::run(&args, console),
-        _ => unreachable!(),
     }
 }

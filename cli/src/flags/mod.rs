@@ -17,7 +17,7 @@ pub(crate) use create::Create;
 pub(crate) use demo::Demo;
 pub(crate) use download::Download;
 pub(crate) use edit::Edit;
-pub(crate) use net::Net;
+pub(crate) use net::{Check, Net};
 pub(crate) use print::{Completions, Man};
 pub(crate) use seed::Seed;
 pub(crate) use show::Show;

@@ -45,7 +45,7 @@ pub(crate) enum Check {
     Auto,
     /// Always
     Always,
-    /// Never: what is there is trusted if every file has its full length, else none of it
+    /// Never: `seed` trusts files of full length, `download` gets everything again
     Never,
 }
 

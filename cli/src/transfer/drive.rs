@@ -1,0 +1,162 @@
+//! The life of a transfer: start, check, run, stop.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use swarm::engine::{Activity, TorrentStatus};
+use swarm::session::{Event, Events, Session, Torrent};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::event::Reason;
+use super::report::Report;
+use super::{Plan, Role, start};
+use crate::exit::{Exit, failure, of_io};
+use crate::flags::Net;
+use crate::flags::values::SeedGoal;
+use crate::output::Console;
+use crate::stop::Stop;
+
+/// How long the end may take: a person who pressed Ctrl-C waits for it.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// A moment that does not come.
+const NEVER: Duration = Duration::from_secs(1 << 32);
+
+/// Runs a torrent until it is complete, or as long as it is to be seeded.
+pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
+    let until = Instant::now() + net.stop_after.unwrap_or(NEVER).min(NEVER);
+    let peers = start::peers(&net.peer).await?;
+    let session = start::session(net).await?;
+    let mut report = Report::new(plan, console, net.json);
+    let outcome = in_session(&session, plan, net, peers, stop, until, &mut report).await;
+    report.end();
+    if let Err(late) = session.shutdown(DEADLINE).await {
+        tracing::warn!("{late}");
+    }
+    outcome
+}
+
+async fn in_session<'a>(
+    session: &Session,
+    plan: &'a Plan,
+    net: &Net,
+    peers: Vec<std::net::SocketAddr>,
+    stop: &Stop,
+    until: Instant,
+    report: &mut Report<'a>,
+) -> Result<Exit> {
+    let mut events = session.events();
+    let (adding, asked) = (session.add(start::options(plan, net, peers)), stop.asked());
+    tokio::pin!(adding, asked);
+    let torrent = loop {
+        tokio::select! {
+            added = &mut adding => break added.map_err(|error| start::refused(plan, error))?,
+            Some(event) = events.next() => report.event(&event),
+            asked = &mut asked => {
+                asked?;
+                return Err(failure(Exit::Unfinished, "stopped before what is on disk was checked"));
+            }
+            () = sleep_until(until) => {
+                return Err(failure(Exit::Unfinished, "the time was over before what is on disk was checked"));
+            }
+        }
+    };
+    let status = torrent.status().await?;
+    if plan.role == Role::Seed && status.pieces_done < status.pieces {
+        return Err(incomplete(plan, &status));
+    }
+    report.started(session.listening())?;
+    let mut run = Run { plan, torrent, events, report, complete_since: None };
+    run.until_end(stop, until).await
+}
+
+fn incomplete(plan: &Plan, status: &TorrentStatus) -> anyhow::Error {
+    let missing = status.pieces - status.pieces_done;
+    let (name, dir) = (plan.torrent.name(), plan.dir.display());
+    let text = format!(
+        "cannot seed {name:?}: {missing} of {} pieces are missing in {dir} or differ; \
+         unchoke verify shows where, unchoke download --seed gets them",
+        status.pieces
+    );
+    failure(Exit::Mismatch, text)
+}
+
+/// A torrent that runs.
+struct Run<'a, 'r> {
+    plan: &'a Plan,
+    torrent: Torrent,
+    events: Events,
+    report: &'r mut Report<'a>,
+    complete_since: Option<Instant>,
+}
+
+impl Run<'_, '_> {
+    async fn until_end(&mut self, stop: &Stop, until: Instant) -> Result<Exit> {
+        let asked = stop.asked();
+        tokio::pin!(asked);
+        let mut tick = interval(self.report.pace());
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let reason = tokio::select! {
+                _ = tick.tick() => {
+                    let status = self.torrent.status().await?;
+                    if let Some(exit) = self.look(&status)? {
+                        return Ok(exit);
+                    }
+                    self.report.status(&status)?;
+                    continue;
+                }
+                event = self.events.next() => {
+                    let event = event.context("the session ended by itself")?;
+                    self.report.event(&event);
+                    let is_turn = matches!(event, Event::Complete { .. } | Event::StorageFailed { .. } | Event::Missed(_));
+                    if is_turn && let Some(exit) = self.look(&self.torrent.status().await?)? {
+                        return Ok(exit);
+                    }
+                    continue;
+                }
+                asked = &mut asked => asked.map(|()| Reason::Signal)?,
+                () = sleep_until(until) => Reason::Time,
+            };
+            let status = self.torrent.status().await?;
+            // It may have become complete just now.
+            if let Some(exit) = self.look(&status)? {
+                return Ok(exit);
+            }
+            let is_complete = self.complete_since.is_some();
+            self.report.stopped(&status, is_complete, reason)?;
+            return Ok(if is_complete { Exit::Done } else { Exit::Unfinished });
+        }
+    }
+
+    /// Reacts to what the torrent is now. Gives the status if that is the end.
+    fn look(&mut self, status: &TorrentStatus) -> Result<Option<Exit>> {
+        match &status.activity {
+            Activity::Failed(error) => {
+                let hint = "what came so far is kept; the same command goes on from there";
+                return Err(failure(of_io(&error.cause), format!("{error}; {hint}")));
+            }
+            Activity::Downloading => return Ok(None),
+            Activity::Seeding => {}
+        }
+        let since = match self.complete_since {
+            Some(since) => since,
+            None => {
+                self.report.complete(status)?;
+                *self.complete_since.insert(Instant::now())
+            }
+        };
+        let is_over = match self.plan.role {
+            Role::Download(SeedGoal::No) => return Ok(Some(Exit::Done)),
+            Role::Seed | Role::Download(SeedGoal::Forever) => false,
+            Role::Download(SeedGoal::Time(time)) => since.elapsed() >= time,
+            Role::Download(SeedGoal::Ratio(ratio)) => {
+                status.totals.uploaded as f64 >= ratio * status.wanted as f64
+            }
+        };
+        if !is_over {
+            return Ok(None);
+        }
+        self.report.stopped(status, true, Reason::Goal)?;
+        Ok(Some(Exit::Done))
+    }
+}

@@ -1,0 +1,88 @@
+//! Running one torrent in a session, for `download` and `seed`.
+
+mod drive;
+mod event;
+mod live;
+mod report;
+mod start;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use metainfo::Torrent;
+use swarm::session::Selection;
+use swarm::session::http::{Http, HttpConfig, Problem};
+use swarm::session::resolve::Resolver;
+
+use crate::exit::{self, Exit, failure};
+use crate::flags::Net;
+use crate::flags::values::SeedGoal;
+use crate::output::Console;
+use crate::stop::Stop;
+use event::Event;
+
+/// What is to be run.
+pub(crate) struct Plan {
+    pub(crate) torrent: Arc<Torrent>,
+    /// The folder that holds the torrent's file or folder.
+    pub(crate) dir: PathBuf,
+    pub(crate) role: Role,
+    pub(crate) files: Selection,
+    /// Whether what is there is known to be right.
+    pub(crate) is_checked: bool,
+}
+
+/// Which way the bytes go first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Role {
+    /// Get what is missing, then seed as far as this.
+    Download(SeedGoal),
+    /// Give what is there.
+    Seed,
+}
+
+/// Runs it to its end.
+pub(crate) fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
+    let result = block_on(drive::run(plan, net, stop, console));
+    if let Err(error) = &result
+        && net.json
+        && exit::status(error) != Exit::Done
+    {
+        let event = Event::Error {
+            info_hash: plan.torrent.id().to_hex(),
+            message: format!("{error:#}"),
+            exit: exit::status(error) as u8,
+        };
+        console.json(&event)?;
+    }
+    result
+}
+
+/// The bytes of the torrent at a URL.
+pub(crate) fn fetch(url: &str) -> Result<Vec<u8>> {
+    block_on(async {
+        let fetched = match Http::new(&HttpConfig::default(), &Resolver::new()) {
+            Ok(http) => http.fetch_torrent(url).await,
+            Err(error) => Err(error),
+        };
+        fetched.map_err(|error| {
+            let exit = match error.problem {
+                Problem::TooLarge(_) => Exit::Failed,
+                _ => Exit::Unreachable,
+            };
+            failure(exit, format!("cannot fetch {error}"))
+        })
+    })
+}
+
+/// Runs a future on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let result = runtime.block_on(future);
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,182 @@
+//! Telling people or programs what happens.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use metainfo::Magnet;
+use swarm::engine::TorrentStatus;
+use swarm::session;
+
+use super::event::{Event, Reason, State};
+use super::live::{Live, eta};
+use super::{Plan, Role};
+use crate::output::Console;
+use crate::output::human::{LABEL, plain, rate, size, span};
+
+/// Between two events of progress.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Says what happens, as lines for people or as JSON.
+pub(super) struct Report<'a> {
+    plan: &'a Plan,
+    console: &'a Console,
+    is_json: bool,
+    live: Live<'a>,
+    started: Instant,
+    told: Option<Instant>,
+    /// Trackers whose failure was told.
+    failed: BTreeSet<String>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(plan: &'a Plan, console: &'a Console, is_json: bool) -> Self {
+        let live = Live::new(console);
+        Self { plan, console, is_json, live, started: Instant::now(), told: None, failed: BTreeSet::new() }
+    }
+
+    /// How often there is something to show.
+    pub(super) fn pace(&self) -> Duration {
+        if self.console.is_live() && !self.is_json { STEP / 4 } else { STEP }
+    }
+
+    pub(super) fn started(&mut self, listening: &[SocketAddr]) -> Result<()> {
+        let torrent = &self.plan.torrent;
+        if self.is_json {
+            return self.console.json(&Event::Started {
+                info_hash: self.info_hash(),
+                name: torrent.name(),
+                total: torrent.layout().payload(),
+                pieces: torrent.geometry().piece_count(),
+                piece_length: torrent.geometry().piece_length(),
+                dir: self.plan.dir.display().to_string(),
+                listen: listening.iter().map(ToString::to_string).collect(),
+                magnet: Magnet::of(torrent).to_string(),
+            });
+        }
+        let what = match self.plan.role {
+            Role::Download(_) => "downloading to",
+            Role::Seed => "seeding from",
+        };
+        let mut at: Vec<u16> = listening.iter().map(SocketAddr::port).collect();
+        at.dedup();
+        let ports = at.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let name = plain(torrent.name());
+        let dir = plain(&self.plan.dir.display().to_string());
+        self.live.note(&format!("{LABEL}{name}{LABEL:#}: {what} {dir}, listening at port {ports}"));
+        Ok(())
+    }
+
+    pub(super) fn status(&mut self, status: &TorrentStatus) -> Result<()> {
+        if !self.is_json {
+            self.live.status(status);
+            return Ok(());
+        }
+        // A timer that fires a little early is no reason to leave a second out.
+        if self.told.is_some_and(|at| at.elapsed() < STEP.mul_f64(0.95)) {
+            return Ok(());
+        }
+        self.told = Some(Instant::now());
+        self.console.json(&Event::Progress {
+            info_hash: self.info_hash(),
+            state: State::of(status),
+            down_rate: status.down_rate,
+            up_rate: status.up_rate,
+            peers: status.peers,
+            seeds: status.seeds,
+            eta: eta(status).map(|eta| eta.as_secs()),
+        })
+    }
+
+    pub(super) fn complete(&mut self, status: &TorrentStatus) -> Result<()> {
+        let took = self.started.elapsed();
+        if self.is_json {
+            return self.console.json(&Event::Complete {
+                info_hash: self.info_hash(),
+                state: State::of(status),
+                seconds: took.as_secs_f64(),
+            });
+        }
+        if self.plan.role == Role::Seed {
+            return Ok(());
+        }
+        self.live.clear();
+        let name = plain(self.plan.torrent.name());
+        let came = status.totals.downloaded;
+        let how = if came == 0 {
+            String::from("everything was there and matches its hashes")
+        } else {
+            let speed = rate((came as f64 / took.as_secs_f64().max(0.001)) as u64);
+            format!("received {} in {}, {speed}", size(came), span(took))
+        };
+        self.console.print(&format!("{name}: complete, {}; {how}\n", size(status.wanted)))
+    }
+
+    pub(super) fn stopped(
+        &mut self,
+        status: &TorrentStatus,
+        is_complete: bool,
+        reason: Reason,
+    ) -> Result<()> {
+        if self.is_json {
+            let (info_hash, state) = (self.info_hash(), State::of(status));
+            return self.console.json(&Event::Stopped { info_hash, state, complete: is_complete, reason });
+        }
+        self.live.clear();
+        let name = plain(self.plan.torrent.name());
+        let sent = size(status.totals.uploaded);
+        let text = if is_complete {
+            format!("{name}: stopped seeding, sent {sent}\n")
+        } else {
+            let (done, total) = (size(status.done), size(status.wanted));
+            format!("{name}: stopped with {done} of {total}; the same command goes on from there\n")
+        };
+        self.console.print(&text)
+    }
+
+    /// Something that happened in the session.
+    pub(super) fn event(&mut self, event: &session::Event) {
+        use session::Event::{Checking, PeerBanned, PieceFailed, TrackerAnswered, TrackerFailed};
+        match event {
+            Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
+            TrackerFailed { tracker, failure, .. } => {
+                tracing::info!(tracker, %failure, "a tracker failed");
+                if self.failed.insert(tracker.clone()) {
+                    let tracker = plain(tracker);
+                    self.note(&format!(
+                        "tracker {tracker}: {}; it is asked again later",
+                        plain(&failure.to_string())
+                    ));
+                }
+            }
+            TrackerAnswered { tracker, peers, warning, .. } => {
+                tracing::info!(tracker, peers, "a tracker answered");
+                self.failed.remove(tracker);
+                if let Some(warning) = warning {
+                    self.note(&format!("tracker {} warns: {}", plain(tracker), plain(warning)));
+                }
+            }
+            PieceFailed { piece, .. } => {
+                tracing::warn!(piece = piece.get(), "a piece did not match its hash")
+            }
+            PeerBanned { addr, .. } => tracing::warn!(%addr, "a peer that sent wrong data was banned"),
+            _ => {}
+        }
+    }
+
+    /// Takes the live line away.
+    pub(super) fn end(&self) {
+        self.live.clear();
+    }
+
+    fn note(&self, text: &str) {
+        if !self.is_json {
+            self.live.note(text);
+        }
+    }
+
+    fn info_hash(&self) -> String {
+        self.plan.torrent.id().to_hex()
+    }
+}

@@ -1,0 +1,87 @@
+//! Opening the session and adding the torrent.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use swarm::session::resolve::Resolver;
+use swarm::session::{AddError, AddOptions, Check, Session, SessionConfig, StartError};
+
+use super::{Plan, Role};
+use crate::exit::{Exit, failure, of_io};
+use crate::flags::values::HostPort;
+use crate::flags::{self, Net};
+
+/// Ports that are tried when none is named.
+const USUAL_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
+
+/// Starts a session as the flags say.
+pub(super) async fn session(net: &Net) -> Result<Session> {
+    let ports: Vec<u16> = match net.port {
+        Some(port) => vec![port],
+        None => USUAL_PORTS.chain([0]).collect(),
+    };
+    for port in &ports {
+        match Session::start(config(net, *port)).await {
+            Ok(session) => return Ok(session),
+            Err(StartError::Listen(error))
+                if error.cause.kind() == std::io::ErrorKind::AddrInUse && Some(port) != ports.last() => {}
+            Err(error @ StartError::Listen(_)) => {
+                let hint = "choose another one by --port or --listen";
+                return Err(failure(Exit::Unreachable, format!("{error}; {hint}")));
+            }
+            Err(error) => return Err(failure(Exit::Failed, format!("cannot start: {error}"))),
+        }
+    }
+    unreachable!("the last port either worked or was an error")
+}
+
+fn config(net: &Net, port: u16) -> SessionConfig {
+    let mut config = SessionConfig { port, ..SessionConfig::default() };
+    config.listen = net.listen.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+    config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
+    config.engine.up_limit = net.up_limit.and_then(|rate| rate.limit());
+    config
+}
+
+/// The addresses of the peers that were named.
+pub(super) async fn peers(named: &[HostPort]) -> Result<Vec<SocketAddr>> {
+    let resolver = Resolver::new();
+    let mut found = Vec::new();
+    for peer in named {
+        let addresses = resolver.lookup(&peer.host, peer.port, None).await;
+        found.extend(
+            addresses.map_err(|error| failure(Exit::Unreachable, format!("--peer {peer}: {error}")))?,
+        );
+    }
+    Ok(found)
+}
+
+/// What to tell the session of the torrent.
+pub(super) fn options(plan: &Plan, net: &Net, peers: Vec<SocketAddr>) -> AddOptions {
+    let options = match plan.role {
+        Role::Download(_) => AddOptions::download(plan.torrent.clone(), &plan.dir),
+        Role::Seed => AddOptions::seed(plan.torrent.clone(), &plan.dir),
+    };
+    let check = match net.check {
+        _ if plan.is_checked => Check::Never,
+        flags::Check::Auto => Check::Auto,
+        flags::Check::Always => Check::Always,
+        flags::Check::Never => Check::Never,
+    };
+    AddOptions { check, peers, files: plan.files.clone(), ..options }
+}
+
+/// Why it was not added, with its status.
+pub(super) fn refused(plan: &Plan, error: AddError) -> anyhow::Error {
+    let exit = match &error {
+        AddError::Storage(error) => of_io(&error.cause),
+        AddError::NoSuchFile { .. } => Exit::Usage,
+        AddError::Cancelled => Exit::Unfinished,
+        _ => Exit::Failed,
+    };
+    let what = match plan.role {
+        Role::Download(_) => "download",
+        Role::Seed => "seed",
+    };
+    failure(exit, format!("cannot {what} {:?}: {error}", plan.torrent.name()))
+}
