@@ -305,6 +305,11 @@ impl Engine {
         None
     }
 
+    /// Whether [`Engine::poll_transfer`] may have a turn to give: ask before waiting for anything.
+    pub fn has_transfer(&self) -> bool {
+        self.cx.ready.is_waiting()
+    }
+
     /// Where the bytes of a read go. Make one vectored read into all slices, then tell the outcome by
     /// [`Engine::handle_read`] or [`Engine::handle_blocked`].
     pub fn read_slices(&mut self, transfer: Transfer) -> ReadSlices<'_> {

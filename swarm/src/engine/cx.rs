@@ -147,6 +147,11 @@ impl Ready {
         self.list.pop_front()
     }
 
+    /// Whether a connection waits for its turn.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.list.is_empty()
+    }
+
     /// Puts aside a connection that may not read before the disk caught up. It stays marked as queued.
     pub(crate) fn park_for_disk(&mut self, conn: ConnId) {
         self.for_disk.push(conn);
