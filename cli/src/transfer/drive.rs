@@ -49,7 +49,7 @@ async fn in_session<'a>(
     tokio::pin!(adding, asked);
     let torrent = loop {
         tokio::select! {
-            added = &mut adding => break added.map_err(|error| start::refused(plan, error))?,
+            added = &mut adding => break added.map_err(|error| start::refused(plan, &error))?,
             Some(event) = events.next() => report.event(&event),
             asked = &mut asked => {
                 asked?;

@@ -158,9 +158,11 @@ impl<'a> Report<'a> {
                 }
             }
             PieceFailed { piece, .. } => {
-                tracing::warn!(piece = piece.get(), "a piece did not match its hash")
+                tracing::warn!(piece = piece.get(), "a piece did not match its hash");
             }
-            PeerBanned { addr, .. } => tracing::warn!(%addr, "a peer that sent wrong data was banned"),
+            PeerBanned { addr, .. } => {
+                tracing::warn!(%addr, "a peer that sent wrong data was banned");
+            }
             _ => {}
         }
     }

@@ -72,8 +72,8 @@ pub(super) fn options(plan: &Plan, net: &Net, peers: Vec<SocketAddr>) -> AddOpti
 }
 
 /// Why it was not added, with its status.
-pub(super) fn refused(plan: &Plan, error: AddError) -> anyhow::Error {
-    let exit = match &error {
+pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
+    let exit = match error {
         AddError::Storage(error) => of_io(&error.cause),
         AddError::NoSuchFile { .. } => Exit::Usage,
         AddError::Cancelled => Exit::Unfinished,

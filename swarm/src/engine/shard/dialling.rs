@@ -44,10 +44,10 @@ impl Shard {
         }
     }
 
-    /// Dials again when the next candidate is due.
+    /// Dials when the next candidate is due. One that is due already needs no timer, as the torrent takes its turn.
     pub(super) fn arm_dial(&mut self, cx: &mut Cx, slot: usize) {
-        if let Some(at) = self.torrents[slot].candidates.next_timeout() {
-            cx.torrent_timers.set(slot, TorrentTimer::Dial, at.max(cx.now));
+        if let Some(at) = self.torrents[slot].candidates.next_timeout().filter(|at| *at > cx.now) {
+            cx.torrent_timers.set(slot, TorrentTimer::Dial, at);
         }
         self.dialers.insert(slot);
     }
