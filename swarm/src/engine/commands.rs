@@ -11,6 +11,11 @@ use super::time::Time;
 use super::tracker::{TrackerId, TrackerStatus};
 
 impl Engine {
+    /// Whether a driver has something to do before it waits: bytes to move, jobs to hand to the disk, actions to take.
+    pub fn has_work(&self) -> bool {
+        !(self.cx.ready.is_empty() && self.cx.out.jobs.is_empty() && self.cx.out.actions.is_empty())
+    }
+
     /// The name of a torrent towards others.
     pub fn torrent_id(&self, key: TorrentKey) -> Option<TorrentId> {
         self.shard.torrent(key).map(|torrent| torrent.id)

@@ -178,9 +178,8 @@ impl Plane {
         let mut events = Events::with_capacity(256);
         // What was asked of the engine before it ran.
         self.flush();
-        let mut more = false;
         while !self.stopping {
-            let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
+            let timeout = if self.has_work() { Some(Duration::ZERO) } else { self.timeout() };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -198,7 +197,7 @@ impl Plane {
             if self.accept_at.is_some_and(|at| at <= now) {
                 self.accept_all();
             }
-            more = self.transfer();
+            self.transfer();
             self.flush();
             for action in std::mem::take(&mut self.outward) {
                 observer.action(&mut self, action);
@@ -302,11 +301,17 @@ impl Plane {
         }
     }
 
-    /// Moves bytes; `true` when turns are left for the next round.
-    fn transfer(&mut self) -> bool {
+    /// Whether anything is left for the next round: turns beyond those of this one, what a read from the page cache made
+    /// possible, or what observers have not been told.
+    fn has_work(&self) -> bool {
+        self.engine.has_work() || !self.outward.is_empty()
+    }
+
+    /// Moves bytes.
+    fn transfer(&mut self) {
         for turn in 1..=TURNS {
             let now = self.clock.now();
-            let Some(transfer) = self.engine.poll_transfer(now) else { return false };
+            let Some(transfer) = self.engine.poll_transfer(now) else { return };
             match transfer.direction {
                 Direction::Read => self.read(now, transfer),
                 Direction::Write => self.write(now, transfer),
@@ -315,7 +320,6 @@ impl Plane {
                 self.flush();
             }
         }
-        true
     }
 
     fn read(&mut self, now: Time, transfer: Transfer) {
