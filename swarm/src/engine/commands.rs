@@ -13,7 +13,7 @@ use super::tracker::{TrackerId, TrackerStatus};
 impl Engine {
     /// Whether a driver has something to do before it waits: bytes to move, jobs to hand to the disk, actions to take.
     pub fn has_work(&self) -> bool {
-        !(self.cx.ready.is_empty() && self.cx.out.jobs.is_empty() && self.cx.out.actions.is_empty())
+        self.has_transfer() || !self.cx.out.jobs.is_empty() || !self.cx.out.actions.is_empty()
     }
 
     /// The name of a torrent towards others.

@@ -142,11 +142,6 @@ impl Ready {
         }
     }
 
-    /// Whether any connection may move bytes.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// The next connection; it is in no list any more.
     pub(crate) fn next(&mut self) -> Option<(ConnId, Direction)> {
         self.list.pop_front()

@@ -205,8 +205,6 @@ impl Plane {
             let now = self.clock.now();
             observer.turn(&mut self, now);
             self.flush();
-            // What was read from the page cache in between can be sent at once.
-            more |= self.engine.has_transfer();
         }
         Ok(())
     }

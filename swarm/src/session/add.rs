@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metainfo::TorrentId;
 use storage::{
@@ -25,7 +25,7 @@ use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
 use crate::engine::scope::Scope;
 use crate::engine::{AddTorrent, Direction};
-use crate::reactor::Plane;
+use crate::reactor::{Handle, Plane};
 
 /// When what is on disk is compared with the torrent's hashes before the torrent runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -179,27 +179,58 @@ impl Session {
             Refused::Closed => AddError::Unavailable(Unavailable::Over),
         })?;
         let permit = link.checks.clone().acquire_owned().await.map_err(|_| Unavailable::Over)?;
-        let cancel = Cancel::default();
-        let (flag, opener) = (cancel.0.clone(), link.clone());
+        let attempt = Attempt { reactor: link.reactor.clone(), state: Arc::default() };
+        let (state, opener) = (attempt.state.clone(), link.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            open(&opener, &options, &flag).map(|opened| (opened, options))
+            open(&opener, &options, &state.given_up).map(|opened| (opened, options))
         });
         let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
-        let run = Run { opened, options, reservation };
-        let entry = link.ask(move |plane| run.begin(plane)).await?.ok_or(AddError::Duplicate(id))?;
+        let (state, run) = (attempt.state.clone(), Run { opened, options, reservation });
+        let begun = link.ask(move |plane| {
+            let mut begun = state.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.given_up.load(Ordering::Relaxed) {
+                return Err(AddError::Cancelled);
+            }
+            *begun = run.begin(plane);
+            begun.clone().ok_or(AddError::Duplicate(id))
+        });
+        let entry = begun.await??;
+        attempt.succeeded();
         link.tell(Event::Added { torrent: id });
         Ok(Torrent::new(link, id, entry))
     }
 }
 
-/// Stops a check when whoever waits for it is gone.
-#[derive(Default)]
-struct Cancel(Arc<AtomicBool>);
+/// Undoes what was done when whoever waits for it is gone: stops the check, and removes the torrent that runs already.
+struct Attempt {
+    reactor: Handle,
+    state: Arc<State>,
+}
 
-impl Drop for Cancel {
+#[derive(Default)]
+struct State {
+    given_up: AtomicBool,
+    begun: Mutex<Option<Entry>>,
+}
+
+impl Attempt {
+    fn succeeded(&self) {
+        self.begun();
+    }
+
+    fn begun(&self) -> Option<Entry> {
+        self.state.begun.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Attempt {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.state.given_up.store(true, Ordering::Relaxed);
+        if let Some(entry) = self.begun() {
+            // A reactor that is gone runs nothing.
+            let _ = self.reactor.run(move |plane| entry.remove(plane));
+        }
     }
 }
 

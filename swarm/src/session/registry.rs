@@ -8,6 +8,7 @@ use storage::StoreId;
 use tokio::sync::watch;
 
 use crate::engine::TorrentKey;
+use crate::reactor::Plane;
 
 /// A running torrent, as commands need it.
 #[derive(Clone)]
@@ -17,6 +18,15 @@ pub(super) struct Entry {
     pub(super) meta: Arc<metainfo::Torrent>,
     /// Closes when nothing holds its files any more.
     pub(super) files: watch::Receiver<()>,
+}
+
+impl Entry {
+    /// Stops the torrent and lets its files go.
+    pub(super) fn remove(&self, plane: &mut Plane) {
+        let now = plane.now();
+        plane.engine().remove_torrent(now, self.key);
+        plane.disk().detach(self.store);
+    }
 }
 
 /// Who runs, and who is on the way to. Shared with the reactor's thread, which holds the lock for a moment only.
@@ -53,15 +63,15 @@ impl Registry {
             return Err(Refused::Duplicate);
         }
         state.torrents.insert(id, None);
-        self.count.send_replace(state.torrents.len());
+        drop(state);
+        self.recount();
         Ok(Reservation { registry: Some(self.clone()), id })
     }
 
     /// Forgets a torrent.
     pub(super) fn remove(&self, id: TorrentId) {
-        let mut state = self.state();
-        state.torrents.remove(&id);
-        self.count.send_replace(state.torrents.len());
+        self.state().torrents.remove(&id);
+        self.recount();
     }
 
     pub(super) fn get(&self, id: TorrentId) -> Option<Entry> {
@@ -86,6 +96,18 @@ impl Registry {
     /// Tells how many there are, whenever that changes.
     pub(super) fn count(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
+    }
+
+    /// Waits until no torrent has this key.
+    pub(super) async fn gone(&self, id: TorrentId, key: TorrentKey) {
+        let is_gone = |_: &usize| self.get(id).is_none_or(|entry| entry.key != key);
+        // It cannot close, since `self` holds the other end.
+        let _ = self.count().wait_for(is_gone).await;
+    }
+
+    /// To be called without the lock: whoever waits for the count may take it.
+    fn recount(&self) {
+        self.count.send_modify(|count| *count = self.state().torrents.len());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -36,10 +36,8 @@ impl Session {
         self.link.registry.close();
         let running = self.link.registry.running();
         let removed = self.link.ask(move |plane| {
-            let now = plane.now();
             for (_, entry) in running {
-                plane.engine().remove_torrent(now, entry.key);
-                plane.disk().detach(entry.store);
+                entry.remove(plane);
             }
         });
         if let Ok(Ok(())) = timeout_at(end, removed).await {

@@ -8,7 +8,7 @@ use metainfo::TorrentId;
 use storage::StorageError;
 
 use super::event::{Event, Events};
-use super::link::{Link, Unavailable};
+use super::link::{Link, PATIENCE, Unavailable};
 use super::registry::Entry;
 use super::selection::Selection;
 use super::view::{self, FileProgress, TrackerView};
@@ -16,6 +16,7 @@ use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
 use crate::engine::scope::Scope;
 use crate::engine::{Activity, Direction, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
+use crate::reactor::Plane;
 
 /// Names a torrent of a [`Session`](super::Session). It has no task or channel of its own; clones are cheap. Once the torrent was
 /// removed, or the session ended, every question has an error for an answer.
@@ -73,7 +74,7 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn status(&self) -> Result<TorrentStatus, Unavailable> {
-        self.ask(|engine, now, key| engine.torrent_status(now, key)).await
+        self.look(|engine, now, key| engine.torrent_status(now, key)).await
     }
 
     /// Its connected peers.
@@ -81,7 +82,7 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn peers(&self) -> Result<Vec<PeerStatus>, Unavailable> {
-        self.ask(|engine, now, key| Some(engine.peers(now, key))).await
+        self.look(|engine, now, key| Some(engine.peers(now, key))).await
     }
 
     /// Its trackers, in the order in which they are tried.
@@ -89,7 +90,7 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn trackers(&self) -> Result<Vec<TrackerView>, Unavailable> {
-        self.ask(|engine, now, key| {
+        self.look(|engine, now, key| {
             Some(engine.trackers(key).map(|status| TrackerView::of(&status, now)).collect())
         })
         .await
@@ -100,7 +101,7 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn files(&self) -> Result<Vec<FileProgress>, Unavailable> {
-        let have = self.ask(|engine, _, key| engine.have(key).cloned()).await?;
+        let have = self.look(|engine, _, key| engine.have(key).cloned()).await?;
         Ok(view::files(&self.entry.meta, &have))
     }
 
@@ -161,20 +162,20 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn remove(&self) -> Result<(), Unavailable> {
-        let Entry { key, store, .. } = self.entry;
-        self.link
-            .ask(move |plane| {
-                let now = plane.now();
-                plane.engine().torrent_id(key).ok_or(Unavailable::Removed)?;
-                plane.engine().remove_torrent(now, key);
-                plane.disk().detach(store);
-                Ok::<_, Unavailable>(())
-            })
-            .await??;
+        let entry = self.entry.clone();
+        let key = entry.key;
+        self.ask(move |plane, _| {
+            entry.remove(plane);
+            Some(())
+        })
+        .await?;
         let mut files = self.entry.files.clone();
-        // The channel never carries anything: it closes when the files are let go.
-        let closed = tokio::time::timeout(super::link::PATIENCE, files.changed()).await;
-        closed.map(|_| ()).map_err(|_| Unavailable::Stuck(super::link::PATIENCE))
+        let gone = async {
+            // The channel never carries anything: it closes when the files are let go.
+            let _ = files.changed().await;
+            self.link.registry.gone(self.id, key).await;
+        };
+        tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))
     }
 
     /// Waits until all that is wanted is there.
@@ -207,24 +208,32 @@ impl Torrent {
 
     async fn ask<R: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut Engine, Time, TorrentKey) -> Option<R> + Send + 'static,
+        ask: impl FnOnce(&mut Plane, Time) -> Option<R> + Send + 'static,
     ) -> Result<R, Unavailable> {
         let key = self.entry.key;
         let asked = self.link.ask(move |plane| {
             let now = plane.now();
-            let engine = plane.engine();
-            engine.torrent_id(key)?;
-            ask(engine, now, key)
+            plane.engine().torrent_id(key)?;
+            ask(plane, now)
         });
         asked.await?.ok_or(Unavailable::Removed)
+    }
+
+    async fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine, Time, TorrentKey) -> Option<R> + Send + 'static,
+    ) -> Result<R, Unavailable> {
+        let key = self.entry.key;
+        self.ask(move |plane, now| look(plane.engine(), now, key)).await
     }
 
     async fn tell(
         &self,
         tell: impl FnOnce(&mut Engine, Time, TorrentKey) + Send + 'static,
     ) -> Result<(), Unavailable> {
-        self.ask(|engine, now, key| {
-            tell(engine, now, key);
+        let key = self.entry.key;
+        self.ask(move |plane, now| {
+            tell(plane.engine(), now, key);
             Some(())
         })
         .await

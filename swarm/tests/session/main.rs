@@ -1,0 +1,8 @@
+//! Whole sessions over loopback: real sockets, files and trackers.
+
+mod adding;
+mod ending;
+mod events;
+mod trackers;
+mod transfer;
+mod world;

@@ -1,0 +1,105 @@
+use swarm::session::{AddOptions, Event, TrackerState};
+use tempfile::TempDir;
+
+use crate::world::{Content, add, end, event, seeder, session, soon, tracker};
+
+/// Two sessions that know each other by a tracker only.
+async fn meet(content: &Content, url: &str) {
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, seeding) = seeder(content, from.path()).await;
+    let mut events = seed.events();
+    seeding.add_tracker(url.to_owned()).await.unwrap();
+    event(&mut events, |event| matches!(event, Event::TrackerAnswered { .. })).await;
+    let leech = session().await;
+    let mut events = leech.events();
+    let options = AddOptions {
+        trackers: vec![url.to_owned()],
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    let answer = event(&mut events, |event| matches!(event, Event::TrackerAnswered { .. })).await;
+    let Event::TrackerAnswered { torrent: id, tracker, peers, warning } = answer else { unreachable!() };
+    assert_eq!((id, tracker.as_str(), peers, warning), (content.meta.id(), url, 1, None));
+    let shown = torrent.trackers().await.unwrap();
+    assert_eq!(shown.len(), 1);
+    assert!(matches!(shown[0].state, TrackerState::Working | TrackerState::Announcing), "{shown:?}");
+    assert_eq!((shown[0].url.as_str(), shown[0].peers.is_some()), (url, true));
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn sessions_meet_by_an_http_tracker_and_leave_it() {
+    let tracker = tracker().await;
+    let content = Content::folder(20, &[100_000], |builder| builder);
+    meet(&content, &tracker.http_url()).await;
+    assert_eq!(tracker.sizes().1, 0, "both said that they stopped");
+}
+
+#[tokio::test]
+async fn sessions_meet_by_a_udp_tracker_and_leave_it() {
+    let tracker = tracker().await;
+    let content = Content::folder(21, &[100_000], |builder| builder);
+    meet(&content, &tracker.udp_url()).await;
+    assert_eq!(tracker.sizes().1, 0, "both said that they stopped");
+}
+
+#[tokio::test]
+async fn a_private_torrent_goes_by_its_own_tracker() {
+    let tracker = tracker().await;
+    let content =
+        Content::folder(22, &[100_000], |builder| builder.private(true).tracker(tracker.http_url()));
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let seed = session().await;
+    let mut events = seed.events();
+    add(&seed, AddOptions::seed(content.meta.clone(), from.path())).await;
+    event(&mut events, |event| matches!(event, Event::TrackerAnswered { .. })).await;
+    let leech = session().await;
+    let torrent = add(&leech, AddOptions::download(content.meta.clone(), to.path())).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_tracker_that_fails_is_told_and_the_next_one_asked() {
+    let tracker = tracker().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = format!("http://{}/announce", closed.local_addr().unwrap());
+    drop(closed);
+    let tiers = vec![vec![gone.clone()], vec![tracker.udp_url()]];
+    let content = Content::folder(23, &[10_000], |builder| builder.tracker_tiers(tiers));
+    let dir = content.placed();
+    let session = session().await;
+    let mut events = session.events();
+    let torrent = add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+    let failed = event(&mut events, |event| matches!(event, Event::TrackerFailed { .. })).await;
+    let Event::TrackerFailed { tracker: url, .. } = failed else { unreachable!() };
+    assert_eq!(url, gone);
+    let answered = event(&mut events, |event| matches!(event, Event::TrackerAnswered { .. })).await;
+    let Event::TrackerAnswered { tracker: url, .. } = answered else { unreachable!() };
+    assert_eq!(url, tracker.udp_url());
+    let shown = torrent.trackers().await.unwrap();
+    assert_eq!((&shown[0].state, shown[0].fails), (&TrackerState::Failing, 1));
+    assert!(shown[0].error.is_some() && shown[0].next_announce.is_some());
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn an_announce_can_be_asked_for() {
+    let tracker = tracker().await;
+    let content = Content::folder(24, &[10_000], |builder| builder.tracker(tracker.http_url()));
+    let dir = content.placed();
+    let session = session().await;
+    let mut events = session.events();
+    let torrent = add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+    let answered = |event: &Event| matches!(event, Event::TrackerAnswered { .. });
+    event(&mut events, answered).await;
+    torrent.announce_now().await.unwrap();
+    // The tracker's interval is a minute; the second answer comes as soon as it allows.
+    let begun = std::time::Instant::now();
+    event(&mut events, answered).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    end([session]).await;
+}

@@ -1,0 +1,189 @@
+use swarm::session::{AddOptions, Check, Event, Selection};
+use tempfile::TempDir;
+
+use crate::world::{Content, add, end, event, seeder, session, soon};
+
+#[tokio::test]
+async fn two_sessions_transfer_a_folder() {
+    let content = Content::folder(1, &[300_000, 0, 70_001, 1], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, seeding) = seeder(&content, from.path()).await;
+    assert!(seeding.status().await.unwrap().activity.is_seeding());
+    let leech = session().await;
+    let mut events = leech.events();
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        ..AddOptions::download(content.meta.clone(), to.path().join("new/folder"))
+    };
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(&to.path().join("new/folder"));
+
+    let id = content.meta.id();
+    assert_eq!(event(&mut events, |_| true).await, Event::Added { torrent: id });
+    let mut pieces = 0;
+    let last = event(&mut events, |event| {
+        pieces += u32::from(matches!(event, Event::PieceDone { .. }));
+        matches!(event, Event::Complete { .. })
+    });
+    assert_eq!(last.await, Event::Complete { torrent: id });
+    assert_eq!(pieces, content.meta.geometry().piece_count());
+
+    let files = torrent.files().await.unwrap();
+    assert!(files.iter().all(|file| file.done == file.length), "{files:?}");
+    let status = torrent.status().await.unwrap();
+    assert_eq!((status.done, status.totals.downloaded), (370_002, 370_002));
+    assert_eq!(seeding.status().await.unwrap().totals.uploaded, 370_002);
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_hybrid_runs_on_its_v1_side() {
+    let hybrid = |builder: metainfo::Builder| builder.version(metainfo::Version::Hybrid);
+    let content = Content::folder(2, &[100_000, 50_000, 40_000], hybrid);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    assert_eq!(torrent.files().await.unwrap().len(), 3, "pads are not shown");
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn what_is_there_is_checked_and_only_the_rest_is_fetched() {
+    let content = Content::folder(3, &[200_000, 200_000], |builder| builder);
+    let (from, to) = (content.placed(), content.placed());
+    let broken = to.path().join(content.meta.layout().files()[1].path.as_str());
+    let mut bytes = std::fs::read(&broken).unwrap();
+    bytes[100_000] ^= 1;
+    bytes.truncate(150_000);
+    std::fs::write(&broken, bytes).unwrap();
+
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let mut events = leech.events();
+    let torrent = add(&leech, AddOptions::download(content.meta.clone(), to.path())).await;
+    let checked = event(&mut events, |event| matches!(event, Event::Checking { done: 400_000, .. })).await;
+    assert_eq!(checked, Event::Checking { torrent: content.meta.id(), done: 400_000, total: 400_000 });
+    let before = torrent.status().await.unwrap();
+    // Of 13 pieces, the one with the wrong byte and the three behind the end are missing.
+    assert_eq!((before.pieces_done, before.pieces), (9, 13));
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    let missing = before.wanted - before.done;
+    assert_eq!(torrent.status().await.unwrap().totals.downloaded, missing);
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_finished_download_is_complete_after_a_restart() {
+    let content = Content::folder(4, &[150_000, 20_000], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let first = session().await;
+    let mut options = AddOptions::download(content.meta.clone(), to.path());
+    options.peers = seed.listening().to_vec();
+    soon(add(&first, options.clone()).await.wait_complete()).await.unwrap();
+    end([first, seed]).await;
+
+    for check in [Check::Auto, Check::Always] {
+        let again = session().await;
+        let mut events = again.events();
+        let torrent = add(&again, AddOptions { check, ..options.clone() }).await;
+        event(&mut events, |event| matches!(event, Event::Complete { .. })).await;
+        assert!(torrent.status().await.unwrap().activity.is_seeding());
+        end([again]).await;
+    }
+    // What a download that never looks finds, it fetches; what a seed that never looks finds, it trusts.
+    let again = session().await;
+    let never = AddOptions { check: Check::Never, peers: Vec::new(), ..options.clone() };
+    assert_eq!(add(&again, never.clone()).await.status().await.unwrap().pieces_done, 0);
+    end([again]).await;
+    let again = session().await;
+    let seed = AddOptions { create: false, ..never };
+    assert!(add(&again, seed).await.status().await.unwrap().activity.is_seeding());
+    end([again]).await;
+}
+
+#[tokio::test]
+async fn only_chosen_files_are_fetched_and_others_later() {
+    let content = Content::folder(5, &[100_000, 300_000, 100_000], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        files: Selection::Files(vec![2]),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_files(to.path(), &[2]);
+    let first = to.path().join(content.meta.layout().files()[0].path.as_str());
+    assert!(!first.exists(), "nothing of the first file was asked for");
+    let files = torrent.files().await.unwrap();
+    assert_eq!((files[0].done, files[2].done), (0, 100_000));
+    let status = torrent.status().await.unwrap();
+    assert!(status.done < 140_000 && status.done == status.wanted, "{status:?}");
+
+    torrent.select(&Selection::Files(vec![0, 2])).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_files(to.path(), &[0, 2]);
+    torrent.select(&Selection::All).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_seed_of_a_part_serves_it_and_fetches_nothing() {
+    let content = Content::folder(6, &[100_000, 100_000], |builder| builder);
+    let (part, whole, to) = (content.placed(), content.placed(), TempDir::new().unwrap());
+    std::fs::remove_file(part.path().join(content.meta.layout().files()[1].path.as_str())).unwrap();
+    let (partial, seeding) = seeder(&content, part.path()).await;
+    let (full, _seeding) = seeder(&content, whole.path()).await;
+    seeding.add_peers(full.listening().to_vec()).await.unwrap();
+    let leech = session().await;
+    let options = AddOptions {
+        peers: partial.listening().to_vec(),
+        files: Selection::Files(vec![0]),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&leech, options).await;
+    // The piece in which the second file begins is missing at the seed.
+    let pieces = content.meta.geometry().piece_length();
+    let there = 100_000 / pieces;
+    let mut events = leech.events();
+    while torrent.status().await.unwrap().pieces_done < there {
+        event(&mut events, |event| matches!(event, Event::PieceDone { .. })).await;
+    }
+    let status = seeding.status().await.unwrap();
+    assert_eq!((status.totals.downloaded, status.activity.is_seeding()), (0, true));
+    end([leech, partial, full]).await;
+}
+
+#[tokio::test]
+async fn limits_hold_a_transfer_back() {
+    let content = Content::folder(7, &[400_000], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, seeding) = seeder(&content, from.path()).await;
+    seeding.set_limits(None, Some(400_000)).await.unwrap();
+    let leech = session().await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let begun = std::time::Instant::now();
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    // A second at that rate, less what the limiter lets through at once at the start.
+    assert!(begun.elapsed() > std::time::Duration::from_millis(500), "{:?}", begun.elapsed());
+    end([leech, seed]).await;
+}
