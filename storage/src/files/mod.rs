@@ -9,6 +9,7 @@
 
 mod beneath;
 mod cache;
+mod reserve;
 mod slices;
 mod sys;
 
@@ -18,6 +19,7 @@ use crate::{Operation, Storage, StorageError};
 use beneath::Root;
 use cache::OpenFile;
 use metainfo::{File, PieceRange, Segment, Torrent};
+use reserve::Reserved;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use slices::{Reading, Writing};
@@ -31,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Whether room for a file is reserved before it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Allocation {
-    /// A file takes room as its pieces are written, and is as long as its last written byte needs.
+    /// A file takes room as its pieces are written, a mebibyte at a time, and is as long as its last written byte needs.
     #[default]
     Sparse,
     /// Each file takes all of its room when it is first written, on file systems that can reserve it.
@@ -63,6 +65,7 @@ pub struct FileStorage {
     owner: u64,
     /// A bit per file: written since the last sync.
     dirty: Box<[AtomicU64]>,
+    reserved: Reserved,
     is_prepared: AtomicBool,
     /// Whether files were written that lie on another file system than the root.
     has_mounts: AtomicBool,
@@ -115,8 +118,11 @@ impl FileStorage {
     }
 
     fn beneath(root: Root, torrent: Arc<Torrent>, options: FileOptions) -> Self {
+        let geometry = torrent.geometry();
+        let space = u64::from(geometry.piece_count()) * u64::from(geometry.piece_length());
         let words = torrent.layout().files().len().div_ceil(64);
         Self {
+            reserved: Reserved::new(space),
             root,
             torrent,
             owner: options.open_files.owner(),
@@ -220,6 +226,8 @@ impl FileStorage {
         }
         let file = self.opened(segment.file, true)?;
         self.mark_dirty(segment.file);
+        let File { offset, length, .. } = self.file(segment.file);
+        self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
         data.write(&file.fd, segment.offset, segment.len)
             .map_err(|(at, cause)| self.error(Operation::Write, segment.file, Some(at), cause))
     }

@@ -58,6 +58,19 @@ pub(super) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
     }
 }
 
+/// Reserves room for a part of a file without making the file longer. Whether the file system can.
+#[cfg(target_os = "linux")]
+pub(super) fn reserve(fd: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
+    let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+    !matches!(rustix::fs::fallocate(fd, flags, offset, len), Err(Errno::OPNOTSUPP | Errno::NOSYS))
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn reserve(_: BorrowedFd<'_>, _: u64, _: u64) -> bool {
+    false
+}
+
 /// Not known here.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn allocate(_: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
