@@ -46,7 +46,7 @@ pub enum Violation {
     OutOfBounds(OutOfBounds),
     /// A bitfield of the wrong length or with spare bits set.
     Bitfield,
-    /// Bitfield, have-all or have-none not right after the handshake, or twice (BEP 6).
+    /// Have-all or have-none not right after the handshake, or twice (BEP 6).
     LateBitfield,
     /// A Fast message without the Fast bit (BEP 6).
     FastNotNegotiated,
@@ -122,7 +122,7 @@ impl fmt::Display for Violation {
         match self {
             Self::OutOfBounds(error) => write!(f, "{error}"),
             Self::Bitfield => f.write_str("a bitfield of the wrong length or with spare bits set"),
-            Self::LateBitfield => f.write_str("a second or late bitfield"),
+            Self::LateBitfield => f.write_str("a second or late have-all or have-none"),
             Self::FastNotNegotiated => f.write_str("a Fast message without the Fast bit"),
             Self::ExtensionNotNegotiated => f.write_str("an extended message without the extension bit"),
             Self::UnaskedReject => f.write_str("a reject of something never requested"),

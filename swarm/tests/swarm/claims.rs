@@ -42,15 +42,35 @@ fn spare_bits_end_the_connection() {
 }
 
 #[test]
-fn a_late_or_second_bitfield_ends_the_connection() {
+fn a_bitfield_may_come_late_and_adds_to_what_the_peer_has() {
     let all = [0xff; (PIECES / 8) as usize];
-    let cases: [&[Message<'_>]; 6] = [
-        &[Message::Bitfield(&all), Message::Bitfield(&all)],
-        &[Message::Have(3), Message::Bitfield(&all)],
+    let none = [0; (PIECES / 8) as usize];
+    let cases: [(&[Message<'_>], f32); 5] = [
+        (&[Message::Bitfield(&none), Message::Bitfield(&all)], 1.0),
+        (&[Message::Have(3), Message::Bitfield(&all)], 1.0),
+        (&[Message::HaveNone, Message::Bitfield(&all)], 1.0),
+        (&[Message::HaveAll, Message::Bitfield(&none)], 1.0),
+        (&[Message::Have(3), Message::Bitfield(&none)], 1.0 / PIECES as f32),
+    ];
+    for (seed, (messages, progress)) in cases.into_iter().enumerate() {
+        let mut arena = Arena::new(seed as u64);
+        arena.says(messages.iter().flat_map(|message| bytes(*message)).collect());
+        arena.run(1);
+        assert_eq!(arena.reasons(), [], "{messages:?}");
+        let node = arena.world.node(arena.victim);
+        let peers = node.engine.peers(arena.world.now, node.torrent);
+        assert!(peers.iter().any(|peer| peer.progress == progress), "{messages:?}: {peers:?}");
+    }
+}
+
+#[test]
+fn a_late_or_second_have_all_or_have_none_ends_the_connection() {
+    let all = [0xff; (PIECES / 8) as usize];
+    let cases: [&[Message<'_>]; 4] = [
+        &[Message::Bitfield(&all), Message::HaveAll],
         &[Message::HaveAll, Message::HaveNone],
         &[Message::HaveNone, Message::HaveAll],
         &[Message::HaveNone, Message::HaveNone],
-        &[Message::HaveAll, Message::Bitfield(&all)],
     ];
     for (seed, messages) in cases.into_iter().enumerate() {
         let mut arena = Arena::new(seed as u64);

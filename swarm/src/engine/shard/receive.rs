@@ -159,9 +159,13 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The first bitfield says what the peer has. A later one adds to it: aria2 sends one instead of many haves.
     fn bitfield(&mut self, bytes: &[u8]) -> Result<(), Close> {
         let count = self.shard.torrent_of_mut(self.key).geometry().piece_count();
         let bits = Bitfield::from_bytes(bytes, count).map_err(|_| Violation::Bitfield)?;
+        if !matches!(self.peer().pieces, Pieces::Unsaid) {
+            return bits.iter_ones().try_for_each(|index| self.have(index));
+        }
         let pieces = if bits.is_full() { Pieces::All } else { Pieces::Some(bits) };
         self.first_pieces(pieces)
     }
