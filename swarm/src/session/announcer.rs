@@ -14,7 +14,7 @@ use super::http::Http;
 use super::link::{Link, Unavailable};
 use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
-use crate::engine::scope::{self, Scope};
+use crate::engine::scope::Scope;
 use crate::engine::tracker::udp::{self, Answer, RequestId};
 use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme};
 use crate::reactor::{Handle, UdpError};
@@ -135,7 +135,7 @@ async fn announce(link: Arc<Link>, ask: Ask) {
     let result = asked.await.unwrap_or(Err(Failure::TimedOut));
     let tracker = ask.announce.url.to_string();
     match &result {
-        Ok(reply) => link.tell(Event::TrackerAnswered {
+        Ok((reply, _)) => link.tell(Event::TrackerAnswered {
             torrent: ask.id,
             tracker,
             peers: reply.peers.len(),
@@ -148,7 +148,8 @@ async fn announce(link: Arc<Link>, ask: Ask) {
         }
     }
     let (torrent, id) = ask.ticket();
-    let scope = scope_of(&link, &ask.announce).await;
+    let scope = result.as_ref().map_or(Scope::Global, |(_, scope)| *scope);
+    let result = result.map(|(reply, _)| reply);
     // When the session is over, nobody needs the answer.
     let _ = link
         .ask(move |plane| {
@@ -158,19 +159,12 @@ async fn announce(link: Arc<Link>, ask: Ask) {
         .await;
 }
 
-/// How far the tracker reaches: the widest scope of its addresses, for it may name no narrower one. The resolver has them
-/// from the announce itself.
-async fn scope_of(link: &Link, announce: &Announce) -> Scope {
-    let (host, port) = announce.url.host_port();
-    let found = link.resolver.lookup(&host, port, Some(announce.id.family)).await.unwrap_or_default();
-    found.iter().filter_map(|addr| Scope::of(addr.ip())).max().unwrap_or(Scope::Global)
-}
-
+/// The answer, and how far the tracker's address reaches.
 async fn ask_tracker(
     link: &Arc<Link>,
     announce: &Announce,
     request: AnnounceRequest,
-) -> Result<AnnounceReply, Failure> {
+) -> Result<(AnnounceReply, Scope), Failure> {
     let family = announce.id.family;
     if !link.listening.iter().any(|own| Family::of(own.ip()) == family) {
         return Err(Failure::NoAddress);
@@ -198,7 +192,7 @@ async fn over_udp(
     link: &Arc<Link>,
     announce: &Announce,
     request: AnnounceRequest,
-) -> Result<AnnounceReply, Failure> {
+) -> Result<(AnnounceReply, Scope), Failure> {
     let (host, port) = announce.url.host_port();
     let found = link.resolver.lookup(&host, port, Some(announce.id.family)).await;
     let to = match found.as_deref() {
@@ -223,17 +217,10 @@ async fn over_udp(
     });
     asked.await.map_err(over)?.map_err(failure)?;
     let answer = answer.await.map_err(|_| over(Unavailable::Over))?.map_err(failure)?;
-    let Answer::Announce(mut reply) = answer else {
-        return Err(Failure::Unreachable("the tracker answered another question".into()));
-    };
-    scope_peers(&mut reply, to.ip());
-    Ok(reply)
-}
-
-/// Drops peers that a tracker at this address may not name.
-fn scope_peers(reply: &mut AnnounceReply, tracker: std::net::IpAddr) {
-    let source = Scope::of(tracker).unwrap_or(Scope::Global);
-    reply.peers.retain(|peer| scope::may_name(source, *peer));
+    match answer {
+        Answer::Announce(reply) => Ok((reply, Scope::of(to.ip()).unwrap_or(Scope::Global))),
+        Answer::Scrape(_) => Err(Failure::Unreachable("the tracker answered another question".into())),
+    }
 }
 
 fn over(error: Unavailable) -> Failure {

@@ -72,7 +72,8 @@ impl Server {
     }
 
     async fn announce(&self) -> Result<AnnounceReply, HttpError> {
-        http().announce(&url(&self.url()), &request(1, 5), Family::V4, PATIENCE).await
+        let (http, url) = (http(), url(&self.url()));
+        Ok(http.announce(&url, &request(1, 5), Family::V4, PATIENCE).await?.0)
     }
 
     fn requests(&self) -> usize {

@@ -89,7 +89,7 @@ async fn opentracker_answers_over_http_and_udp() {
     let deadline = Instant::now() + Duration::from_secs(10);
     let announced = loop {
         match client.announce(&tracker_url, &request(1000, 5), Family::V4, PATIENCE).await {
-            Ok(reply) => break reply,
+            Ok((reply, _)) => break reply,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     };
@@ -102,7 +102,7 @@ async fn opentracker_answers_over_http_and_udp() {
     assert!(second.peers.contains(&SocketAddr::new(to.ip(), 1000)), "{second:?}");
     assert_eq!((second.seeders, second.leechers), (Some(1), Some(1)));
 
-    let third = client.announce(&tracker_url, &request(1002, 5), Family::V4, PATIENCE).await.unwrap();
+    let (third, _) = client.announce(&tracker_url, &request(1002, 5), Family::V4, PATIENCE).await.unwrap();
     assert!(third.peers.contains(&SocketAddr::new(to.ip(), 1001)), "{third:?}");
 
     let counts = client.scrape(&tracker_url, &[[0xab; 20]], Family::V4).await.unwrap()[&[0xab; 20]];

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use swarm::engine::scope::Scope;
 use swarm::engine::time::Time;
 use swarm::engine::tracker::server::Config;
 use swarm::engine::tracker::udp::{Answer, Client, Error};
@@ -62,7 +63,8 @@ async fn peers_meet_over_http_and_udp_in_both_families() {
         let tracker = tracker(&format!("{host}:0")).await;
         let http = http();
         let http_url = url(&tracker.http_url());
-        let first = http.announce(&http_url, &request(1000, 5), family, PATIENCE).await.unwrap();
+        let (first, scope) = http.announce(&http_url, &request(1000, 5), family, PATIENCE).await.unwrap();
+        assert_eq!(scope, Scope::Loopback);
         assert_eq!((first.peers.len(), first.interval), (0, Some(1800)));
 
         let udp = |port, left| {
@@ -75,7 +77,7 @@ async fn peers_meet_over_http_and_udp_in_both_families() {
         let at = |port| SocketAddr::new(tracker.address().ip(), port);
         assert_eq!(second.peers, [at(1000)]);
 
-        let mut third = http.announce(&http_url, &request(1002, 5), family, PATIENCE).await.unwrap();
+        let (mut third, _) = http.announce(&http_url, &request(1002, 5), family, PATIENCE).await.unwrap();
         third.peers.sort();
         assert_eq!(third.peers, [at(1000), at(1001)]);
         let counts = http.scrape(&http_url, &[[0xab; 20]], family).await.unwrap();

@@ -14,7 +14,7 @@ use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
 use super::error::{HttpError, Problem};
 use super::guard::{Names, Origin, Reach, check, first_reach};
 use super::tls;
-use crate::engine::scope::{Scope, may_name};
+use crate::engine::scope::Scope;
 use crate::engine::tracker::address::hide_secrets;
 use crate::engine::tracker::{Family, TrackerUrl};
 use crate::session::resolve::Resolver;
@@ -93,19 +93,17 @@ impl Http {
     }
 
     /// Announces over one address family, within `patience` and [`PATIENCE`]. A tracker's refusal is an error with
-    /// [`Problem::Reply`]. Peers that a tracker at that address may not name are left out.
+    /// [`Problem::Reply`]. With the answer comes how far the address reaches that it came from.
     pub async fn announce(
         &self,
         tracker: &TrackerUrl,
         request: &AnnounceRequest,
         family: Family,
         patience: Duration,
-    ) -> Result<AnnounceReply, HttpError> {
+    ) -> Result<(AnnounceReply, Scope), HttpError> {
         let url = announce_url(tracker.as_str(), request);
-        let (mut reply, from) = self.tracker(tracker, &url, family, patience, parse_announce_reply).await?;
-        let source = from.and_then(Scope::of).unwrap_or(Scope::Global);
-        reply.peers.retain(|peer| may_name(source, *peer));
-        Ok(reply)
+        let (reply, from) = self.tracker(tracker, &url, family, patience, parse_announce_reply).await?;
+        Ok((reply, from.and_then(Scope::of).unwrap_or(Scope::Global)))
     }
 
     /// Asks for the counts of some torrents (BEP 48).
