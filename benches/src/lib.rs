@@ -10,3 +10,4 @@ pub mod process;
 pub mod report;
 pub mod round;
 pub mod subject;
+pub mod tokio_driver;
