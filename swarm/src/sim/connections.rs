@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand::RngExt;
+
 use super::actor::{Act, Actor, Io, StreamId};
 use super::network::Pipe;
 use super::node::What;
@@ -17,6 +19,8 @@ pub(super) struct Stream {
     pub(super) pipes: [Pipe; 2],
     /// What actors said and the window has no room for yet, and whether they close after it.
     unsent: [(VecDeque<u8>, bool); 2],
+    /// It waits for its turn at the uplink.
+    waits: [bool; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -32,9 +36,6 @@ pub(super) enum Dialler {
     Engine(ConnId),
     Actor(Option<SocketAddr>),
 }
-
-/// Bytes of an actor's words in one chunk.
-const CHUNK: usize = 16 * 1024;
 
 impl World {
     pub(super) fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
@@ -70,7 +71,12 @@ impl World {
         };
         let stream = accepted.map(|theirs| {
             let ends = [End { machine: from, conn }, End { machine: target, conn: theirs }];
-            self.streams.push(Some(Stream { ends, pipes: <_>::default(), unsent: <_>::default() }));
+            self.streams.push(Some(Stream {
+                ends,
+                pipes: <_>::default(),
+                unsent: <_>::default(),
+                waits: [false; 2],
+            }));
             id
         });
         self.schedule(back, Happening::Answered { from, dialler, to, stream });
@@ -155,9 +161,31 @@ impl World {
         }
     }
 
+    /// Tries again when the uplink's queue is shorter. Chance decides which stream is first.
+    pub(super) fn wait_for_turn(&mut self, id: StreamId, side: usize) {
+        let Some(stream) = self.stream(id) else { return };
+        if !std::mem::replace(&mut stream.waits[side], true) {
+            let machine = stream.ends[side].machine;
+            let spread = self.rng.random_range(0..=self.network.buffer.as_micros() as u64 / 2);
+            let excess = self.machines[machine].wire.up_free - (self.now + self.network.buffer);
+            self.schedule(
+                self.now + excess + Duration::from_micros(spread),
+                Happening::Turn { stream: id, side },
+            );
+        }
+    }
+
+    pub(super) fn turn_came(&mut self, id: StreamId, side: usize) {
+        if let Some(stream) = self.stream(id) {
+            stream.waits[side] = false;
+            self.room(id, side);
+        }
+    }
+
     /// The reader took bytes: the sender may send more.
     pub(super) fn room(&mut self, id: StreamId, side: usize) {
-        let Some(end) = self.stream(id).map(|stream| stream.ends[side]) else { return };
+        let open = self.stream(id).filter(|stream| !stream.waits[side]);
+        let Some(end) = open.map(|stream| stream.ends[side]) else { return };
         match (&mut self.machines[end.machine].what, end.conn) {
             (What::Engine(node), Some(conn)) => {
                 node.engine.handle_writable(conn);
@@ -172,8 +200,14 @@ impl World {
     fn flush(&mut self, id: StreamId, side: usize) {
         let network = self.network;
         while let Some(stream) = self.stream(id) {
+            let machine = stream.ends[side].machine;
+            if self.machines[machine].wire.is_crowded(self.now, &network) {
+                return self.wait_for_turn(id, side);
+            }
+            let most = self.machines[machine].access.chunk();
+            let Some(stream) = self.stream(id) else { return };
             let (unsent, closes) = &mut stream.unsent[side];
-            let n = unsent.len().min(stream.pipes[side].room(&network)).min(CHUNK);
+            let n = unsent.len().min(stream.pipes[side].room(&network)).min(most);
             if n == 0 {
                 if unsent.is_empty() && *closes {
                     self.close(id, side);

@@ -33,6 +33,11 @@ impl Access {
         Self { up: rate, down: rate, ..Self::default() }
     }
 
+    /// Bytes that go through the uplink at a time: few on a slow one, so that small messages do not wait long.
+    pub(super) fn chunk(&self) -> usize {
+        (self.up / 20).clamp(1448, 16 * 1024) as usize
+    }
+
     /// The same, with this latency.
     #[must_use]
     pub fn latency(self, latency: Duration) -> Self {
@@ -66,11 +71,18 @@ pub struct Network {
     pub window: usize,
     /// A lost chunk comes so much later.
     pub retransmit: Duration,
+    /// What waits in an uplink: a sender finds no room while it is longer. Streams take turns in it, as they do where each backs
+    /// off when the line's buffer is full.
+    pub buffer: Duration,
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self { window: 256 * 1024, retransmit: Duration::from_millis(200) }
+        Self {
+            window: 256 * 1024,
+            retransmit: Duration::from_millis(200),
+            buffer: Duration::from_millis(100),
+        }
     }
 }
 
@@ -79,6 +91,13 @@ impl Default for Network {
 pub(super) struct Wire {
     pub(super) up_free: Time,
     pub(super) down_free: Time,
+}
+
+impl Wire {
+    /// Whether the uplink's queue is too long now.
+    pub(super) fn is_crowded(&self, now: Time, network: &Network) -> bool {
+        self.up_free > now + network.buffer
+    }
 }
 
 /// Bytes in one direction of a stream.

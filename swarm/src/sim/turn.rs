@@ -9,8 +9,6 @@ use super::world::{Happening, World};
 use crate::engine::scope::Scope;
 use crate::engine::{Action, Direction, Engine, Event, Transfer};
 
-/// Bytes of one write at most: a chunk on the wire.
-const CHUNK: usize = 16 * 1024;
 /// How long a tracker takes.
 const TRACKER_DELAY: Duration = Duration::from_millis(50);
 
@@ -59,6 +57,8 @@ impl World {
 
     fn transfer(&mut self, index: usize, transfer: Transfer) {
         let now = self.now;
+        let most = self.machines[index].access.chunk();
+        let crowded = self.machines[index].wire.is_crowded(now, &self.network);
         let What::Engine(node) = &mut self.machines[index].what else { return };
         let place = node.streams.get(&transfer.conn).copied();
         let entry = place.and_then(|(id, side)| Some((id, side, self.streams[id].as_mut()?)));
@@ -80,11 +80,15 @@ impl World {
                 }
             }
             Direction::Write => {
+                if crowded {
+                    node.engine.handle_blocked(transfer.conn, Direction::Write);
+                    return self.wait_for_turn(id, side);
+                }
                 let room = stream.pipes[side].room(&self.network);
                 if room == 0 {
                     return node.engine.handle_blocked(transfer.conn, Direction::Write);
                 }
-                let budget = transfer.budget.min(room).min(CHUNK);
+                let budget = transfer.budget.min(room).min(most);
                 let slices = node.engine.write_slices(Transfer { budget, ..transfer });
                 let chunk: Vec<u8> = slices.as_slices().iter().flat_map(|s| s.iter().copied()).collect();
                 let n = chunk.len();

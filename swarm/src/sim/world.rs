@@ -60,6 +60,11 @@ pub(super) enum Happening {
         stream: StreamId,
         side: usize,
     },
+    /// A sender tries again at its crowded uplink.
+    Turn {
+        stream: StreamId,
+        side: usize,
+    },
     /// The sender learns that the receiver has read.
     Room {
         stream: StreamId,
@@ -284,6 +289,7 @@ impl World {
             Happening::Answered { from, dialler, to, stream } => self.answered(from, dialler, to, stream),
             Happening::Reach { stream, side } => self.reached(stream, side),
             Happening::Arrival { stream, side } => self.arrived(stream, side),
+            Happening::Turn { stream, side } => self.turn_came(stream, side),
             Happening::Room { stream, side } => self.room(stream, side),
             Happening::Closed { stream, side } => self.told_closed(stream, side),
             Happening::Reply { to, at } => self.replied(to, at),

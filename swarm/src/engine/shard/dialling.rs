@@ -114,7 +114,9 @@ impl Shard {
             let better = known.link.outgoing != arrival.outgoing && arrival.outgoing == kept_is_ours;
             return if better { Ok(Some((*other, Close::Duplicate))) } else { Err(Close::Duplicate) };
         }
-        if torrent.peers.len() < cx.config.max_torrent_connections {
+        if torrent.peers.len() < cx.config.max_torrent_connections
+            && self.peers.len() < cx.config.max_connections
+        {
             return Ok(None);
         }
         let useless = self.useless(arrival.torrent.slot()).ok_or(Close::Limit)?;
