@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use globset::GlobBuilder;
+use glob::{MatchOptions, Pattern};
 use metainfo::{FilePath, Torrent, Version};
 use storage::{Progress, ScanOptions};
 use swarm::session::Selection;
@@ -71,11 +71,12 @@ pub(crate) fn selection(chosen: &[flags::Selection], torrent: &Torrent) -> Resul
 /// The files whose path matches, with or without the folder that is named as the torrent; a glob without a slash
 /// matches the last part too.
 fn matching(glob: &str, torrent: &Torrent) -> Result<Vec<usize>> {
-    let wrong = |error: globset::Error| failure(Exit::Usage, format!("--select {glob:?}: {}", error.kind()));
-    let matcher = GlobBuilder::new(glob).literal_separator(true).build().map_err(wrong)?.compile_matcher();
+    let wrong = |error: glob::PatternError| failure(Exit::Usage, format!("--select {glob:?}: {error}"));
+    let pattern = Pattern::new(glob).map_err(wrong)?;
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
     let has_match = |path: &FilePath| {
         let below = path.as_str().split_once('/').map_or(path.as_str(), |(_, below)| below);
-        [path.as_str(), below, path.name()].iter().any(|text| matcher.is_match(text))
+        [path.as_str(), below, path.name()].iter().any(|text| pattern.matches_with(text, options))
     };
     Ok(stored_files(torrent).filter(|(_, file)| has_match(&file.path)).map(|(index, _)| index).collect())
 }

@@ -1,6 +1,8 @@
 //! Logs of the libraries, on standard error.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::flags::General;
 
@@ -8,18 +10,17 @@ use crate::flags::General;
 pub(crate) fn start(general: &General) {
     let level = match (general.quiet, general.verbose) {
         (true, _) => return,
-        (_, 0) => "warn",
-        (_, 1) => "info",
-        (_, 2) => "debug",
-        _ => "trace",
+        (_, 0) => LevelFilter::WARN,
+        (_, 1) => LevelFilter::INFO,
+        (_, 2) => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
-    let ours = ["unchoke", "storage", "swarm", "unchoke_storage", "unchoke_swarm"];
-    let filter = ours.iter().fold(String::from("warn"), |filter, name| format!("{filter},{name}={level}"));
+    let ours = ["unchoke", "storage", "swarm"];
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_targets(ours.map(|name| (name, level)));
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(!is_plain && std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(general.verbose > 1)
-        .init();
+        .with_target(general.verbose > 1);
+    tracing_subscriber::registry().with(filter).with(lines).init();
 }
