@@ -111,10 +111,9 @@ impl Driver {
     /// Runs until every piece is there.
     pub async fn run(mut self) {
         let mut timer = pin!(tokio::time::sleep(IDLE));
-        let mut more = false;
         self.flush();
         while !self.is_complete {
-            if more {
+            if self.engine.has_work() {
                 // Runs the other tasks, and looks at the sockets once.
                 tokio::task::yield_now().await;
             } else {
@@ -126,7 +125,7 @@ impl Driver {
             if self.engine.next_timeout().is_some_and(|at| at <= now) {
                 self.engine.handle_timeout(now);
             }
-            more = self.transfer();
+            self.transfer();
             self.flush();
         }
     }
@@ -225,11 +224,11 @@ impl Driver {
         }
     }
 
-    /// Moves bytes; `true` when turns are left for the next round.
-    fn transfer(&mut self) -> bool {
+    /// Moves bytes.
+    fn transfer(&mut self) {
         for turn in 1..=TURNS {
             let now = self.now();
-            let Some(transfer) = self.engine.poll_transfer(now) else { return false };
+            let Some(transfer) = self.engine.poll_transfer(now) else { return };
             match self.link(transfer.conn) {
                 Some(link) => self.turn(now, transfer, &link),
                 None => self.engine.handle_error(now, transfer.conn, io::ErrorKind::NotConnected),
@@ -238,7 +237,6 @@ impl Driver {
                 self.flush();
             }
         }
-        true
     }
 
     fn turn(&mut self, now: Time, transfer: Transfer, link: &Link) {
