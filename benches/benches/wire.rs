@@ -131,11 +131,11 @@ fn tracker(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("announce");
     group.bench_function("url", |b| {
-        b.iter(|| announce_url(black_box("http://t.example/announce?k=v"), &request))
+        b.iter(|| announce_url(black_box("http://t.example/announce?k=v"), &request));
     });
     group.bench_function("compact reply of 200", |b| b.iter(|| parse_announce_reply(black_box(&compact))));
     group.bench_function("dictionary reply of 200", |b| {
-        b.iter(|| parse_announce_reply(black_box(&dictionaries)))
+        b.iter(|| parse_announce_reply(black_box(&dictionaries)));
     });
     group.bench_function("udp reply of 200", |b| b.iter(|| Reply::parse(black_box(&packet), Family::V4)));
     group.finish();

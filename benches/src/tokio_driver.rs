@@ -244,8 +244,8 @@ impl Driver {
         let (moved, room): (_, usize) = match direction {
             Direction::Read => {
                 let mut slices = self.engine.read_slices(transfer);
-                let room = slices.as_mut().iter().map(|slice| slice.len()).sum();
-                (link.stream.try_read_vectored(slices.as_mut()), room)
+                let room = slices.as_mut_slices().iter().map(|slice| slice.len()).sum();
+                (link.stream.try_read_vectored(slices.as_mut_slices()), room)
             }
             Direction::Write => {
                 let slices = self.engine.write_slices(transfer);

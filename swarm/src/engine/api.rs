@@ -218,7 +218,7 @@ impl Engine {
             return None;
         }
         if let Some(oldest) = self.hub.crowded(self.cx.config.max_handshakes) {
-            self.end_stranger(oldest, Close::Limit);
+            self.end_stranger(oldest, &Close::Limit);
         }
         if self.conns.len() >= self.cx.config.max_connections + self.cx.config.max_handshakes {
             return None;
@@ -254,7 +254,7 @@ impl Engine {
         self.cx.now = now;
         self.slots.release(&mut self.cx.pool);
         match self.conns.get(conn) {
-            Some(Place::Hub(key)) => self.end_stranger(key, reason),
+            Some(Place::Hub(key)) => self.end_stranger(key, &reason),
             Some(Place::Peer(key)) => self.shard.leave(&mut self.cx, key, reason),
             None => {}
         }
@@ -411,7 +411,7 @@ impl Engine {
             match (self.conns.in_slot(slot), timer) {
                 (Some(Place::Hub(key)), ConnTimer::Handshake) => {
                     let reason = self.hub.timeout(key);
-                    self.end_stranger(key, reason);
+                    self.end_stranger(key, &reason);
                 }
                 (Some(Place::Peer(key)), ConnTimer::Check) => self.shard.check_peer(&mut self.cx, key),
                 _ => {}
@@ -452,7 +452,7 @@ impl Engine {
         match result {
             Ok(false) => cx.ready.enlist(&mut hub.strangers[key].link, Direction::Read),
             Ok(true) => self.welcome(key),
-            Err(reason) => self.end_stranger(key, reason),
+            Err(reason) => self.end_stranger(key, &reason),
         }
     }
 
@@ -460,7 +460,7 @@ impl Engine {
     fn welcome(&mut self, key: usize) {
         let Some(arrival) = self.hub.arrival(key) else { return };
         match self.shard.admission(&self.cx, &arrival) {
-            Err(reason) => return self.end_stranger(key, reason),
+            Err(reason) => return self.end_stranger(key, &reason),
             Ok(Some((other, reason))) => self.shard.leave(&mut self.cx, other, reason),
             Ok(None) => {}
         }
@@ -490,12 +490,12 @@ impl Engine {
         }
     }
 
-    fn end_stranger(&mut self, key: usize, reason: Close) {
+    fn end_stranger(&mut self, key: usize, reason: &Close) {
         let (link, torrent) = self.hub.remove(&mut self.cx, key);
         self.cx.out.actions.push_back(Action::Close { conn: link.conn });
         self.conns.release(link.conn);
         if let Some(torrent) = torrent {
-            self.shard.dial_ended(&mut self.cx, torrent, link.addr, &reason);
+            self.shard.dial_ended(&mut self.cx, torrent, link.addr, reason);
         }
     }
 

@@ -46,7 +46,7 @@ impl<'a> ReadSlices<'a> {
     }
 
     /// The slices, to fill in order.
-    pub fn as_mut(&mut self) -> &mut [IoSliceMut<'a>] {
+    pub fn as_mut_slices(&mut self) -> &mut [IoSliceMut<'a>] {
         &mut self.slices[..self.used]
     }
 }
@@ -446,7 +446,7 @@ mod tests {
         }
         fn piece(&mut self, index: u32, begin: u32, len: u32) -> Result<Incoming, Close> {
             let block = self.geometry.block_at(index, begin, len)?;
-            Ok(if index % 2 == 0 { Incoming::Accept(block) } else { Incoming::Discard })
+            Ok(if index.is_multiple_of(2) { Incoming::Accept(block) } else { Incoming::Discard })
         }
         fn block(&mut self, block: Block, data: Buf) -> Result<(), Close> {
             self.blocks.push((block, data.as_slice().to_vec()));
@@ -476,7 +476,7 @@ mod tests {
                 let header = Message::Piece { index: piece.get(), begin: block.begin(), len: block.len() };
                 header.encode(&mut bytes);
                 bytes.extend(content(block));
-                if piece.get() % 2 == 0 {
+                if piece.get().is_multiple_of(2) {
                     accepted.push(block);
                 }
             }
@@ -494,7 +494,7 @@ mod tests {
             let mut slices = ReadSlices::new();
             rx.slices(&mut slots, &mut log.pool, budget, expected, &mut slices);
             let mut n = 0;
-            for slice in slices.as_mut() {
+            for slice in slices.as_mut_slices() {
                 let take = slice.len().min(bytes.len() - at).min(budget - n);
                 slice[..take].copy_from_slice(&bytes[at..at + take]);
                 at += take;
@@ -537,7 +537,7 @@ mod tests {
         let mut slices = ReadSlices::new();
         rx.slices(&mut slots, &mut log.pool, 1 << 20, 64, &mut slices);
         let mut rest = &bytes[..];
-        for slice in slices.as_mut() {
+        for slice in slices.as_mut_slices() {
             let (now, later) = rest.split_at(slice.len().min(rest.len()));
             slice[..now.len()].copy_from_slice(now);
             rest = later;

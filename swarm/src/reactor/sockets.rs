@@ -103,8 +103,8 @@ impl Sockets {
 
     pub(super) fn read(&self, conn: ConnId, into: &mut ReadSlices<'_>) -> Moved {
         let Some(entry) = self.entry(conn) else { return Moved::Failed(io::ErrorKind::NotConnected) };
-        let room = into.as_mut().iter().map(|slice| slice.len()).sum();
-        moved(|| (&entry.stream).read_vectored(into.as_mut()), room)
+        let room = into.as_mut_slices().iter().map(|slice| slice.len()).sum();
+        moved(|| (&entry.stream).read_vectored(into.as_mut_slices()), room)
     }
 
     pub(super) fn write(&self, conn: ConnId, from: &WriteSlices<'_>) -> Moved {

@@ -161,5 +161,5 @@ fn fill(pipe: &mut Pipe, engine: &mut Engine, transfer: Transfer) -> Option<usiz
         return pipe.is_over().then_some(0);
     }
     let mut slices = engine.read_slices(transfer);
-    Some(slices.as_mut().iter_mut().map(|slice| pipe.read(slice)).sum())
+    Some(slices.as_mut_slices().iter_mut().map(|slice| pipe.read(slice)).sum())
 }

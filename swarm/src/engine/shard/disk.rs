@@ -23,9 +23,11 @@ impl Shard {
             }
             Completion::Piece { store, piece, result } => self.checked(cx, store, piece, result),
             Completion::Read { token, range, data, result, .. } => {
-                self.read_done(cx, token, range, data, result)
+                self.read_done(cx, token, range, data, result);
             }
-            Completion::BlockDigests { store, piece, result } => self.digested(cx, store, piece, result.ok()),
+            Completion::BlockDigests { store, piece, result } => {
+                self.digested(cx, store, piece, result.ok().as_deref());
+            }
             Completion::Synced { .. } => {}
         }
     }
@@ -143,10 +145,10 @@ impl Shard {
     }
 
     /// The digests of a failed piece are kept, and compared with those of the try that passes.
-    fn digested(&mut self, cx: &mut Cx, store: StoreId, piece: PieceIndex, digests: Option<Vec<[u8; 20]>>) {
+    fn digested(&mut self, cx: &mut Cx, store: StoreId, piece: PieceIndex, digests: Option<&[[u8; 20]]>) {
         let Some(slot) = self.slot_of(store) else { return };
         let torrent = &mut self.torrents[slot];
-        let guilty = torrent.blame.digests(piece, digests.as_deref());
+        let guilty = torrent.blame.digests(piece, digests);
         if !torrent.picker.has(piece) {
             self.restart(cx, slot, piece);
         }
