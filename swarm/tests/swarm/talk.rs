@@ -21,17 +21,14 @@ fn a_choke_loses_nothing_whenever_it_comes() {
             let (mut served, mut choking) = (0, true);
             let script = move |line: &mut swarm::sim::Line<'_>, heard: Heard<'_>| match heard {
                 Heard::Handshake(_) => line.say(Message::Bitfield(&[0xff; (PIECES / 8) as usize])),
-                Heard::Message(Message::Interested) | Heard::Wake => {
-                    if choking {
-                        choking = false;
-                        line.say(Message::Unchoke);
-                    }
+                Heard::Message(Message::Interested) | Heard::Wake if choking => {
+                    choking = false;
+                    line.say(Message::Unchoke);
                 }
-                Heard::Message(Message::Request(request)) if choking => {
-                    if fast {
-                        line.say(Message::Reject(request));
-                    }
+                Heard::Message(Message::Request(request)) if choking && fast => {
+                    line.say(Message::Reject(request));
                 }
+                Heard::Message(Message::Request(_)) if choking => {}
                 Heard::Message(Message::Request(request)) => {
                     line.serve(request);
                     served += 1;
