@@ -5,6 +5,7 @@ use storage::Buf;
 
 use super::TorrentKey;
 use super::api::Engine;
+use super::changes::{Columns, Delta};
 use super::picker::Priority;
 use super::shard::SourceId;
 use super::time::Time;
@@ -19,6 +20,25 @@ impl Engine {
     /// The name of a torrent towards others.
     pub fn torrent_id(&self, key: TorrentKey) -> Option<TorrentId> {
         self.shard.torrent(key).map(|torrent| torrent.id)
+    }
+
+    /// The key of a running torrent.
+    pub fn torrent_key(&self, id: TorrentId) -> Option<TorrentKey> {
+        self.shard.by_id.get(&id).copied()
+    }
+
+    /// What changed in these columns of all torrents since a revision; zero is a new reader. The first question makes the
+    /// engine note changes, with revisions above `first`. A reader that is up to date is told nothing new for a quarter
+    /// of a second.
+    pub fn changes_since(
+        &mut self,
+        now: Time,
+        first: u64,
+        revision: u64,
+        columns: Columns,
+    ) -> Delta<TorrentId> {
+        self.shard.watch_changes(now, first);
+        self.shard.changes_since(now, revision, columns)
     }
 
     /// Changes how much pieces are wanted; those that are not named stay as they are. A torrent whose wanted pieces are

@@ -35,6 +35,8 @@ pub(super) struct Link {
     pub(super) checks: Arc<Semaphore>,
     pub(super) listening: Vec<SocketAddr>,
     pub(super) peer_id: PeerId,
+    /// Where the revisions of changes begin.
+    pub(super) first_revision: u64,
     pub(super) resolver: Resolver,
     pub(super) http_config: HttpConfig,
     pub(super) http: OnceCell<Http>,

@@ -5,6 +5,7 @@
 
 mod add;
 mod announcer;
+mod changes;
 mod claims;
 mod config;
 mod event;
@@ -34,6 +35,7 @@ use crate::engine::Direction;
 use crate::reactor::{Plane, ReactorConfig};
 
 pub use add::{AddError, AddOptions, Check};
+pub use changes::{Change, Changes};
 pub use config::{SessionConfig, StartError};
 pub use event::{Event, Events};
 pub use link::Unavailable;
@@ -90,6 +92,7 @@ impl Session {
             resolver: resolve::Resolver::new(),
             http_config: http_config(&listening),
             http: OnceCell::new(),
+            first_revision: first_revision(),
             listening,
         });
         let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
@@ -168,6 +171,12 @@ fn start_thread(plane: Plane, link: Arc<Link>) -> std::io::Result<(JoinHandle<()
         }
     })?;
     Ok((thread, ended))
+}
+
+/// Above all revisions of earlier runs, unless the clock was set back: readers of those start over.
+fn first_revision() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(1)
 }
 
 fn system_entropy() -> Result<[u8; 32], StartError> {

@@ -1,6 +1,7 @@
 //! Whole sessions over loopback: real sockets, files and trackers.
 
 mod adding;
+mod changes;
 mod ending;
 mod events;
 mod trackers;

@@ -1,6 +1,7 @@
 //! Who gets to download from us.
 
 use super::{PeerKey, Shard};
+use crate::engine::changes::Columns;
 use crate::engine::choker::{Decision, Mode};
 use crate::engine::cx::Cx;
 
@@ -22,6 +23,7 @@ impl Shard {
     pub(super) fn mode_changed(&mut self, slot: usize) {
         let mode = if self.torrents[slot].downloads() { Mode::Leeching } else { Mode::Seeding };
         self.choker.set_mode(slot, mode);
+        self.ledger.mark(slot, Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
     }
 
     /// Ranks all peers anew, or fills slots that came free, when it is time to.

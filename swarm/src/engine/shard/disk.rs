@@ -7,6 +7,7 @@ use wire::peer::Message;
 use super::peer::{Peer, Sender};
 use super::torrent::Activity;
 use super::{PeerKey, Shard};
+use crate::engine::changes::Columns;
 use crate::engine::close::{Close, Timeout, Violation};
 use crate::engine::cx::Cx;
 use crate::engine::link::Direction;
@@ -91,6 +92,7 @@ impl Shard {
             cx.out.jobs.push(Job::BlockDigests { store: torrent.store, piece });
         }
         cx.out.event(Event::PieceDone { torrent: key, piece });
+        self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
         for at in 0..torrent.peers.len() {
             let peer_key = self.torrents[slot].peers[at];
             let peer = &mut self.peers[peer_key.slot()];
@@ -135,6 +137,7 @@ impl Shard {
         let torrent = &mut self.torrents[slot];
         torrent.totals.wasted += u64::from(torrent.geometry().piece_len(piece));
         cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
+        self.ledger.mark(slot, Columns::RATES | Columns::PROGRESS);
         let verdict = torrent.blame.failed(piece);
         if verdict.needs_digests {
             cx.out.jobs.push(Job::BlockDigests { store: torrent.store, piece });
@@ -208,6 +211,7 @@ impl Shard {
     pub(super) fn read_failed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: StorageError) {
         let torrent = &mut self.torrents[slot];
         if torrent.have.clear(piece.get()) {
+            self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
             cx.out.event(Event::StorageFailed { torrent: torrent.key, error });
         }
     }

@@ -8,6 +8,7 @@ use wire::peer::{Message, Request};
 
 use super::peer::{Outstanding, Pieces};
 use super::{PeerKey, Shard};
+use crate::engine::changes::Columns;
 use crate::engine::cx::{ConnTimer, Cx};
 use crate::engine::link::Direction;
 use crate::engine::picker::{Have, PeerView, Received};
@@ -83,6 +84,7 @@ impl Shard {
         peer.down.window.handle_block(cx.now, request.asked, block.len());
         torrent.down_rate.add(cx.now, len);
         torrent.totals.downloaded += len;
+        self.ledger.moved(peer.torrent.slot(), Columns::PROGRESS);
         self.choker.handle_downloaded(key.slot(), len);
         match torrent.picker.accept(block, key) {
             Received::First { others } => {

@@ -8,6 +8,7 @@ use super::peer::{Down, Peer, Pieces, Up};
 use super::receive::Turn;
 use super::{PeerKey, Shard};
 use crate::engine::candidates::Source;
+use crate::engine::changes::Columns;
 use crate::engine::close::{Close, Timeout};
 use crate::engine::cx::Cx;
 use crate::engine::hub::Handshaken;
@@ -60,6 +61,7 @@ impl Shard {
         self.choker.add_peer(cx.now, key.slot(), slot, addr.ip());
         cx.conn_timers.remove(conn.slot());
         cx.out.event(Event::PeerJoined { torrent, addr });
+        self.ledger.mark(torrent.slot(), Columns::PEERS);
         self.greet(cx, key);
         self.arm_check(cx, key);
         key
@@ -177,6 +179,7 @@ impl Shard {
         }
         cx.limits.remove(peer.limits);
         cx.conn_timers.remove(peer.link.conn.slot());
+        self.ledger.mark(slot, Columns::PEERS);
         cx.out.event(Event::PeerLeft { torrent: peer.torrent, addr: peer.link.addr, reason });
         cx.out.actions.push_back(Action::Close { conn: peer.link.conn });
         self.gone.push(peer.link.conn);

@@ -6,6 +6,7 @@ mod dialling;
 mod disk;
 mod download;
 mod invariant;
+mod ledger;
 mod members;
 mod peer;
 mod receive;
@@ -46,6 +47,7 @@ pub(crate) struct Shard {
     pub(crate) peers: Slab<Peer>,
     pub(crate) choker: Choker,
     external: External,
+    pub(crate) ledger: ledger::Ledger,
     /// Told to peers, so that they can dial us (BEP 10, `p`).
     pub(crate) listen_port: Option<u16>,
     /// Peers with an open slot, all torrents together.
@@ -81,6 +83,7 @@ impl Shard {
             peers: Slab::new(),
             choker: Choker::new(Time::ZERO, choker_config(config)),
             external: External::default(),
+            ledger: ledger::Ledger::default(),
             listen_port: None,
             unchoked: 0,
             thirsty: VecDeque::new(),

@@ -65,6 +65,7 @@ impl Shard {
             meta: add.meta,
         });
         self.by_id.insert(id, key);
+        self.ledger.insert(key.slot(), id);
         self.by_store.insert(add.store, key.slot());
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
@@ -92,6 +93,7 @@ impl Shard {
         self.torrents[slot].tracker.stop();
         self.run_tracker(cx, slot);
         let torrent = self.torrents.remove(slot);
+        self.ledger.remove(slot);
         cx.limits.remove(torrent.limit_nodes);
         cx.torrent_timers.remove(slot);
         self.by_id.remove(&torrent.id);

@@ -26,6 +26,7 @@ impl Shard {
         let slot = key.slot();
         let peers = torrent.peers.clone();
         self.mode_changed(slot);
+        self.mode_changed(slot);
         for peer in &peers {
             let wanted = wanted_of(&self.torrents[slot].picker, &self.peers[peer.slot()]);
             self.peers[peer.slot()].wanted = wanted;

@@ -14,6 +14,7 @@ use storage::{Buf, Job};
 use super::peer::Sender;
 use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
+use crate::engine::changes::Columns;
 use crate::engine::cx::Cx;
 use crate::engine::output::Action;
 use crate::engine::picker::{BlockState, Received, Run};
@@ -135,6 +136,7 @@ impl Shard {
         data.set_len(block.len() as usize);
         torrent.down_rate.add(cx.now, block.len().into());
         torrent.totals.downloaded += u64::from(block.len());
+        self.ledger.moved(torrent.key.slot(), Columns::PROGRESS);
         match torrent.picker.accept(block, id.key()) {
             Received::First { others } => {
                 torrent.blame.received(block, id.sender());

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Shard;
 use crate::engine::TorrentKey;
 use crate::engine::candidates::Source;
+use crate::engine::changes::Columns;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Action;
@@ -15,6 +16,7 @@ impl Shard {
     /// Sends what is due at the trackers of a torrent.
     pub(crate) fn run_tracker(&mut self, cx: &mut Cx, slot: usize) {
         let Some(torrent) = self.torrents.get_mut(slot) else { return };
+        self.ledger.mark(slot, Columns::TRACKERS);
         torrent.tracker.handle_timeout(cx.now, &mut cx.rng);
         loop {
             let torrent = &mut self.torrents[slot];

@@ -6,6 +6,7 @@ use wire::peer::{Message, Request};
 
 use super::peer::Peer;
 use super::{PeerKey, Shard};
+use crate::engine::changes::Columns;
 use crate::engine::close::{Close, Violation};
 use crate::engine::cx::Cx;
 use crate::engine::link::Direction;
@@ -128,6 +129,7 @@ impl Shard {
             let torrent = &mut self.torrents[peer.torrent.slot()];
             torrent.totals.uploaded += sent.payload;
             torrent.up_rate.add(cx.now, sent.payload);
+            self.ledger.moved(peer.torrent.slot(), Columns::NONE);
             self.pump_uploads(cx, key);
             self.serve_thirsty(cx);
         }
