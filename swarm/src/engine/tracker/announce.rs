@@ -10,7 +10,7 @@ use super::Event;
 use super::address::{Family, TrackerUrl};
 use super::endpoint::plain_text;
 
-/// A tracker of one [`Schedule`]: its number in the order in which they were added. It stays the same for good.
+/// A tracker of one [`Schedule`](super::Schedule): its number in the order in which they were added. It stays the same for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrackerId(pub u32);
 
@@ -39,7 +39,7 @@ pub enum Families {
     Only(Family),
 }
 
-/// What a [`Schedule`] has to know of its torrent at the start.
+/// What a [`Schedule`](super::Schedule) has to know of its torrent at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// One tracker at a time (BEP 27).
@@ -78,7 +78,7 @@ impl Families {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send this, and report the outcome by [`Schedule::handle_reply`] or [`Schedule::handle_failure`].
+    /// Send this, and report the outcome by [`Schedule::handle_reply`](super::Schedule::handle_reply) or [`Schedule::handle_failure`](super::Schedule::handle_failure).
     Announce(Announce),
     /// This announce is given up: its outcome is of no interest any more.
     Cancel(AnnounceId),
