@@ -160,7 +160,8 @@ fn text(args: &Verify, torrent: &Torrent, found: &Rechecked, files: &[FileJson<'
             Status::Missing => (BAD, "missing"),
             Status::Unreadable => (BAD, "unreadable"),
         };
-        let share = percent(file.good, file.size);
+        let share =
+            if file.status == Status::Missing { "0.0%".into() } else { percent(file.good, file.size) };
         let _ = writeln!(
             text,
             "{style}{word:<10}{style:#}  {share:>6}  {:>10}  {}",
@@ -178,7 +179,7 @@ fn text(args: &Verify, torrent: &Torrent, found: &Rechecked, files: &[FileJson<'
     let _ =
         write!(text, " ({} of {}", found.count(Verdict::Good), count(found.verdicts.len() as u64, "piece"));
     for (verdict, what) in [
-        (Verdict::Bad, "differ"),
+        (Verdict::Bad, "different"),
         (Verdict::Missing, "missing"),
         (Verdict::Unreadable, "unreadable"),
         (Verdict::Unknown, "without a hash in the torrent"),

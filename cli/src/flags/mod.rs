@@ -39,9 +39,9 @@ pub(crate) struct Args {
 }
 
 const AFTER: &str = "\
-Every flag can also be given by the environment variable that its help names, or in the file
-$XDG_CONFIG_HOME/unchoke/config.toml (or ~/.config/unchoke/config.toml) under its long name, at the top for
-all commands or in a table for one:
+Every flag can also be given by the environment variable that its help names, or
+in the file $XDG_CONFIG_HOME/unchoke/config.toml (or ~/.config/unchoke/config.toml)
+by its long name, at the top for all commands or in a table for one:
 
     up-limit = \"2M\"
     [download]
@@ -49,9 +49,16 @@ all commands or in a table for one:
 
 The command line goes over the environment, and the environment over the file.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 a file or path does not exist, 4 a URL cannot be reached or
-an address not be bound, 5 data do not match their hashes, 6 the disk refuses, 7 stopped before the end,
-130 ended by a second Ctrl-C.";
+Exit status:
+    0  done
+    1  failed
+    2  wrong usage
+    3  a file or path that was named does not exist
+    4  a URL cannot be reached, or an address cannot be listened at
+    5  data do not match their hashes
+    6  the disk refuses
+    7  stopped before the end
+  130  ended by a second Ctrl-C";
 
 /// Flags of every command.
 #[derive(Clone, Copy, Debug, clap::Args)]

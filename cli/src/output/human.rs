@@ -70,12 +70,16 @@ pub(crate) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
-        (0, 0, 0) if seconds == 0 && time > Duration::ZERO => format!("{:.2}s", time.as_secs_f64()),
         (0, 0, 0) => format!("{seconds}s"),
         (0, 0, m) => format!("{m}m {:02}s", seconds % 60),
         (0, h, m) => format!("{h}h {m:02}m"),
         (d, h, _) => format!("{d}d {h:02}h"),
     }
+}
+
+/// How long something took: as a span, with tenths of a second below ten.
+pub(crate) fn took(time: Duration) -> String {
+    if time < Duration::from_secs(10) { format!("{:.1}s", time.as_secs_f64()) } else { span(time) }
 }
 
 /// A moment as `2026-11-22 11:00:00 UTC`.
@@ -162,7 +166,8 @@ mod tests {
         {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }
-        assert_eq!(span(Duration::from_millis(250)), "0.25s");
+        assert_eq!(took(Duration::from_millis(1250)), "1.2s");
+        assert_eq!(took(Duration::from_secs(125)), "2m 05s");
         assert_eq!(moment(1_700_000_000), "2023-11-14 22:13:20 UTC");
         assert_eq!(moment(u64::MAX), format!("{} s after 1970", u64::MAX));
     }

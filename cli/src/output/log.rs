@@ -17,10 +17,9 @@ pub(crate) fn start(general: &General) {
     };
     let ours = ["unchoke", "storage", "swarm"];
     let filter = Targets::new().with_default(LevelFilter::WARN).with_targets(ours.map(|name| (name, level)));
-    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(!is_plain && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(false)
         .with_target(general.verbose > 1);
     tracing_subscriber::registry().with(filter).with(lines).init();
 }

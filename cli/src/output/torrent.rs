@@ -30,8 +30,8 @@ pub(crate) fn summary(fields: &mut Fields, torrent: &Torrent) {
     let holder =
         if torrent.layout().is_multi() { format!(" in {}", count(files, "file")) } else { String::new() };
     fields.add("size", exact_size(payload) + &holder);
-    let pieces = count(u64::from(geometry.piece_count()), "piece");
-    fields.add("pieces", format!("{pieces} of {}", piece_size(geometry.piece_length())));
+    let (pieces, length) = (geometry.piece_count(), piece_size(geometry.piece_length()));
+    fields.add("pieces", format!("{pieces} of {length}"));
 }
 
 /// Everything that a torrent file says, but for its files.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use swarm::engine::{Activity, TorrentStatus};
 
@@ -42,6 +43,11 @@ impl<'a> Live<'a> {
     /// Says something above the line.
     pub(crate) fn note(&self, text: &str) {
         self.bar.suspend(|| self.console.note(text));
+    }
+
+    /// Prints a result above the line.
+    pub(crate) fn print(&self, text: &str) -> Result<()> {
+        self.bar.suspend(|| self.console.print(text))
     }
 
     /// Takes the line away.

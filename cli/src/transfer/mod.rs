@@ -2,7 +2,7 @@
 
 mod drive;
 mod event;
-mod live;
+pub(crate) mod live;
 mod report;
 mod start;
 

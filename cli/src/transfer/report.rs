@@ -13,7 +13,7 @@ use super::event::{Event, Reason, State};
 use super::live::{Live, eta};
 use super::{Plan, Role};
 use crate::output::Console;
-use crate::output::human::{LABEL, plain, rate, size, span};
+use crate::output::human::{LABEL, plain, rate, size, took};
 
 /// Between two events of progress.
 const STEP: Duration = Duration::from_secs(1);
@@ -90,27 +90,26 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn complete(&mut self, status: &TorrentStatus) -> Result<()> {
-        let took = self.started.elapsed();
+        let time = self.started.elapsed();
         if self.is_json {
             return self.console.json(&Event::Complete {
                 info_hash: self.info_hash(),
                 state: State::of(status),
-                seconds: took.as_secs_f64(),
+                seconds: time.as_secs_f64(),
             });
         }
         if self.plan.role == Role::Seed {
             return Ok(());
         }
-        self.live.clear();
         let name = plain(self.plan.torrent.name());
         let came = status.totals.downloaded;
         let how = if came == 0 {
             String::from("everything was there and matches its hashes")
         } else {
-            let speed = rate((came as f64 / took.as_secs_f64().max(0.001)) as u64);
-            format!("received {} in {}, {speed}", size(came), span(took))
+            let speed = rate((came as f64 / time.as_secs_f64().max(0.001)) as u64);
+            format!("received {} in {}, {speed}", size(came), took(time))
         };
-        self.console.print(&format!("{name}: complete, {}; {how}\n", size(status.wanted)))
+        self.live.print(&format!("{name}: complete, {}; {how}\n", size(status.wanted)))
     }
 
     pub(super) fn stopped(
