@@ -85,6 +85,7 @@ pub(crate) fn eta(status: &TorrentStatus) -> Option<Duration> {
 /// A torrent in one line.
 pub(crate) fn line(status: &TorrentStatus) -> String {
     let peers = match (status.peers, status.seeds) {
+        (0, _) if status.activity == Activity::Seeding => String::from("no peers"),
         (0, _) => String::from("waiting for peers"),
         (n, 0) => count(n as u64, "peer"),
         (n, seeds) => format!("{} ({})", count(n as u64, "peer"), count(u64::from(seeds), "seed")),

@@ -1,1 +1,13 @@
 //! The program as its users run it: words in; text, files and exit statuses out.
+
+mod config;
+mod console;
+mod create;
+mod demo;
+mod edit;
+mod env;
+mod fetch;
+mod show;
+mod status;
+mod transfer;
+mod verify;

@@ -1,0 +1,103 @@
+//! Colours, terminals and pipes.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::env::Env;
+
+fn env() -> Env {
+    let env = Env::new();
+    env.album();
+    env.ok(&["create", "album"]);
+    env
+}
+
+/// Runs it on a terminal of its own, and gives what the terminal got and the status.
+fn on_terminal(env: &Env, words: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let slave = || Stdio::from(File::options().read(true).write(true).open(&name).unwrap());
+    let mut command = env.command(words);
+    command.env("TERM", "xterm-256color").envs(variables.iter().copied());
+    let mut child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
+    // The other end is open in the child only, so that reading fails when it has ended.
+    drop(command);
+    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    let mut master = File::from(master);
+    while let Ok(n) = master.read(&mut chunk)
+        && n > 0
+    {
+        text.extend_from_slice(&chunk[..n]);
+    }
+    let code = child.wait().unwrap().code();
+    (String::from_utf8_lossy(&text).into_owned(), code)
+}
+
+#[test]
+fn a_terminal_gets_colours_unless_it_shall_not() {
+    let env = env();
+    let words = ["show", "album.torrent", "--files"];
+    let (text, code) = on_terminal(&env, &words, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("\u{1b}[1mname"), "{text:?}");
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let (text, _) = on_terminal(&env, &words, &[variable]);
+        assert!(text.starts_with("name") && !text.contains('\u{1b}'), "{variable:?}: {text:?}");
+    }
+}
+
+#[test]
+fn a_pipe_gets_plain_text() {
+    let env = env();
+    let text =
+        env.ok(&["show", "album.torrent", "--files"]) + &env.ok(&["verify", "album.torrent", "--files"]);
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn a_download_on_a_terminal_shows_a_line_that_lives() {
+    let env = env();
+    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--stop-after", "800ms"];
+    let (text, code) = on_terminal(&env, &words, &[]);
+    assert_eq!(code, Some(7), "{text}");
+    assert!(text.contains("0.0% of 459.0 KiB") && text.contains("waiting for peers"), "{text:?}");
+    assert!(text.contains("album: stopped with 0 B of 459.0 KiB"), "{text:?}");
+}
+
+#[test]
+fn quiet_means_results_only() {
+    let env = env();
+    let ran = env.run(&["download", "album.torrent", "-q", "--listen", "127.0.0.1"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert!(ran.out.contains("album: complete"), "{}", ran.out);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let env = env();
+    for words in [&["show", "album.torrent"][..], &["completions", "bash"], &["--help"], &["man"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = env.command(words).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert_eq!(output.stderr, b"", "{words:?}");
+    }
+}
+
+#[test]
+fn completions_and_pages_are_there() {
+    let env = Env::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(env.ok(&["completions", shell]).contains("unchoke"), "{shell}");
+    }
+    assert!(env.ok(&["man"]).contains(".TH unchoke 1"));
+    env.ok(&["man", "-o", "pages"]);
+    for page in ["unchoke.1", "unchoke-download.1", "unchoke-verify.1"] {
+        assert!(env.path("pages").join(page).is_file(), "{page}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Downloading and seeding between two of our own, over loopback.
+
+use rustix::process::Signal;
+
+use crate::env::{Env, listening};
+
+const LOCAL: [&str; 5] = ["--json", "--listen", "127.0.0.1", "--port", "0"];
+
+fn env() -> Env {
+    let env = Env::new();
+    env.album();
+    env.ok(&["create", "album"]);
+    env
+}
+
+fn words<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [words, &LOCAL].concat()
+}
+
+#[test]
+fn a_torrent_goes_from_a_seed_to_a_leecher() {
+    let env = env();
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let started = seed.until("started");
+    assert_eq!((&started["name"], &started["total"]), (&"album".into(), &470_001.into()));
+    let complete = seed.until("complete");
+    assert_eq!((&complete["done"], &complete["info_hash"]), (&470_001.into(), &started["info_hash"]));
+    let peer = listening(&started).to_string();
+    let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out", "--peer", &peer]));
+    let complete = leecher.until("complete");
+    assert_eq!((&complete["done"], &complete["downloaded"]), (&470_001.into(), &470_001.into()));
+    assert_eq!(leecher.end(), Some(0));
+    for file in ["one.flac", "two.flac", "more/cover.jpg", "empty.txt"] {
+        let paths = [format!("album/{file}"), format!("out/album/{file}")];
+        assert_eq!(env.read(&paths[0]), env.read(&paths[1]), "{file}");
+    }
+    seed.signal(Signal::INT);
+    let stopped = seed.until("stopped");
+    assert_eq!((&stopped["complete"], &stopped["reason"]), (&true.into(), &"signal".into()));
+    assert_eq!(seed.end(), Some(0));
+}
+
+#[test]
+fn a_path_is_seeded_without_a_torrent_file() {
+    let env = Env::new();
+    env.content("one.bin", 200_000);
+    env.ok(&["create", "one.bin", "-o", "a"]);
+    let mut seed = env.start(&words(&["seed", "one.bin"]));
+    let started = seed.until("started");
+    assert_eq!(started["info_hash"], env.json(&["show", "a", "--json"])["info_hash"]);
+    let peer = listening(&started).to_string();
+    let mut leecher = env.start(&words(&["download", "a", "-o", "out", "--peer", &peer]));
+    leecher.until("complete");
+    assert_eq!(leecher.end(), Some(0));
+    assert_eq!(env.read("one.bin"), env.read("out/one.bin"));
+}
+
+#[test]
+fn who_is_dialled_gets_it_too_and_goes_on_to_seed() {
+    let env = env();
+    let mut first = env.start(&words(&["download", "album.torrent", "-o", "first", "--seed"]));
+    let at = listening(&first.until("started")).to_string();
+    let _seed = env.start(&words(&["seed", "album.torrent", "-d", ".", "--peer", &at]));
+    first.until("complete");
+    let mut second = env.start(&words(&["download", "album.torrent", "-o", "second", "--peer", &at]));
+    second.until("complete");
+    assert_eq!(second.end(), Some(0));
+    first.signal(Signal::TERM);
+    first.until("stopped");
+    assert_eq!(first.end(), Some(0));
+}
+
+#[test]
+fn what_is_there_is_not_fetched_again() {
+    let env = env();
+    let mut all = env.start(&words(&["download", "album.torrent"]));
+    assert_eq!(all.until("complete")["downloaded"], 0);
+    assert_eq!(all.end(), Some(0));
+    std::fs::create_dir_all(env.path("out/album")).unwrap();
+    env.write("out/album/one.flac", env.read("album/one.flac"));
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let peer = listening(&seed.until("started")).to_string();
+    let mut part = env.start(&words(&["download", "album.torrent", "-o", "out", "--peer", &peer]));
+    let complete = part.until("complete");
+    assert!(complete["downloaded"].as_u64().unwrap() < 200_000, "{complete}");
+    assert_eq!(part.end(), Some(0));
+    env.ok(&["verify", "album.torrent", "out"]);
+}
+
+#[test]
+fn only_chosen_files_are_fetched() {
+    let env = env();
+    let listed = env.ok(&["download", "album.torrent", "--list"]);
+    assert!(listed.contains("    1    19.5 KiB  album/more/cover.jpg\n"), "{listed}");
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let peer = listening(&seed.until("started")).to_string();
+    let chosen = ["download", "album.torrent", "-o", "out", "--peer", &peer, "--select", "*.jpg"];
+    let mut leecher = env.start(&words(&chosen));
+    let complete = leecher.until("complete");
+    assert!(complete["total"].as_u64().unwrap() < 100_000, "{complete}");
+    assert_eq!(leecher.end(), Some(0));
+    assert_eq!(env.read("album/more/cover.jpg"), env.read("out/album/more/cover.jpg"));
+}
+
+#[test]
+fn the_first_signal_stops_and_says_so() {
+    let env = env();
+    let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out"]));
+    leecher.until("progress");
+    leecher.signal(Signal::INT);
+    let stopped = leecher.until("stopped");
+    assert_eq!((&stopped["complete"], &stopped["done"]), (&false.into(), &0.into()));
+    assert_eq!(leecher.end(), Some(7));
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    let env = env();
+    // Somebody accepts and never speaks: telling this tracker of the end takes its time.
+    let silent = crate::env::taken();
+    let url = format!("http://{}/announce", silent.local_addr().unwrap());
+    env.ok(&["edit", "album.torrent", "--add-tracker", &url]);
+    let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out"]));
+    leecher.until("progress");
+    leecher.signal(Signal::INT);
+    leecher.until("stopped");
+    leecher.signal(Signal::INT);
+    assert_eq!(leecher.end(), Some(130));
+}
+
+#[test]
+fn seeding_ends_when_its_goal_is_reached() {
+    let env = env();
+    for goal in ["--seed=200ms", "--seed=0.0"] {
+        let mut seed = env.start(&words(&["download", "album.torrent", goal]));
+        seed.until("complete");
+        assert_eq!(seed.until("stopped")["reason"], "goal");
+        assert_eq!(seed.end(), Some(0));
+    }
+}
+
+#[test]
+fn errors_are_events_too() {
+    let env = env();
+    env.write("album/one.flac", "wrong");
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let error = seed.until("error");
+    assert_eq!(error["exit"], 5);
+    assert!(error["message"].as_str().unwrap().contains("missing in . or differ"), "{error}");
+    assert_eq!(seed.end(), Some(5));
+}
+
+#[test]
+fn flags_of_later_versions_are_accepted() {
+    let env = env();
+    let later = ["--no-dht", "--no-pex", "--no-lsd", "--no-nat", "--transport", "tcp", "--encryption", "off"];
+    let mut leecher = env.start(&[&words(&["download", "album.torrent"])[..], &later].concat());
+    leecher.until("complete");
+    assert_eq!(leecher.end(), Some(0));
+}
