@@ -17,8 +17,26 @@ pub(super) type Command = Box<dyn FnOnce(&mut Plane) + Send>;
 /// Sends commands to a reactor.
 #[derive(Clone)]
 pub struct Handle {
+    // Dropped before `wake`: when the loop wakes, the last sender is gone.
     pub(super) commands: SyncSender<Command>,
-    pub(super) waker: Arc<Waker>,
+    pub(super) wake: Wake,
+}
+
+/// Wakes the loop, and once more when it is dropped.
+#[derive(Clone)]
+pub(super) struct Wake(pub(super) Arc<Waker>);
+
+impl Wake {
+    fn wake(&self) {
+        // Fails only when the poll is gone, and then the next send tells.
+        let _ = self.0.wake();
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.wake();
+    }
 }
 
 /// The reactor has stopped.
@@ -42,12 +60,12 @@ impl Handle {
         match self.commands.try_send(Box::new(command)) {
             Ok(()) => {}
             Err(TrySendError::Full(command)) => {
-                self.wake();
+                self.wake.wake();
                 self.commands.send(command).map_err(|_| Gone)?;
             }
             Err(TrySendError::Disconnected(_)) => return Err(Gone),
         }
-        self.wake();
+        self.wake.wake();
         Ok(())
     }
 
@@ -65,10 +83,5 @@ impl Handle {
             let _ = reply.send(ask(plane));
         })?;
         answer.recv().map_err(|_| Gone)
-    }
-
-    fn wake(&self) {
-        // Fails only when the poll is gone, and then the next send tells.
-        let _ = self.waker.wake();
     }
 }

@@ -11,6 +11,8 @@ mod handle;
 mod listen;
 mod plane;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 pub use clock::Clock;
 pub use datagrams::{Answered, UdpError};

@@ -13,7 +13,7 @@ use wire::tracker::AnnounceRequest;
 
 use super::clock::Clock;
 use super::datagrams::{Answered, Datagrams, UdpError};
-use super::handle::{Command, Handle, QUEUE};
+use super::handle::{Command, Handle, QUEUE, Wake};
 use super::listen::{self, ListenError};
 use super::sockets::{FIRST_PEER, Moved, Sockets};
 use crate::engine::tracker::udp::RequestId;
@@ -123,7 +123,7 @@ impl Plane {
             outward: Vec::new(),
             stopping: false,
         };
-        Ok((plane, Handle { commands: sender, waker }))
+        Ok((plane, Handle { commands: sender, wake: Wake(waker) }))
     }
 
     /// The engine.
@@ -225,6 +225,9 @@ impl Plane {
                     let Some(conn) = self.sockets.by_token(token) else { continue };
                     if self.sockets.is_connecting(conn) {
                         self.dial_progress(conn);
+                    }
+                    if event.is_read_closed() || event.is_error() {
+                        self.sockets.ends(conn);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.engine.handle_readable(conn);

@@ -16,6 +16,8 @@ struct Entry {
     conn: ConnId,
     stream: TcpStream,
     connecting: bool,
+    /// The end of the stream is behind what can be read, or an error: no readiness is told for it again.
+    ends: bool,
 }
 
 /// All sockets of peers, indexed by the slot of their name.
@@ -60,7 +62,7 @@ impl Sockets {
         if self.entries.len() <= conn.slot() {
             self.entries.resize_with(conn.slot() + 1, || None);
         }
-        self.entries[conn.slot()] = Some(Entry { conn, stream, connecting });
+        self.entries[conn.slot()] = Some(Entry { conn, stream, connecting, ends: false });
         Ok(())
     }
 
@@ -97,6 +99,13 @@ impl Sockets {
         }
     }
 
+    /// Readiness told that nothing more comes: reads go on until they find the end.
+    pub(super) fn ends(&mut self, conn: ConnId) {
+        if let Some(Some(entry)) = self.entries.get_mut(conn.slot()) {
+            entry.ends |= entry.conn == conn;
+        }
+    }
+
     pub(super) fn is_connecting(&self, conn: ConnId) -> bool {
         self.entry(conn).is_some_and(|entry| entry.connecting)
     }
@@ -104,7 +113,10 @@ impl Sockets {
     pub(super) fn read(&self, conn: ConnId, into: &mut ReadSlices<'_>) -> Moved {
         let Some(entry) = self.entry(conn) else { return Moved::Failed(io::ErrorKind::NotConnected) };
         let room = into.as_mut_slices().iter().map(|slice| slice.len()).sum();
-        moved(|| (&entry.stream).read_vectored(into.as_mut_slices()), room)
+        match moved(|| (&entry.stream).read_vectored(into.as_mut_slices()), room) {
+            Moved::Bytes { n, exhausted } => Moved::Bytes { n, exhausted: exhausted && !entry.ends },
+            other => other,
+        }
     }
 
     pub(super) fn write(&self, conn: ConnId, from: &WriteSlices<'_>) -> Moved {
