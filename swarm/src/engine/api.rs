@@ -328,6 +328,9 @@ impl Engine {
     pub fn handle_read(&mut self, now: Time, conn: ConnId, n: usize, drained: bool) {
         self.cx.now = now;
         if n == 0 {
+            if let Some(Place::Peer(key)) = self.conns.get(conn) {
+                self.shard.settle(&mut self.cx, key, Direction::Read, 0);
+            }
             return self.handle_lost(now, conn, Close::Eof);
         }
         let place = self.conns.get(conn);
@@ -479,6 +482,7 @@ impl Engine {
         {
             let Some((torrent, id, addr)) = self.shard.next_dial(&mut self.cx) else { return };
             if self.hub.is_banned(addr.ip()) {
+                self.shard.dial_ended(&mut self.cx, torrent, addr, &Close::Banned);
                 continue;
             }
             self.hub.pace.take(self.cx.now, self.cx.config.dials_per_second);

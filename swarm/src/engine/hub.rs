@@ -9,7 +9,7 @@
 //! is.
 
 use std::collections::{HashSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use slab::Slab;
@@ -38,6 +38,7 @@ pub(crate) struct Handshaken {
 pub(crate) struct Arrival {
     pub(crate) torrent: TorrentKey,
     pub(crate) id: PeerId,
+    pub(crate) addr: SocketAddr,
     pub(crate) outgoing: bool,
 }
 
@@ -167,8 +168,8 @@ impl Hub {
         let Decoded::Complete { value: handshake, .. } = Handshake::parse(&stranger.got).ok()? else {
             return None;
         };
-        let outgoing = stranger.link.outgoing;
-        Some(Arrival { torrent: stranger.torrent()?, id: handshake.peer_id, outgoing })
+        let Link { addr, outgoing, .. } = stranger.link;
+        Some(Arrival { torrent: stranger.torrent()?, id: handshake.peer_id, addr, outgoing })
     }
 
     /// Hands a connection with a whole handshake over, and the bytes that came behind it.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use metainfo::PieceRange;
+use metainfo::{BLOCK, PieceRange};
 use storage::{Buf, Pool};
 use wire::peer::Message;
 
@@ -25,7 +25,12 @@ pub(crate) struct Tx {
     /// Bytes of the first segment that were written already.
     written: usize,
     control: usize,
-    payload: usize,
+    buffers: usize,
+}
+
+/// Bytes of the buffer that a range is read into: the pool has none smaller than a block.
+pub(crate) fn buffer_of(range: PieceRange) -> usize {
+    range.len().max(BLOCK) as usize
 }
 
 enum Segment {
@@ -47,8 +52,8 @@ impl Segment {
 pub(crate) struct Sent {
     /// Payload bytes of blocks, in full once their last byte is written.
     pub(crate) payload: u64,
-    /// Blocks that are written to their end.
-    pub(crate) blocks: u32,
+    /// Bytes of the buffers of those blocks.
+    pub(crate) buffers: usize,
 }
 
 impl Tx {
@@ -57,9 +62,9 @@ impl Tx {
         self.segments.is_empty()
     }
 
-    /// Bytes of blocks that wait.
-    pub(crate) fn payload(&self) -> usize {
-        self.payload
+    /// Bytes of buffers of blocks that wait.
+    pub(crate) fn buffers(&self) -> usize {
+        self.buffers
     }
 
     /// Bytes of small messages that wait.
@@ -95,7 +100,7 @@ impl Tx {
         let mut bytes = Vec::with_capacity(13);
         message.encode(&mut bytes);
         header.copy_from_slice(&bytes);
-        self.payload += data.len();
+        self.buffers += buffer_of(range);
         self.segments.push_back(Segment::Block { header, range, data });
     }
 
@@ -105,7 +110,7 @@ impl Tx {
         let found = |s: &Segment| matches!(s, Segment::Block { range: r, .. } if *r == range);
         let Some(at) = self.segments.iter().skip(begun).position(found) else { return false };
         if let Some(Segment::Block { data, .. }) = self.segments.remove(begun + at) {
-            self.payload -= data.len();
+            self.buffers -= buffer_of(range);
             pool.give(data);
         }
         true
@@ -149,10 +154,10 @@ impl Tx {
             self.written -= len;
             match self.segments.pop_front() {
                 Some(Segment::Control(bytes)) => self.control -= bytes.len(),
-                Some(Segment::Block { data, .. }) => {
-                    self.payload -= data.len();
+                Some(Segment::Block { range, data, .. }) => {
+                    self.buffers -= buffer_of(range);
+                    sent.buffers += buffer_of(range);
                     sent.payload += data.len() as u64;
-                    sent.blocks += 1;
                     pool.give(data);
                 }
                 None => {}

@@ -13,6 +13,7 @@ mod honest;
 mod limits;
 mod links;
 mod opening;
+mod review;
 mod selection;
 mod sharing;
 mod sources;

@@ -106,6 +106,9 @@ impl Shard {
         else {
             return Err(Close::UnknownTorrent);
         };
+        if torrent.meta.private() && arrival.outgoing && torrent.candidates.get(arrival.addr).is_none() {
+            return Err(Close::TrackerChanged);
+        }
         let same = |key: &&PeerKey| self.peers[key.slot()].id == arrival.id;
         if let Some(other) = torrent.peers.iter().find(same) {
             // Both sides must keep the same one of two: the one that the smaller id dialled.

@@ -6,7 +6,7 @@ use metainfo::{Block, PieceIndex};
 use storage::{Buf, Job};
 use wire::peer::{Message, Request};
 
-use super::peer::{Outstanding, Pieces};
+use super::peer::{Outstanding, Peer, Pieces};
 use super::{PeerKey, Shard};
 use crate::engine::changes::Columns;
 use crate::engine::cx::{ConnTimer, Cx};
@@ -92,7 +92,7 @@ impl Shard {
                 cx.writing += data.capacity();
                 cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
                 for other in others.as_slice() {
-                    self.cancel_at(cx, *other, block);
+                    self.answered_by_other(cx, *other, block);
                 }
             }
             Received::Duplicate | Received::NotRequested => {
@@ -105,8 +105,18 @@ impl Shard {
         }
     }
 
-    /// Takes back a request that another peer has answered.
-    pub(super) fn cancel_at(&mut self, cx: &mut Cx, key: PeerKey, block: Block) {
+    /// Another one has sent a block that was asked of this one too: takes the request back. A source finds out by itself.
+    pub(super) fn answered_by_other(&mut self, cx: &mut Cx, key: PeerKey, block: Block) {
+        let Some(fast) = self.peers.get(key.slot()).map(Peer::fast) else { return };
+        self.cancel_at(cx, key, block);
+        if !fast {
+            // With BEP 6 the cancel is answered, and then the peer is asked for more.
+            self.fill_requests(cx, key);
+        }
+    }
+
+    /// Takes back a request.
+    fn cancel_at(&mut self, cx: &mut Cx, key: PeerKey, block: Block) {
         let peer = &mut self.peers[key.slot()];
         let Some(at) = peer.down.requests.iter().position(|r| r.block == block && !r.given_up) else {
             return;
@@ -116,7 +126,7 @@ impl Shard {
             peer.down.requests[at].given_up = true;
         } else {
             peer.down.requests.remove(at);
-            peer.down.late += 1;
+            peer.down.late = peer.down.late.saturating_add(1);
         }
         peer.link.tx.push(&Message::Cancel(request(block)));
         cx.ready.enlist(&mut peer.link, Direction::Write);

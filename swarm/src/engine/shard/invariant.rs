@@ -34,7 +34,7 @@ impl Shard {
                 Pieces::Some(bits) => torrent.picker.count_wanted(Have::Some(bits)),
             };
             assert_eq!(peer.wanted, wanted, "peer {slot}");
-            serving += peer.up.reading + peer.link.tx.payload();
+            serving += peer.up.reading + peer.link.tx.buffers();
         }
         assert!(serving <= cx.serving, "{serving} bytes of upload buffers, {} counted", cx.serving);
         let open = self.peers.iter().filter(|(_, peer)| !peer.am_choking).count();

@@ -165,7 +165,7 @@ impl Shard {
             Pieces::All => torrent.picker.remove_seed(),
             Pieces::Some(bits) => torrent.picker.remove_bitfield(bits),
         }
-        cx.serving -= peer.link.tx.payload();
+        cx.serving -= peer.link.tx.buffers();
         peer.link.release(&mut cx.pool);
         self.unchoked -= usize::from(!peer.am_choking);
         torrent.peers.swap_remove(peer.place);
@@ -207,11 +207,13 @@ impl Shard {
             peer.down.window.handle_peer_queue(requests);
         }
         let voter = peer.link.addr.ip();
-        if let Some(seen) = said.your_ip {
+        // One vote a connection: counting them costs more than a message.
+        if let Some(seen) = said.your_ip.filter(|_| peer.extended.is_none()) {
             self.seen_as(cx, voter, seen);
         }
         let peer = &mut self.peers[key.slot()];
-        let listens = said.port.filter(|_| !peer.link.outgoing);
+        // Only the first port that it names counts: others would fill the book.
+        let listens = said.port.filter(|_| peer.listens.is_none());
         match &mut peer.extended {
             Some(known) => known.merge(&said),
             none => *none = Some(Box::new(said)),
@@ -232,6 +234,10 @@ impl Shard {
     pub(crate) fn check_peer(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         peer.check_at = Time::MAX;
+        if peer.link.read.queued {
+            // Our own limits hold it up: that is not its silence.
+            peer.link.last_read = cx.now;
+        }
         if cx.now >= peer.link.last_read + cx.config.idle_timeout {
             return self.leave(cx, key, Close::Timeout(Timeout::Idle));
         }
@@ -244,16 +250,12 @@ impl Shard {
         if stalled && cx.now >= peer.link.last_written + cx.config.idle_timeout {
             return self.leave(cx, key, Close::Timeout(Timeout::Idle));
         }
-        if peer.down.rejects > 0 {
-            self.fill_requests(cx, key);
-        }
-        let peer = &mut self.peers[key.slot()];
         if peer.down.window.handle_timeout(cx.now) {
             // Others are asked for what it sits on, and it for one block at a time.
             self.give_up_requests(cx, key);
             self.snub_changed(cx, key, true);
-            self.fill_requests(cx, key);
         }
+        self.fill_requests(cx, key);
         self.arm_check(cx, key);
     }
 }

@@ -115,7 +115,8 @@ impl Turn<'_> {
         peer.peer_choking = true;
         if !peer.fast() {
             // Without BEP 6 a choke drops what was asked for; blocks on their way may still come.
-            peer.down.late += u32::try_from(peer.down.requests.len()).unwrap_or(u32::MAX);
+            let late = u32::try_from(peer.down.requests.len()).unwrap_or(u32::MAX);
+            peer.down.late = peer.down.late.saturating_add(late);
             self.shard.release_requests(self.cx, self.key);
         }
         Ok(())

@@ -34,6 +34,8 @@ pub(crate) struct Source {
     max_run: u32,
     /// What it claimed, and the next block of it: place in the run and block in the piece.
     claim: Option<Claim>,
+    /// Blocks that it was given to fetch and has not delivered.
+    fetching: Vec<Block>,
     /// It found no work or no credit, and is to be told when there is.
     waits: bool,
 }
@@ -62,19 +64,38 @@ impl Shard {
         self.torrent(torrent)?;
         self.source_count += 1;
         let id = SourceId(self.source_count);
-        self.sources.push(Source { id, torrent, max_run: max_run.max(1), claim: None, waits: false });
+        self.sources.push(Source {
+            id,
+            torrent,
+            max_run: max_run.max(1),
+            claim: None,
+            fetching: Vec::new(),
+            waits: false,
+        });
         cx.out.actions.push_back(Action::SourceReady { source: id });
         Some(id)
     }
 
     pub(crate) fn remove_source(&mut self, cx: &mut Cx, id: SourceId) {
         let Some(at) = self.sources.iter().position(|source| source.id == id) else { return };
-        let source = self.sources.remove(at);
-        let slot = source.torrent.slot();
-        if let (Some(claim), Some(torrent)) = (source.claim, self.torrent_mut(source.torrent)) {
-            torrent.picker.unclaim(id.key(), claim.run);
-            self.feed_hungry(cx, slot);
+        self.sources[at].waits = false;
+        self.give_back(cx, at);
+        self.sources.remove(at);
+    }
+
+    /// Lets others have what a source claimed or was given to fetch.
+    fn give_back(&mut self, cx: &mut Cx, at: usize) {
+        let source = &mut self.sources[at];
+        let (key, torrent) = (source.id.key(), source.torrent);
+        let (claim, fetching) = (source.claim.take(), std::mem::take(&mut source.fetching));
+        let Some(picker) = self.torrent_mut(torrent).map(|torrent| &mut torrent.picker) else { return };
+        for block in fetching {
+            picker.release(block, key);
         }
+        if let Some(claim) = claim {
+            picker.unclaim(key, claim.run);
+        }
+        self.feed_hungry(cx, torrent.slot());
     }
 
     /// The sources of a torrent.
@@ -92,6 +113,7 @@ impl Shard {
         }
         let block = self.next_claimed(at);
         self.sources[at].waits = block.is_none();
+        self.sources[at].fetching.extend(block);
         block.map(|block| (block, cx.pool.take(block.len() as usize)))
     }
 
@@ -130,9 +152,13 @@ impl Shard {
 
     /// A source delivered a block, in the buffer that came with it.
     pub(crate) fn source_block(&mut self, cx: &mut Cx, id: SourceId, block: Block, mut data: Buf) {
-        let source = self.sources.iter().find(|source| source.id == id);
-        let torrent = source.and_then(|source| self.torrents.get_mut(source.torrent.slot()));
-        let Some(torrent) = torrent else { return cx.pool.give(data) };
+        let Some(source) = self.sources.iter_mut().find(|source| source.id == id) else {
+            return cx.pool.give(data);
+        };
+        if let Some(at) = source.fetching.iter().position(|fetching| *fetching == block) {
+            source.fetching.swap_remove(at);
+        }
+        let Some(torrent) = self.torrents.get_mut(source.torrent.slot()) else { return cx.pool.give(data) };
         data.set_len(block.len() as usize);
         torrent.down_rate.add(cx.now, block.len().into());
         torrent.totals.downloaded += u64::from(block.len());
@@ -143,7 +169,7 @@ impl Shard {
                 cx.writing += data.capacity();
                 cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
                 for other in others.as_slice() {
-                    self.cancel_at(cx, *other, block);
+                    self.answered_by_other(cx, *other, block);
                 }
             }
             Received::Duplicate | Received::NotRequested => {
@@ -153,14 +179,12 @@ impl Shard {
         }
     }
 
-    /// A source that was given a block could not fetch it: others may, and it starts anew when it asks again.
+    /// A source that was given a block could not fetch it: others may have it and all else that the source claimed, and it
+    /// starts anew when it asks again.
     pub(crate) fn source_failed(&mut self, cx: &mut Cx, id: SourceId, data: Buf) {
         cx.pool.give(data);
-        let Some(source) = self.sources.iter_mut().find(|source| source.id == id) else { return };
-        let (key, claim) = (source.torrent, source.claim.take());
-        if let (Some(claim), Some(torrent)) = (claim, self.torrent_mut(key)) {
-            torrent.picker.unclaim(id.key(), claim.run);
-            self.feed_hungry(cx, key.slot());
+        if let Some(at) = self.sources.iter().position(|source| source.id == id) {
+            self.give_back(cx, at);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Shard;
 use crate::engine::TorrentKey;
-use crate::engine::candidates::Source;
+use crate::engine::candidates::{Source, Sources};
 use crate::engine::changes::Columns;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
@@ -31,6 +31,10 @@ impl Shard {
                     cx.out.actions.push_back(Action::CancelAnnounce { torrent: key, announce });
                 }
                 Some(Output::DropPeersOf(_)) => {
+                    // Those that are being dialled are turned away when they arrive.
+                    let torrent = &mut self.torrents[slot];
+                    torrent.candidates.purge(cx.now, Sources::of(&[Source::User]));
+                    torrent.candidates.purge(cx.now, Sources::PRIVATE);
                     for peer in self.torrents[slot].peers.clone() {
                         self.leave(cx, peer, Close::TrackerChanged);
                     }

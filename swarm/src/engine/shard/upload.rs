@@ -10,6 +10,7 @@ use crate::engine::changes::Columns;
 use crate::engine::close::{Close, Violation};
 use crate::engine::cx::Cx;
 use crate::engine::link::Direction;
+use crate::engine::tx::buffer_of;
 
 /// Bytes read ahead for one peer at most: several turns of a fast one.
 const AHEAD: usize = 512 * 1024;
@@ -53,8 +54,9 @@ impl Shard {
             peer.up.queue.remove(at);
             reject(cx, peer, request);
         } else if peer.link.tx.cancel(range, &mut cx.pool) {
-            cx.serving -= range.len() as usize;
+            cx.serving -= buffer_of(range);
             reject(cx, peer, request);
+            self.serve_thirsty(cx);
         }
         Ok(())
     }
@@ -66,12 +68,12 @@ impl Shard {
         let peer = &mut self.peers[key.slot()];
         let store = self.torrents[peer.torrent.slot()].store;
         while let Some(range) = peer.up.queue.front().copied() {
-            let len = range.len() as usize;
-            let mine = peer.up.reading + peer.link.tx.payload();
-            if mine > 0 && mine + len > ahead {
+            let buffer = buffer_of(range);
+            let mine = peer.up.reading + peer.link.tx.buffers();
+            if mine > 0 && mine + buffer > ahead {
                 return;
             }
-            if cx.serving > 0 && cx.serving + len > cx.config.read_credit {
+            if cx.serving > 0 && cx.serving + buffer > cx.config.read_credit {
                 if !peer.up.thirsty {
                     peer.up.thirsty = true;
                     self.thirsty.push_back(key);
@@ -79,9 +81,9 @@ impl Shard {
                 return;
             }
             peer.up.queue.pop_front();
-            peer.up.reading += len;
-            cx.serving += len;
-            let data = cx.pool.take(len);
+            peer.up.reading += buffer;
+            cx.serving += buffer;
+            let data = cx.pool.take(range.len() as usize);
             cx.out.jobs.push(Job::Read { store, token: token(key, peer), range, data });
         }
     }
@@ -95,22 +97,25 @@ impl Shard {
         data: Buf,
         result: Result<(), StorageError>,
     ) {
-        let len = range.len() as usize;
+        let buffer = buffer_of(range);
         let Some(key) = self.peer_of(token) else {
-            cx.serving -= len;
-            return cx.pool.give(data);
+            cx.serving -= buffer;
+            cx.pool.give(data);
+            return self.serve_thirsty(cx);
         };
         let peer = &mut self.peers[key.slot()];
         let slot = peer.torrent.slot();
-        peer.up.reading -= len;
+        peer.up.reading -= buffer;
         match result {
             Ok(()) => peer.link.tx.push_block(range, data),
             Err(error) => {
-                cx.serving -= len;
+                cx.serving -= buffer;
                 cx.pool.give(data);
                 let request = Request { index: range.piece().get(), begin: range.begin(), len: range.len() };
                 reject(cx, peer, request);
                 self.read_failed(cx, slot, range.piece(), error);
+                self.pump_uploads(cx, key);
+                self.serve_thirsty(cx);
             }
         }
         let peer = &mut self.peers[key.slot()];
@@ -122,7 +127,7 @@ impl Shard {
         let peer = &mut self.peers[key.slot()];
         let sent = peer.link.tx.advance(n, &mut cx.pool);
         if sent.payload > 0 {
-            cx.serving -= usize::try_from(sent.payload).unwrap_or(usize::MAX);
+            cx.serving -= sent.buffers;
             peer.up.bytes += sent.payload;
             peer.up.rate.add(cx.now, sent.payload);
             self.choker.handle_uploaded(key.slot(), sent.payload);
