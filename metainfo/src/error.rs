@@ -230,12 +230,5 @@ impl fmt::Display for Mismatch {
     }
 }
 
-impl core::error::Error for Error {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Bencode(error) => Some(error),
-            Self::PieceCount(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+/// The message says everything, so there is no source to print after it.
+impl core::error::Error for Error {}
