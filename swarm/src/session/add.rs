@@ -1,12 +1,9 @@
 //! Adding a torrent: open its files, find out what is there, and run it.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metainfo::TorrentId;
 use storage::{
     Allocation, FileOptions, FileStorage, Operation, Progress, ScanOptions, Storage, StorageError, Verdict,
     recheck,
@@ -18,146 +15,14 @@ use super::Session;
 use super::claims::{Claim, Claimed, Taken};
 use super::event::Event;
 use super::link::{Link, Unavailable};
+use super::options::{AddError, AddOptions, Check};
 use super::registry::{Entry, Refused, Reservation};
-use super::selection::Selection;
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
 use crate::engine::scope::Scope;
 use crate::engine::{AddTorrent, Direction};
 use crate::reactor::{Handle, Plane};
-
-/// When what is on disk is compared with the torrent's hashes before the torrent runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Check {
-    /// When there is anything.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never. A download counts nothing as there; a torrent that is only seeded is taken at its files' lengths.
-    Never,
-}
-
-/// What to run, and how.
-#[derive(Clone, Debug)]
-pub struct AddOptions {
-    /// Its metainfo.
-    pub torrent: Arc<metainfo::Torrent>,
-    /// The folder that its files lie in, or that its own folder lies in.
-    pub dir: PathBuf,
-    /// Whether what is there is checked.
-    pub check: Check,
-    /// Which files are wanted.
-    pub files: Selection,
-    /// Whether a file takes all of its room when it is first written.
-    pub preallocate: bool,
-    /// Addresses of peers.
-    pub peers: Vec<SocketAddr>,
-    /// Trackers besides those of the torrent; each is tried after those before it.
-    pub trackers: Vec<String>,
-    /// Download limit in bytes per second.
-    pub down_limit: Option<u64>,
-    /// Upload limit in bytes per second.
-    pub up_limit: Option<u64>,
-    /// Whether what is missing is fetched: folder and files are made. Else only what is there is seeded.
-    pub create: bool,
-}
-
-impl AddOptions {
-    /// Downloads the whole torrent into a folder and seeds it.
-    pub fn download(torrent: Arc<metainfo::Torrent>, dir: impl Into<PathBuf>) -> Self {
-        Self {
-            torrent,
-            dir: dir.into(),
-            check: Check::Auto,
-            files: Selection::All,
-            preallocate: false,
-            peers: Vec::new(),
-            trackers: Vec::new(),
-            down_limit: None,
-            up_limit: None,
-            create: true,
-        }
-    }
-
-    /// Seeds what is there of a torrent, and writes nothing.
-    pub fn seed(torrent: Arc<metainfo::Torrent>, dir: impl Into<PathBuf>) -> Self {
-        Self { create: false, ..Self::download(torrent, dir) }
-    }
-}
-
-/// Why a torrent was not added.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AddError {
-    /// It has no v1 side; its name.
-    V2Only(String),
-    /// It runs already.
-    Duplicate(TorrentId),
-    /// Another torrent has one of its files.
-    PathTaken {
-        /// Which file.
-        path: PathBuf,
-        /// Which torrent.
-        by: TorrentId,
-    },
-    /// It has fewer files than that.
-    NoSuchFile {
-        /// The index that was asked for.
-        index: usize,
-        /// How many it has.
-        files: usize,
-    },
-    /// Its folder or files cannot be used.
-    Storage(StorageError),
-    /// The check was given up because the session ends.
-    Cancelled,
-    /// The session cannot take it.
-    Unavailable(Unavailable),
-}
-
-impl fmt::Display for AddError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::V2Only(name) => write!(
-                f,
-                "{name:?} is a v2-only torrent; only v1 and hybrid torrents can be downloaded and seeded"
-            ),
-            Self::Duplicate(id) => write!(f, "torrent {id} runs already"),
-            Self::PathTaken { path, by } => {
-                write!(f, "{} is written by another torrent, {by}", path.display())
-            }
-            Self::NoSuchFile { index, files } => {
-                write!(f, "expected the index of one of {files} files, got {index}")
-            }
-            Self::Storage(error) => error.fmt(f),
-            Self::Cancelled => f.write_str("the check was given up"),
-            Self::Unavailable(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for AddError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Storage(error) => Some(error),
-            Self::Unavailable(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<StorageError> for AddError {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
-}
-
-impl From<Unavailable> for AddError {
-    fn from(error: Unavailable) -> Self {
-        Self::Unavailable(error)
-    }
-}
 
 impl Session {
     /// Opens a torrent's files, checks what is there as the options say, and runs it. Dropping the future gives it up.
@@ -187,10 +52,15 @@ impl Session {
         });
         let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
         let (state, run) = (attempt.state.clone(), Run { opened, options, reservation });
+        let registry = link.registry.clone();
         let begun = link.ask(move |plane| {
             let mut begun = state.begun.lock().unwrap_or_else(PoisonError::into_inner);
             if state.given_up.load(Ordering::Relaxed) {
                 return Err(AddError::Cancelled);
+            }
+            // The end has removed the others already.
+            if registry.is_closed() {
+                return Err(AddError::Unavailable(Unavailable::Over));
             }
             *begun = run.begin(plane);
             begun.clone().ok_or(AddError::Duplicate(id))

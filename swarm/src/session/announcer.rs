@@ -1,6 +1,6 @@
 //! Asking trackers: the engine says what to ask, this asks over HTTP and UDP, a bounded number at a time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metainfo::TorrentId;
@@ -37,8 +37,30 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 struct Waiting {
-    queue: VecDeque<Ask>,
+    /// In the order in which they came.
+    queue: BTreeMap<u64, Ask>,
+    places: HashMap<Ticket, u64>,
+    came: u64,
     cancelled: Vec<Ticket>,
+}
+
+impl Waiting {
+    fn push(&mut self, ask: Ask) {
+        self.came += 1;
+        self.places.insert(ask.ticket(), self.came);
+        self.queue.insert(self.came, ask);
+    }
+
+    fn pop(&mut self) -> Option<Ask> {
+        let (_, ask) = self.queue.pop_first()?;
+        self.places.remove(&ask.ticket());
+        Some(ask)
+    }
+
+    /// Whether it was waiting.
+    fn drop_waiting(&mut self, ticket: &Ticket) -> bool {
+        self.places.remove(ticket).is_some_and(|place| self.queue.remove(&place).is_some())
+    }
 }
 
 /// One announce to make.
@@ -58,7 +80,7 @@ impl Desk {
     /// An announce is to be made.
     pub(super) fn submit(&self, torrent: TorrentKey, id: TorrentId, announce: Announce) {
         self.open.send_modify(|open| *open += 1);
-        self.waiting().queue.push_back(Ask { torrent, id, announce });
+        self.waiting().push(Ask { torrent, id, announce });
         self.news.notify_one();
     }
 
@@ -66,8 +88,7 @@ impl Desk {
     pub(super) fn cancel(&self, torrent: TorrentKey, announce: AnnounceId) {
         let ticket = (torrent, announce);
         let mut waiting = self.waiting();
-        if let Some(at) = waiting.queue.iter().position(|ask| ask.ticket() == ticket) {
-            waiting.queue.remove(at);
+        if waiting.drop_waiting(&ticket) {
             self.closed(1);
         } else {
             waiting.cancelled.push(ticket);
@@ -98,8 +119,9 @@ pub(super) async fn run(link: Arc<Link>) {
     loop {
         let (asks, cancelled) = {
             let mut waiting = link.desk.waiting();
-            let room = MAX_UNDER_WAY.saturating_sub(tasks.len()).min(waiting.queue.len());
-            (waiting.queue.drain(..room).collect::<Vec<_>>(), std::mem::take(&mut waiting.cancelled))
+            let room = MAX_UNDER_WAY.saturating_sub(tasks.len());
+            let asks: Vec<_> = std::iter::from_fn(|| waiting.pop()).take(room).collect();
+            (asks, std::mem::take(&mut waiting.cancelled))
         };
         for ticket in cancelled {
             if let Some(abort) = aborts.remove(&ticket) {

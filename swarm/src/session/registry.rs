@@ -33,7 +33,7 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Registry {
     state: Mutex<State>,
-    /// How many run or are being added.
+    /// How many run.
     count: watch::Sender<usize>,
 }
 
@@ -63,15 +63,16 @@ impl Registry {
             return Err(Refused::Duplicate);
         }
         state.torrents.insert(id, None);
-        drop(state);
-        self.recount();
         Ok(Reservation { registry: Some(self.clone()), id })
     }
 
     /// Forgets a torrent.
     pub(super) fn remove(&self, id: TorrentId) {
-        self.state().torrents.remove(&id);
-        self.recount();
+        // Whoever waits for the count may take the lock, so it is let go first.
+        let removed = self.state().torrents.remove(&id);
+        if removed.flatten().is_some() {
+            self.count.send_modify(|count| *count -= 1);
+        }
     }
 
     pub(super) fn get(&self, id: TorrentId) -> Option<Entry> {
@@ -93,7 +94,7 @@ impl Registry {
         self.state().closed
     }
 
-    /// Tells how many there are, whenever that changes.
+    /// Tells how many run, whenever that changes.
     pub(super) fn count(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
     }
@@ -103,11 +104,6 @@ impl Registry {
         let is_gone = |_: &usize| self.get(id).is_none_or(|entry| entry.key != key);
         // It cannot close, since `self` holds the other end.
         let _ = self.count().wait_for(is_gone).await;
-    }
-
-    /// To be called without the lock: whoever waits for the count may take it.
-    fn recount(&self) {
-        self.count.send_modify(|count| *count = self.state().torrents.len());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,6 +122,7 @@ impl Reservation {
     pub(super) fn fulfil(mut self, entry: Entry) {
         if let Some(registry) = self.registry.take() {
             registry.state().torrents.insert(self.id, Some(entry));
+            registry.count.send_modify(|count| *count += 1);
         }
     }
 }

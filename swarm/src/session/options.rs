@@ -1,0 +1,144 @@
+//! What to run and how, and why it cannot be run.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metainfo::TorrentId;
+use storage::StorageError;
+
+use super::link::Unavailable;
+use super::selection::Selection;
+
+/// When what is on disk is compared with the torrent's hashes before the torrent runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// When there is anything.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never. A download counts nothing as there; a torrent that is only seeded is taken at its files' lengths.
+    Never,
+}
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct AddOptions {
+    /// Its metainfo.
+    pub torrent: Arc<metainfo::Torrent>,
+    /// The folder that its files lie in, or that its own folder lies in.
+    pub dir: PathBuf,
+    /// Whether what is there is checked.
+    pub check: Check,
+    /// Which files are wanted.
+    pub files: Selection,
+    /// Whether a file takes all of its room when it is first written.
+    pub preallocate: bool,
+    /// Addresses of peers.
+    pub peers: Vec<SocketAddr>,
+    /// Trackers besides those of the torrent; each is tried after those before it.
+    pub trackers: Vec<String>,
+    /// Download limit in bytes per second.
+    pub down_limit: Option<u64>,
+    /// Upload limit in bytes per second.
+    pub up_limit: Option<u64>,
+    /// Whether what is missing is fetched: folder and files are made. Else only what is there is seeded.
+    pub create: bool,
+}
+
+impl AddOptions {
+    /// Downloads the whole torrent into a folder and seeds it.
+    pub fn download(torrent: Arc<metainfo::Torrent>, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            torrent,
+            dir: dir.into(),
+            check: Check::Auto,
+            files: Selection::All,
+            preallocate: false,
+            peers: Vec::new(),
+            trackers: Vec::new(),
+            down_limit: None,
+            up_limit: None,
+            create: true,
+        }
+    }
+
+    /// Seeds what is there of a torrent, and writes nothing.
+    pub fn seed(torrent: Arc<metainfo::Torrent>, dir: impl Into<PathBuf>) -> Self {
+        Self { create: false, ..Self::download(torrent, dir) }
+    }
+}
+
+/// Why a torrent was not added.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AddError {
+    /// It has no v1 side; its name.
+    V2Only(String),
+    /// It runs already.
+    Duplicate(TorrentId),
+    /// Another torrent has one of its files.
+    PathTaken {
+        /// Which file.
+        path: PathBuf,
+        /// Which torrent.
+        by: TorrentId,
+    },
+    /// It has fewer files than that.
+    NoSuchFile {
+        /// The index that was asked for.
+        index: usize,
+        /// How many it has.
+        files: usize,
+    },
+    /// Its folder or files cannot be used.
+    Storage(StorageError),
+    /// The check was given up because the session ends.
+    Cancelled,
+    /// The session cannot take it.
+    Unavailable(Unavailable),
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V2Only(name) => write!(
+                f,
+                "{name:?} is a v2-only torrent; only v1 and hybrid torrents can be downloaded and seeded"
+            ),
+            Self::Duplicate(id) => write!(f, "torrent {id} runs already"),
+            Self::PathTaken { path, by } => {
+                write!(f, "{} is written by another torrent, {by}", path.display())
+            }
+            Self::NoSuchFile { index, files } => {
+                write!(f, "expected the index of one of {files} files, got {index}")
+            }
+            Self::Storage(error) => error.fmt(f),
+            Self::Cancelled => f.write_str("the check was given up"),
+            Self::Unavailable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AddError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage(error) => Some(error),
+            Self::Unavailable(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<StorageError> for AddError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Unavailable> for AddError {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error)
+    }
+}
