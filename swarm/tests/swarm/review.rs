@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metainfo::{Block, Builder};
 use storage::Buf;
+use swarm::engine::picker::Priority;
 use swarm::engine::{Close, Event, Time, Violation};
 use swarm::sim::{Access, Content, DiskSpeed, Heard, NodeId, Role, Scripted, World};
 use wire::peer::{ExtendedHandshake, Message, Request, Reserved};
@@ -304,4 +305,33 @@ fn whose_request_was_taken_back_in_the_endgame_is_asked_for_another() {
         },
     );
     assert!(world.run_until_complete(&[leech], Time::from_secs(10)).is_some());
+}
+
+#[test]
+fn peers_are_told_when_we_want_nothing_more_and_when_we_do_again() {
+    let content = content(4);
+    let mut world = World::new(12);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let leech = world.add(&content, Role::Leech, Access::default());
+    let to = world.addr(leech);
+    let said: Rc<RefCell<Vec<Option<bool>>>> = Rc::default();
+    let heard_of = said.clone();
+    Scripted::new(&content).dials(to).enter(&mut world, Access::default(), move |_, heard| {
+        if let Heard::Message(Message::Extended { id: 0, payload }) = heard {
+            heard_of.borrow_mut().push(ExtendedHandshake::parse(payload).unwrap().upload_only);
+        }
+    });
+    world.run_until(Time::from_secs(1), |_| false);
+    let (now, key) = (world.now, world.node(leech).torrent);
+    let first_two = content.torrent.geometry().pieces().take(2);
+    let skipped: Vec<_> = content.torrent.geometry().pieces().skip(2).map(|p| (p, Priority::Skip)).collect();
+    let all: Vec<_> =
+        first_two.chain(skipped.iter().map(|(p, _)| *p)).map(|p| (p, Priority::Normal)).collect();
+    world.node_mut(leech).engine.set_priorities(now, key, skipped);
+    world.introduce(leech, seed);
+    assert!(world.run_until_complete(&[leech], Time::from_secs(30)).is_some());
+    let now = world.now;
+    world.node_mut(leech).engine.set_priorities(now, key, all);
+    world.run_until(Time::from_secs(120), |_| false);
+    assert_eq!(*said.borrow(), [None, Some(true), Some(false), Some(true)]);
 }

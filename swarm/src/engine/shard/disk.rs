@@ -129,7 +129,7 @@ impl Shard {
             self.update_interest(cx, peer);
             self.part_if_redundant(cx, peer);
         }
-        self.mode_changed(slot);
+        self.mode_changed(cx, slot);
     }
 
     /// A piece does not match: find out who sent what before its blocks are fetched anew.
@@ -200,7 +200,7 @@ impl Shard {
         torrent.activity = Activity::Failed(error.clone());
         cx.out.event(Event::StorageFailed { torrent: torrent.key, error });
         let peers = torrent.peers.clone();
-        self.mode_changed(slot);
+        self.mode_changed(cx, slot);
         for peer in peers {
             self.cancel_requests(cx, peer);
             self.update_interest(cx, peer);

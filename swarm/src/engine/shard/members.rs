@@ -104,7 +104,7 @@ impl Shard {
             request_queue: u32::try_from(cx.config.max_requests).ok(),
             port: self.listen_port,
             your_ip: Some(peer.link.addr.ip()),
-            upload_only: torrent.activity.is_seeding().then_some(true),
+            upload_only: (!torrent.downloads()).then_some(true),
             ..ExtendedHandshake::default()
         }
     }

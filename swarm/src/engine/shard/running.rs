@@ -69,7 +69,7 @@ impl Shard {
         self.by_store.insert(add.store, key.slot());
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
-        self.mode_changed(key.slot());
+        self.mode_changed(cx, key.slot());
         self.torrents[key.slot()].candidates.set_complete(cx.now, complete);
         if complete {
             cx.out.event(Event::Complete { torrent: key });

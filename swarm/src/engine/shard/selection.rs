@@ -6,6 +6,7 @@ use super::Shard;
 use super::peer::{Peer, Pieces};
 use super::torrent::Activity;
 use crate::engine::TorrentKey;
+use crate::engine::changes::Columns;
 use crate::engine::cx::Cx;
 use crate::engine::picker::{Have, Picker, Priority};
 
@@ -20,13 +21,14 @@ impl Shard {
         let Some(torrent) = self.torrent_mut(key) else { return };
         torrent.picker.set_priorities(changes);
         let finished = torrent.picker.finished();
-        if torrent.activity.is_seeding() && !finished {
-            torrent.activity = Activity::Downloading;
-        }
+        let resumes = torrent.activity.is_seeding() && !finished;
         let slot = key.slot();
         let peers = torrent.peers.clone();
-        self.mode_changed(slot);
-        self.mode_changed(slot);
+        if resumes {
+            torrent.activity = Activity::Downloading;
+            self.mode_changed(cx, slot);
+        }
+        self.ledger.mark(slot, Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
         for peer in &peers {
             let wanted = wanted_of(&self.torrents[slot].picker, &self.peers[peer.slot()]);
             self.peers[peer.slot()].wanted = wanted;
