@@ -64,10 +64,17 @@ Exit status:
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct General {
     /// Print results and errors only, no progress
-    #[arg(short, long, global = true, env = "UNCHOKE_QUIET", conflicts_with = "verbose")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "UNCHOKE_QUIET",
+        conflicts_with = "verbose",
+        help_heading = "General"
+    )]
     pub quiet: bool,
     /// Log to standard error what happens; twice for details, three times for everything
-    #[arg(short, long, global = true, env = "UNCHOKE_VERBOSE", action = ArgAction::Count)]
+    #[arg(short, long, global = true, env = "UNCHOKE_VERBOSE", action = ArgAction::Count, help_heading = "General")]
     pub verbose: u8,
 }
 

@@ -70,7 +70,18 @@ pub(crate) struct Later {
     transport: Transport,
     /// Whether connections are obfuscated; so far they are not
     #[arg(long, env = "UNCHOKE_ENCRYPTION", value_name = "WHEN", default_value = "allow")]
-    pub encryption: Encryption,
+    encryption: Encryption,
+}
+
+impl Later {
+    /// What is asked for and not done, if it matters to who asks.
+    pub(crate) fn unmet(&self) -> Option<&'static str> {
+        if self.encryption == Encryption::Require {
+            return Some("--encryption require has no effect: this version does not encrypt connections");
+        }
+        let is_unmet = self.transport == Transport::Utp;
+        is_unmet.then_some("--transport utp has no effect: this version connects over TCP only")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,7 +92,7 @@ pub(super) enum Transport {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Encryption {
+pub(super) enum Encryption {
     Off,
     Allow,
     Prefer,

@@ -45,6 +45,9 @@ pub(crate) enum Role {
 
 /// Runs it to its end.
 pub(crate) fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
+    if let Some(unmet) = net.later.unmet() {
+        console.note(&format!("unchoke: {unmet}"));
+    }
     let result = block_on(drive::run(plan, net, stop, console));
     if let Err(error) = &result
         && net.json

@@ -158,3 +158,11 @@ fn flags_of_later_versions_are_accepted() {
     leecher.until("complete");
     assert_eq!(leecher.end(), Some(0));
 }
+
+#[test]
+fn encryption_that_is_required_and_not_there_is_told() {
+    let env = env();
+    let ran = env.run(&["download", "album.torrent", "--listen", "127.0.0.1", "--encryption", "require"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.err.contains("does not encrypt connections"), "{}", ran.err);
+}
