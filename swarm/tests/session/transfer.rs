@@ -1,5 +1,10 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use swarm::session::{AddOptions, Check, Event, Selection};
 use tempfile::TempDir;
+use wire::peer::{Handshake, Message, PeerId, Request, Reserved};
 
 use crate::world::{Content, add, end, event, seeder, session, soon};
 
@@ -186,4 +191,56 @@ async fn limits_hold_a_transfer_back() {
     // A second at that rate, less what the limiter lets through at once at the start.
     assert!(begun.elapsed() > std::time::Duration::from_millis(500), "{:?}", begun.elapsed());
     end([leech, seed]).await;
+}
+
+/// The page cache answers within the turn that brought the request. What it gave has to be sent although nothing
+/// else happens at the seed.
+#[tokio::test]
+async fn a_seed_that_nothing_else_wakes_sends_what_was_asked_for() {
+    let content = Content::folder(7, &[100_000], |builder| builder);
+    let from = content.placed();
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let (addr, info_hash) = (seed.listening()[0], content.meta.id().0);
+    // Its next timer is the choker's round, ten seconds later.
+    let block = tokio::task::spawn_blocking(move || ask_by_hand(addr, info_hash)).await.unwrap();
+    assert_eq!(block.len(), 16 * 1024);
+    end([seed]).await;
+}
+
+/// Asks for the first block once it may.
+fn ask_by_hand(addr: SocketAddr, info_hash: [u8; 20]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let peer_id = PeerId(*b"-XX0001-aaaaaaaaaaaa");
+    let hello = Handshake { reserved: Reserved([0; 8]), info_hash, peer_id };
+    stream.write_all(&hello.encode()).unwrap();
+    let mut theirs = [0; 68];
+    stream.read_exact(&mut theirs).unwrap();
+    stream.write_all(&[0, 0, 0, 1, 2]).unwrap();
+    loop {
+        let (id, body) = message(&mut stream);
+        match id {
+            // Unchoke.
+            Some(1) => {
+                let mut request = Vec::new();
+                Message::Request(Request { index: 0, begin: 0, len: 16 * 1024 }).encode(&mut request);
+                stream.write_all(&request).unwrap();
+            }
+            // Piece: index and begin, then the bytes.
+            Some(7) => return body[8..].to_vec(),
+            _ => {}
+        }
+    }
+}
+
+/// The next message: its id, unless it is a keep-alive, and its body.
+fn message(stream: &mut TcpStream) -> (Option<u8>, Vec<u8>) {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).unwrap();
+    let mut bytes = vec![0; u32::from_be_bytes(len) as usize];
+    stream.read_exact(&mut bytes).unwrap();
+    match bytes.split_first() {
+        Some((id, body)) => (Some(*id), body.to_vec()),
+        None => (None, Vec::new()),
+    }
 }
