@@ -67,7 +67,7 @@ pub(crate) fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Res
 pub(crate) fn fetch(url: &str) -> Result<Vec<u8>> {
     block_on(async {
         let fetched = match Http::new(&HttpConfig::default(), &Resolver::new()) {
-            Ok(http) => http.fetch_torrent(url).await,
+            Ok(http) => http.fetch_torrent(url).await.map(Into::into),
             Err(error) => Err(error),
         };
         fetched.map_err(|error| {

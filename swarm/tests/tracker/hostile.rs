@@ -272,7 +272,7 @@ async fn a_torrent_is_fetched_from_where_the_user_says_within_limits() {
     let server = server.await;
     let at = |path: &str| format!("http://{}{path}", server.address);
     let http = http();
-    assert_eq!(http.fetch_torrent(&at("/moved")).await.unwrap(), b"d4:infode");
+    assert_eq!(http.fetch_torrent(&at("/moved")).await.unwrap(), &b"d4:infode"[..]);
     assert_eq!(problem(http.fetch_torrent(&at("/endless")).await), Problem::TooLarge(metainfo::MAX_SIZE));
     let error = http.fetch_torrent(&at("/secret?key=1")).await.unwrap_err();
     assert_eq!(error.to_string(), format!("{}?***: HTTP status 403", at("/secret")));

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -71,7 +72,7 @@ struct Ask {
 
 struct HttpAnswer {
     status: u16,
-    body: Vec<u8>,
+    body: Bytes,
     /// The address that it came from.
     from: Option<IpAddr>,
 }
@@ -121,7 +122,7 @@ impl Http {
     }
 
     /// Fetches the bytes of a torrent from a URL that the user typed: at most [`metainfo::MAX_SIZE`].
-    pub async fn fetch_torrent(&self, url: &str) -> Result<Vec<u8>, HttpError> {
+    pub async fn fetch_torrent(&self, url: &str) -> Result<Bytes, HttpError> {
         let ask = Ask {
             origin: Origin::User,
             reach: Reach::Any,
@@ -219,16 +220,21 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, Problem> {
     from.join(location).map(Some).map_err(|error| Problem::BadUrl(error.to_string()))
 }
 
-/// Reads a body chunk by chunk, and stops when it gets too long. What is counted is what comes out of decompression.
-async fn body(mut response: Response, ask: &Ask) -> Result<Vec<u8>, Problem> {
-    let mut body = Vec::new();
+/// Reads a body chunk by chunk, and stops when it gets too long. What is counted is what comes out of decompression. A
+/// body of one chunk, as most answers of trackers are, is not copied.
+async fn body(mut response: Response, ask: &Ask) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| Problem::of(&e.without_url(), ask.patience))? {
         if chunk.len() > ask.limit.saturating_sub(body.len()) {
             return Err(Problem::TooLarge(ask.limit));
         }
-        body.extend_from_slice(&chunk);
+        match chunk.try_into_mut() {
+            Ok(chunk) if body.is_empty() => body = chunk,
+            Ok(chunk) => body.extend_from_slice(&chunk),
+            Err(chunk) => body.extend_from_slice(&chunk),
+        }
     }
-    Ok(body)
+    Ok(body.freeze())
 }
 
 fn parse(url: &str) -> Result<Url, Problem> {
