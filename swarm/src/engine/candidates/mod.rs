@@ -220,6 +220,15 @@ impl Candidates {
         self.change(now, addr, |entry| entry.state = State::Idle { not_before: until });
     }
 
+    /// More is wanted again: who was parted from in peace need not be waited for any longer.
+    pub fn handle_wanted_again(&mut self, now: Time) {
+        let in_peace = |addr: &SocketAddr| self.book.get(addr).is_some_and(|entry| entry.failures == 0);
+        let waiting: Vec<_> = self.waiting.iter().map(|(_, addr)| *addr).filter(in_peace).collect();
+        for addr in waiting {
+            self.change(now, addr, |entry| entry.state = State::Idle { not_before: now });
+        }
+    }
+
     /// The peer is known to have everything, or not. Seeds are not dialled once we are complete.
     pub fn handle_seed(&mut self, now: Time, addr: SocketAddr, seed: bool) {
         self.change(now, scope::canonical(addr), |entry| entry.seed = seed);

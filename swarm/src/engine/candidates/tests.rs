@@ -132,6 +132,24 @@ fn seeds_are_left_alone_once_we_are_complete() {
 }
 
 #[test]
+fn who_was_parted_from_in_peace_is_dialled_at_once_when_more_is_wanted() {
+    let mut book = book(10);
+    let (useful, useless) = ("9.0.0.1:7000", "9.0.0.2:7000");
+    for addr in [useful, useless] {
+        add(&mut book, addr, Source::Tracker);
+    }
+    dialled(&mut book, Time::ZERO);
+    for (addr, was_useful) in [(useful, true), (useless, false)] {
+        book.handle_connected(Time::ZERO, at(addr));
+        book.handle_lost(Time::ZERO, at(addr), was_useful);
+    }
+    assert_eq!(dialled(&mut book, Time::from_secs(1)), []);
+    book.handle_wanted_again(Time::from_secs(1));
+    book.check_invariant();
+    assert_eq!(dialled(&mut book, Time::from_secs(1)), [at(useful)]);
+}
+
+#[test]
 fn a_flood_from_strangers_does_not_push_out_the_tracker() {
     let mut book = book(300);
     (0..200).for_each(|n| {

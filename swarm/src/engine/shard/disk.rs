@@ -117,10 +117,10 @@ impl Shard {
     pub(super) fn finished(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
         torrent.activity = Activity::Seeding;
+        torrent.candidates.set_complete(cx.now, true);
         let key = torrent.key;
         if torrent.is_complete() {
             torrent.tracker.completed(cx.now);
-            torrent.candidates.set_complete(cx.now, true);
             self.arm_tracker(cx, slot);
         }
         cx.out.event(Event::Complete { torrent: key });

@@ -70,7 +70,8 @@ impl Shard {
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
         self.mode_changed(cx, key.slot());
-        self.torrents[key.slot()].candidates.set_complete(cx.now, complete);
+        let torrent = &mut self.torrents[key.slot()];
+        torrent.candidates.set_complete(cx.now, torrent.picker.finished());
         if complete {
             cx.out.event(Event::Complete { torrent: key });
         }

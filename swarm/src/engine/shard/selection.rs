@@ -26,6 +26,8 @@ impl Shard {
         let peers = torrent.peers.clone();
         if resumes {
             torrent.activity = Activity::Downloading;
+            torrent.candidates.set_complete(cx.now, false);
+            torrent.candidates.handle_wanted_again(cx.now);
             self.mode_changed(cx, slot);
         }
         self.ledger.mark(slot, Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
