@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 mod decoded;
+pub mod krpc;
 mod lenient;
 pub mod peer;
 pub mod tracker;

@@ -1,6 +1,7 @@
 //! What must hold for any input. One function for each fuzz target; `tests/fuzz_corpus.rs` calls them too.
 
 use wire::Decoded;
+use wire::krpc;
 use wire::peer::{
     Decoder, Error, Event, ExtendedHandshake, Extensions, Handshake, HandshakeHead, Limits, Message,
 };
@@ -185,4 +186,29 @@ fn events<'a>(
         assert!(part.is_empty(), "all input is taken");
     }
     (said, payload, None)
+}
+
+/// A packet that is read means the same when it is written and read again; a query that is not read has an answer at most.
+pub fn krpc_packet(data: &[u8]) {
+    let mut out = Vec::new();
+    match krpc::Packet::parse(data) {
+        Ok(packet) => {
+            packet.encode(&mut out);
+            match krpc::Packet::parse(&out) {
+                Ok(again) => assert_eq!(again, packet),
+                // What was left out of the input counts as 0 and is written as such.
+                Err(krpc::Error::Bencode(
+                    bencode::Error::TooLarge { .. } | bencode::Error::TooManyTokens { .. },
+                )) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        Err(error) => {
+            if let Some(answer) = error.answer() {
+                answer.encode(&mut out);
+                assert!(out.len() <= 150, "an answer to what is wrong is short");
+                assert_eq!(krpc::Packet::parse(&out), Ok(answer));
+            }
+        }
+    }
 }
