@@ -19,6 +19,7 @@ extern crate std;
 mod decoded;
 pub mod krpc;
 mod lenient;
+pub mod lsd;
 pub mod peer;
 pub mod tracker;
 

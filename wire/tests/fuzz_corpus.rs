@@ -30,4 +30,4 @@ macro_rules! targets {
     };
 }
 
-targets!(message handshake extended_handshake tracker_http tracker_udp split_decoder krpc_packet);
+targets!(message handshake extended_handshake tracker_http tracker_udp split_decoder krpc_packet lsd_announce);

@@ -1,7 +1,6 @@
 //! What must hold for any input. One function for each fuzz target; `tests/fuzz_corpus.rs` calls them too.
 
 use wire::Decoded;
-use wire::krpc;
 use wire::peer::{
     Decoder, Error, Event, ExtendedHandshake, Extensions, Handshake, HandshakeHead, Limits, Message,
 };
@@ -12,6 +11,7 @@ use wire::tracker::http::{
     scrape_url,
 };
 use wire::tracker::udp::{Family, Reply, Request, url_data};
+use wire::{krpc, lsd};
 
 /// Small enough that short inputs reach every limit.
 const SMALL: Limits = Limits { bitfield: 4, extended: 5, unknown: 6, piece: 7, hashes: 32 };
@@ -211,4 +211,16 @@ pub fn krpc_packet(data: &[u8]) {
             }
         }
     }
+}
+
+/// An announce that is read means the same when it is written and read again.
+pub fn lsd_announce(data: &[u8]) {
+    let Ok(announce) = lsd::Announce::parse(data) else { return };
+    assert!(announce.port != 0 && (1..=lsd::MAX_HASHES).contains(&announce.hashes.len()));
+    let mut out = Vec::new();
+    announce.encode(lsd::GROUP_V6, &mut out);
+    assert!(out.len() <= lsd::MAX_PACKET);
+    let again = lsd::Announce::parse(&out).unwrap();
+    assert_eq!((again.port, &again.hashes), (announce.port, &announce.hashes));
+    assert!(again.cookie.is_none() || again.cookie == announce.cookie);
 }
