@@ -16,6 +16,7 @@ mod memory;
 mod pads;
 pub mod plan;
 mod recheck;
+pub mod record;
 mod scan;
 
 pub use backend::Storage;

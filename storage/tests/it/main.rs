@@ -10,4 +10,6 @@ mod files;
 mod plan;
 #[cfg(feature = "files")]
 mod recheck;
+mod record;
+mod record_driver;
 mod support;

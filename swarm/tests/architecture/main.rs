@@ -66,7 +66,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("bencode", &["nom"]),
     ("metainfo", &["bencode", "nom", "sha1", "sha2"]),
     ("wire", &["bencode", "bytes", "nom", "sha1"]),
-    ("storage", &["bytes", "metainfo", "sha1", "sha2"]),
+    ("storage", &["bytes", "crc32c", "metainfo", "sha1", "sha2"]),
     (
         "swarm",
         &[

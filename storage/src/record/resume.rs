@@ -1,0 +1,299 @@
+//! What of a record is to be believed.
+//!
+//! A record says which pieces were right and durable when it was written, and how the files looked. Since then our own
+//! program may have written more and crashed, and others may have changed what they like. The rules:
+//!
+//! - A file that looks as recorded holds what it held, if the program ended cleanly. If it crashed, and the file had just
+//!   been written when the record was, pieces of it that are not recorded may be good: they are checked.
+//! - After a crash, a file that was written later than the record was, but not much later, was written by us. We never
+//!   write over a recorded piece, so those are believed, and the others are checked.
+//! - Any other change was not ours, so every piece of that file is checked: the recorded ones may be bad, the others good.
+//! - Of a file that is gone nothing is there.
+
+use super::pieces::PieceSet;
+use super::state::{FileStamp, Partial};
+use super::{Record, State};
+use crate::{Operation, Storage, StorageError};
+use metainfo::{PieceRange, Torrent};
+use std::io::{Error, ErrorKind, IoSlice, IoSliceMut};
+
+/// Longer than this after its last save no write of ours can come: saves follow writes within seconds. In nanoseconds.
+const OURS: u64 = 30_000_000_000;
+
+/// What a record is worth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// Pieces that are there.
+    pub have: PieceSet,
+    /// Pieces that may be there: to be checked. None of them is in `have`.
+    pub doubtful: PieceSet,
+    /// Blocks of other pieces that are there; of doubtful ones if they turn out not to be whole.
+    pub partial: Vec<Partial>,
+    /// Files that differ from the record in a way that is not ours: index in the layout.
+    pub changed: Vec<usize>,
+    /// Files that were there and are gone: index in the layout.
+    pub gone: Vec<usize>,
+}
+
+impl Judgement {
+    /// Of a record that says nothing: everything is doubtful.
+    pub fn doubt_all(torrent: &Torrent) -> Self {
+        let pieces = torrent.geometry().piece_count();
+        Self {
+            have: PieceSet::none(pieces),
+            doubtful: PieceSet::all(pieces),
+            partial: Vec::new(),
+            changed: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+}
+
+/// Compares a record with the files as they are. `stamps` has one for each file of the torrent's layout, `None` where
+/// there is none.
+pub fn judge(record: &Record, torrent: &Torrent, stamps: &[Option<FileStamp>]) -> Judgement {
+    let Record { summary, state, .. } = record;
+    let pieces = torrent.geometry().piece_count();
+    let files = torrent.layout().files();
+    let fits = state.pieces.len() == pieces && state.stamps.len() == files.len();
+    if !fits || stamps.len() != files.len() || summary.hashes != *torrent.info_hashes() {
+        return Judgement::doubt_all(torrent);
+    }
+    let mut judgement = Judgement {
+        have: state.pieces.clone(),
+        doubtful: PieceSet::none(pieces),
+        ..Judgement::doubt_all(torrent)
+    };
+    let saved = summary.times.saved.saturating_mul(1_000_000);
+    let looks =
+        state.stamps.iter().zip(stamps).map(|(old, new)| Look::of(*old, *new, saved, summary.flags.clean));
+    let looks: Vec<Look> = looks.collect();
+    // What is gone comes last, because a piece that reaches into such a file needs no check.
+    for pass in [Look::Ours, Look::Foreign, Look::Gone] {
+        for (file, look) in looks.iter().enumerate().filter(|(_, look)| **look == pass) {
+            if files.get(file).is_some_and(|file| file.is_pad()) {
+                continue;
+            }
+            judgement.apply(*look, file, torrent);
+        }
+    }
+    judgement.partial = kept(state, torrent, &looks);
+    judgement
+}
+
+/// How a file looks, compared with the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// As recorded, and nothing more can be in it.
+    Same,
+    /// As recorded or later, and if it was written, then by us.
+    Ours,
+    /// Changed by somebody else.
+    Foreign,
+    /// It was there and is not any more.
+    Gone,
+}
+
+impl Look {
+    fn of(old: Option<FileStamp>, new: Option<FileStamp>, saved: u64, is_clean: bool) -> Self {
+        match (old, new) {
+            (None, None) => Self::Same,
+            (Some(_), None) => Self::Gone,
+            (None, Some(new)) => {
+                let may_be_ours = !is_clean && new.mtime <= saved.saturating_add(OURS);
+                if may_be_ours { Self::Ours } else { Self::Foreign }
+            }
+            (Some(old), Some(new)) => {
+                let is_same_file = old.inode == new.inode || old.inode == 0 || new.inode == 0;
+                let is_same = is_same_file && (old.len, old.mtime) == (new.len, new.mtime);
+                let is_recent = new.mtime.saturating_add(OURS) >= saved;
+                let may_be_ours = !is_clean
+                    && is_same_file
+                    && new.len >= old.len
+                    && (old.mtime..=saved.saturating_add(OURS)).contains(&new.mtime);
+                match (is_same, may_be_ours && is_recent) {
+                    (true, false) => Self::Same,
+                    (_, true) => Self::Ours,
+                    (false, false) => Self::Foreign,
+                }
+            }
+        }
+    }
+}
+
+impl Judgement {
+    fn apply(&mut self, look: Look, file: usize, torrent: &Torrent) {
+        match look {
+            Look::Same => {}
+            Look::Ours => {}
+            Look::Foreign => self.changed.push(file),
+            Look::Gone => self.gone.push(file),
+        }
+        for piece in torrent.layout().file_pieces(file).into_iter().flatten() {
+            match look {
+                Look::Same => {}
+                Look::Ours => self.doubtful.set(piece, !self.have.contains(piece)),
+                Look::Foreign => {
+                    self.have.set(piece, false);
+                    self.doubtful.set(piece, true);
+                }
+                Look::Gone => {
+                    self.have.set(piece, false);
+                    self.doubtful.set(piece, false);
+                }
+            }
+        }
+    }
+}
+
+/// Partial pieces whose files are as we left them.
+fn kept(state: &State, torrent: &Torrent, looks: &[Look]) -> Vec<Partial> {
+    let geometry = torrent.geometry();
+    let is_kept = |partial: &&Partial| {
+        let Ok(piece) = geometry.piece(partial.piece) else { return false };
+        let blocks = geometry.piece_len(piece).div_ceil(metainfo::BLOCK);
+        let ours = |file: usize| matches!(looks.get(file), Some(Look::Same | Look::Ours));
+        let mut segments = torrent.layout().segments(geometry.whole(piece));
+        let is_there = segments.all(|segment| segment.pad || ours(segment.file));
+        is_there && blocks == partial.blocks.len() && !state.pieces.contains(partial.piece)
+    };
+    state.partial.iter().filter(is_kept).cloned().collect()
+}
+
+/// A storage of which only some pieces are shown: others are not there. For a [`recheck`](crate::recheck) of these alone.
+pub struct Shown<'a> {
+    /// All of it.
+    pub storage: &'a dyn Storage,
+    /// What is shown.
+    pub pieces: &'a PieceSet,
+}
+
+impl Storage for Shown<'_> {
+    fn read(&self, range: PieceRange, into: &mut [IoSliceMut<'_>]) -> Result<(), StorageError> {
+        if !self.pieces.contains(range.piece().get()) {
+            return Err(StorageError::new(Operation::Read, "", None, Error::from(ErrorKind::NotFound)));
+        }
+        self.storage.read(range, into)
+    }
+
+    fn write(&self, _: PieceRange, _: &[IoSlice<'_>]) -> Result<(), StorageError> {
+        Err(StorageError::new(Operation::Write, "", None, Error::from(ErrorKind::PermissionDenied)))
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Flags, Source, Summary, Times, Totals};
+    use metainfo::Builder;
+
+    const SAVED_MS: u64 = 1_700_000_000_000;
+    const SAVED: u64 = SAVED_MS * 1_000_000;
+    const SECOND: u64 = 1_000_000_000;
+
+    type Stamps = [Option<FileStamp>; 3];
+
+    /// Three files of two pieces each.
+    fn torrent() -> Torrent {
+        let builder = ["a", "b", "c"]
+            .iter()
+            .fold(Builder::folder("t").piece_length(32768), |builder, name| builder.file([*name], 65536));
+        let mut feed = builder.prepare().unwrap().feed();
+        feed.update(&[7; 3 * 65536]);
+        Torrent::parse(&feed.finish().unwrap()).unwrap()
+    }
+
+    fn stamp(mtime: u64) -> Option<FileStamp> {
+        Some(FileStamp { len: 65536, mtime, inode: 9 })
+    }
+
+    /// Pieces as a picture: `#` is in the set.
+    fn set(picture: &str) -> PieceSet {
+        let mut set = PieceSet::none(6);
+        picture.bytes().zip(0..).for_each(|(c, piece)| set.set(piece, c == b'#'));
+        set
+    }
+
+    fn record(pieces: &str, stamps: [Option<FileStamp>; 3], is_clean: bool) -> Record {
+        let torrent = torrent();
+        let summary = Summary {
+            generation: 1,
+            hashes: *torrent.info_hashes(),
+            name: "t".into(),
+            dir: "/d".into(),
+            device: 1,
+            flags: Flags { clean: is_clean, ..Flags::default() },
+            size: 3 * 65536,
+            done: 0,
+            totals: Totals::default(),
+            times: Times { saved: SAVED_MS, ..Times::default() },
+            name_rules: 1,
+        };
+        let partial = vec![Partial { piece: 5, blocks: PieceSet::from_bits(&[0x80], 2).unwrap() }];
+        let state = State { pieces: set(pieces), stamps: stamps.to_vec(), partial, ..State::new(6) };
+        Record { summary, state, source: None::<Source> }
+    }
+
+    #[test]
+    fn a_record_is_believed_as_far_as_the_files_are_as_they_were() {
+        let old = SAVED - 100 * SECOND;
+        let same = [stamp(old), stamp(old), stamp(old)];
+        let other = |mtime| [stamp(old), stamp(mtime), stamp(old)];
+        let shorter = [stamp(old), Some(FileStamp { len: 1, mtime: old + 1, inode: 9 }), stamp(old)];
+        let replaced = [stamp(old), Some(FileStamp { len: 65536, mtime: old, inode: 8 }), stamp(old)];
+        let gone = [stamp(old), None, stamp(old)];
+        // recorded, files as recorded, clean, files now, had, doubtful
+        let table: &[(&str, Stamps, bool, Stamps, &str, &str)] = &[
+            // Nothing changed.
+            ("##.#..", same, true, same, "##.#..", "......"),
+            ("##.#..", same, false, same, "##.#..", "......"),
+            // Not written for long when the record was; ended cleanly; written meanwhile, whoever it was.
+            ("##.#..", same, true, other(SAVED + SECOND), "##....", "..##.."),
+            // Crashed; we wrote on for a second.
+            ("##.#..", same, false, other(SAVED + SECOND), "##.#..", "..#..."),
+            // Crashed; it was just being written when the record was.
+            ("##.#..", other(SAVED - SECOND), false, other(SAVED - SECOND), "##.#..", "..#..."),
+            ("##.#..", other(SAVED - SECOND), true, other(SAVED - SECOND), "##.#..", "......"),
+            // Crashed; somebody wrote an hour later.
+            ("##.#..", same, false, other(SAVED + 3600 * SECOND), "##....", "..##.."),
+            // Times that go back, files that shrink, and other files of the same name are not ours.
+            ("##.#..", same, false, other(old - 1), "##....", "..##.."),
+            ("##.#..", same, false, shorter, "##....", "..##.."),
+            ("##.#..", same, false, replaced, "##....", "..##.."),
+            // Gone; and there anew.
+            ("##.#..", same, true, gone, "##....", "......"),
+            ("##....", gone, true, same, "##....", "..##.."),
+            ("##....", gone, false, other(SAVED), "##....", "..##.."),
+        ];
+        for (at, (recorded, then, is_clean, now, had, doubtful)) in table.iter().enumerate() {
+            let found = judge(&record(recorded, *then, *is_clean), &torrent(), now);
+            assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)), "line {at}");
+            assert_eq!(found.partial.len(), 1, "line {at}");
+        }
+    }
+
+    #[test]
+    fn partial_pieces_go_with_their_file() {
+        let old = SAVED - 100 * SECOND;
+        let then = [stamp(old); 3];
+        let now = [stamp(old), stamp(old), stamp(SAVED + 3600 * SECOND)];
+        let found = judge(&record("##.#..", then, true), &torrent(), &now);
+        assert_eq!((found.partial, found.changed), (vec![], vec![2]));
+        let found = judge(&record("##.#..", then, true), &torrent(), &[stamp(old), stamp(old), None]);
+        assert_eq!((found.partial, found.gone), (vec![], vec![2]));
+    }
+
+    #[test]
+    fn a_record_of_something_else_is_worth_nothing() {
+        let old = stamp(SAVED - 100 * SECOND);
+        let all = Judgement::doubt_all(&torrent());
+        let mut record = record("######", [old; 3], true);
+        assert_eq!(judge(&record, &torrent(), &[old; 2]), all);
+        record.state.pieces = PieceSet::all(7);
+        assert_eq!(judge(&record, &torrent(), &[old; 3]), all);
+    }
+}

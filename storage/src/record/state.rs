@@ -1,0 +1,265 @@
+//! The sheet that is read to run a torrent.
+
+use super::bytes::{Reader, Writer};
+use super::error::Damage;
+use super::pieces::PieceSet;
+use super::sheet::{self, Kind};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How far a torrent is, and what was chosen for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The same as in the summary that belongs to it.
+    pub generation: u64,
+    /// Pieces that matched their hash and were made durable.
+    pub pieces: PieceSet,
+    /// What is durable of other pieces.
+    pub partial: Vec<Partial>,
+    /// How each file of the layout was; `None` where none was there. Empty when it is not known.
+    pub stamps: Vec<Option<FileStamp>>,
+    /// Files and folders that were made for it, relative to its folder.
+    pub created: Vec<PathBuf>,
+    /// What the user chose.
+    pub choices: Choices,
+    /// Peers worth dialling again, best first.
+    pub peers: Vec<SocketAddr>,
+    /// What its trackers said.
+    pub trackers: Vec<Tracker>,
+}
+
+/// Blocks of a piece that is not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Which piece.
+    pub piece: u32,
+    /// Which of its blocks were written and made durable.
+    pub blocks: PieceSet,
+}
+
+/// How a file was when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub mtime: u64,
+    /// Which file it is among those of its device; 0 when that is not known.
+    pub inode: u64,
+}
+
+/// What the user chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Priority of each file of the layout: 0 skips it, 1 is low, 2 normal, 3 high. Empty: all are normal.
+    pub priorities: Vec<u8>,
+    /// Files that have other names than the torrent says: index in the layout, path beneath the folder.
+    pub names: Vec<(u32, PathBuf)>,
+    /// Most bytes a second to receive.
+    pub down_limit: Option<u64>,
+    /// Most bytes a second to send.
+    pub up_limit: Option<u64>,
+    /// In which order pieces are fetched.
+    pub order: Order,
+    /// Whether files take all their room at once.
+    pub preallocate: bool,
+    /// Trackers besides its own.
+    pub trackers: Vec<String>,
+}
+
+/// In which order pieces are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Order {
+    #[default]
+    Rarest,
+    Sequential,
+    FirstLast,
+}
+
+/// What a tracker said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracker {
+    /// Its address, with its secrets.
+    pub url: String,
+    /// What it wants to be told again (BEP 3).
+    pub id: Option<Vec<u8>>,
+    /// When it may be asked again, in milliseconds since 1970.
+    pub next: Option<u64>,
+    /// Whether it answered last time.
+    pub works: bool,
+}
+
+impl State {
+    /// Of a torrent of which nothing is there.
+    pub fn new(pieces: u32) -> Self {
+        Self {
+            generation: 0,
+            pieces: PieceSet::none(pieces),
+            partial: Vec::new(),
+            stamps: Vec::new(),
+            created: Vec::new(),
+            choices: Choices::default(),
+            peers: Vec::new(),
+            trackers: Vec::new(),
+        }
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.number(self.generation);
+        self.pieces.write(&mut out);
+        out.count(self.partial.len());
+        for partial in &self.partial {
+            out.number(partial.piece);
+            partial.blocks.write_bits(&mut out);
+        }
+        write_stamps(&self.stamps, &mut out);
+        out.count(self.created.len());
+        self.created.iter().for_each(|path| out.path(path));
+        self.choices.write(&mut out);
+        out.count(self.peers.len());
+        self.peers.iter().for_each(|peer| out.address(peer));
+        out.count(self.trackers.len());
+        self.trackers.iter().for_each(|tracker| tracker.write(&mut out));
+        sheet::seal(Kind::State, &out.0)
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// When they are no state, or not as they were written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+        let from = &mut Reader(sheet::open_one(Kind::State, bytes)?.1);
+        let state = Self {
+            generation: from.number()?,
+            pieces: PieceSet::read(from)?,
+            partial: from.list(MAX_LIST, "partial pieces", |from| {
+                let piece = from.small("a piece")?;
+                Ok(Partial { piece, blocks: PieceSet::read_bits(from)? })
+            })?,
+            stamps: read_stamps(from)?,
+            created: from.list(MAX_LIST, "created paths", |from| from.path("a created path"))?,
+            choices: Choices::read(from)?,
+            peers: from.list(MAX_LIST, "peers", Reader::address)?,
+            trackers: from.list(MAX_LIST, "trackers", Tracker::read)?,
+        };
+        from.end()?;
+        Ok(state)
+    }
+}
+
+impl Choices {
+    fn write(&self, out: &mut Writer) {
+        out.bytes(&self.priorities);
+        out.count(self.names.len());
+        for (file, path) in &self.names {
+            out.number(*file);
+            out.path(path);
+        }
+        out.optional(self.down_limit);
+        out.optional(self.up_limit);
+        out.byte(match self.order {
+            Order::Rarest => 0,
+            Order::Sequential => 1,
+            Order::FirstLast => 2,
+        });
+        out.flag(self.preallocate);
+        out.count(self.trackers.len());
+        self.trackers.iter().for_each(|url| out.text(url));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let priorities = from.bytes(MAX_LIST, "priorities")?;
+        if priorities.iter().any(|priority| *priority > 3) {
+            return Err(Damage::Value("a priority"));
+        }
+        Ok(Self {
+            priorities: priorities.to_vec(),
+            names: from.list(MAX_LIST, "names", |from| {
+                Ok((from.small("a file")?, from.path("the path of a file")?))
+            })?,
+            down_limit: from.optional("a limit")?,
+            up_limit: from.optional("a limit")?,
+            order: match from.byte()? {
+                0 => Order::Rarest,
+                1 => Order::Sequential,
+                2 => Order::FirstLast,
+                _ => return Err(Damage::Value("an order")),
+            },
+            preallocate: from.flag("preallocation")?,
+            trackers: from.list(MAX_LIST, "trackers", |from| from.text(MAX_URL, "a tracker"))?,
+        })
+    }
+}
+
+impl Tracker {
+    fn write(&self, out: &mut Writer) {
+        out.text(&self.url);
+        out.flag(self.id.is_some());
+        if let Some(id) = &self.id {
+            out.bytes(id);
+        }
+        out.optional(self.next);
+        out.flag(self.works);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        Ok(Self {
+            url: from.text(MAX_URL, "a tracker")?,
+            id: if from.flag("a tracker's id")? {
+                Some(from.bytes(MAX_URL, "a tracker's id")?.to_vec())
+            } else {
+                None
+            },
+            next: from.optional("a time")?,
+            works: from.flag("a tracker")?,
+        })
+    }
+}
+
+/// Times are kept as differences to the one before: files of a torrent were mostly written together.
+fn write_stamps(stamps: &[Option<FileStamp>], out: &mut Writer) {
+    out.count(stamps.len());
+    let mut before = FileStamp { len: 0, mtime: 0, inode: 0 };
+    for stamp in stamps {
+        out.flag(stamp.is_some());
+        if let Some(stamp) = stamp {
+            out.number(stamp.len);
+            out.number(zigzag(stamp.mtime.wrapping_sub(before.mtime)));
+            out.number(zigzag(stamp.inode.wrapping_sub(before.inode)));
+            before = *stamp;
+        }
+    }
+}
+
+fn read_stamps(from: &mut Reader<'_>) -> Result<Vec<Option<FileStamp>>, Damage> {
+    let mut before = FileStamp { len: 0, mtime: 0, inode: 0 };
+    from.list(MAX_LIST, "stamps", |from| {
+        if !from.flag("a stamp")? {
+            return Ok(None);
+        }
+        before = FileStamp {
+            len: from.number()?,
+            mtime: before.mtime.wrapping_add(unzigzag(from.number()?)),
+            inode: before.inode.wrapping_add(unzigzag(from.number()?)),
+        };
+        Ok(Some(before))
+    })
+}
+
+/// Small differences, up or down, as small numbers.
+fn zigzag(difference: u64) -> u64 {
+    let is_down = difference >> 63 == 1;
+    (difference << 1) ^ if is_down { u64::MAX } else { 0 }
+}
+
+fn unzigzag(number: u64) -> u64 {
+    (number >> 1) ^ if number & 1 == 1 { u64::MAX } else { 0 }
+}
+
+/// Items of any list. A torrent has fewer files, and everything else is bounded where it is made.
+const MAX_LIST: usize = 4_000_000;
+/// Bytes of a URL.
+const MAX_URL: usize = 8192;

@@ -1,0 +1,78 @@
+//! Where records are kept.
+
+use super::error::StoreError;
+use super::{Record, Summary};
+use metainfo::TorrentId;
+use std::any::Any;
+use std::path::PathBuf;
+
+/// Which record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The torrent.
+    pub id: TorrentId,
+    /// Its folder, named in one way (canonical).
+    pub dir: PathBuf,
+}
+
+/// Keeps records. Calls block; several threads may call at once.
+pub trait Store: Send + Sync {
+    /// The summaries of all records, in no order. What cannot be read is named beside them and does not keep the others
+    /// from being listed.
+    ///
+    /// # Errors
+    /// When nothing can be read at all.
+    fn list(&self) -> Result<Listing, StoreError>;
+
+    /// A record; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is damaged, and was set aside; when a newer program wrote it; or when it cannot be read.
+    fn load(&self, key: &Key) -> Result<Option<Record>, StoreError>;
+
+    /// Keeps records instead of those of the same keys. After it returned they are durable; when it fails, or power does,
+    /// each is either the old or the new one, whole.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn save(&self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// Forgets a record. Of no effect when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be forgotten.
+    fn remove(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Keeps everybody else from using the record for as long as the lease lives.
+    ///
+    /// # Errors
+    /// When somebody else uses it.
+    fn lease(&self, key: &Key) -> Result<Lease, StoreError>;
+}
+
+/// What is kept.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Of records that can be read.
+    pub summaries: Vec<Summary>,
+    /// What is wrong with the others.
+    pub problems: Vec<StoreError>,
+}
+
+/// The sole right to a record; dropped, it ends.
+#[derive(Debug)]
+pub struct Lease {
+    _held: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Lease {
+    /// A lease that is given up by dropping this value.
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self { _held: Some(Box::new(held)) }
+    }
+
+    /// A lease of a store that nobody else can use anyway.
+    pub fn free() -> Self {
+        Self { _held: None }
+    }
+}

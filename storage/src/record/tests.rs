@@ -1,0 +1,271 @@
+use super::*;
+use metainfo::{InfoHashV1, InfoHashV2, InfoHashes};
+use proptest::prelude::*;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A record with something in every place.
+pub(super) fn sample(n: u8) -> Record {
+    let summary = Summary {
+        generation: 7,
+        hashes: InfoHashes::hybrid(InfoHashV1([n; 20]), InfoHashV2([n + 1; 32])),
+        name: format!("torrent {n}"),
+        dir: PathBuf::from(format!("/srv/incoming/{n}")),
+        device: 0xfd01,
+        flags: Flags { clean: true, paused: true, ..Flags::default() },
+        size: 1 << 40,
+        done: 12_345,
+        totals: Totals { downloaded: 1, uploaded: u64::MAX, wasted: 3 },
+        times: Times { added: 1, completed: Some(0), saved: 1_700_000_000_000, next_announce: None },
+        name_rules: NAME_RULES,
+    };
+    let mut pieces = PieceSet::none(1001);
+    (0..1001).step_by(3).for_each(|piece| pieces.set(piece, true));
+    let stamp = |n: u64| FileStamp { len: n << 20, mtime: 1_700_000_000_000_000_000 - n, inode: 1 << n };
+    let state = State {
+        generation: 7,
+        pieces,
+        partial: vec![Partial { piece: 1, blocks: PieceSet::from_bits(&[0xa0], 4).unwrap() }],
+        stamps: vec![Some(stamp(3)), None, Some(stamp(1)), Some(stamp(60))],
+        created: vec!["album".into(), "album/one.flac".into()],
+        choices: Choices {
+            priorities: vec![2, 0, 3, 1],
+            names: vec![(2, "album/other".into())],
+            down_limit: Some(0),
+            up_limit: None,
+            order: Order::FirstLast,
+            preallocate: true,
+            trackers: vec!["udp://tracker.example.org:6969".into()],
+        },
+        peers: vec!["192.0.2.7:6881".parse().unwrap(), "[2001:db8::7]:1".parse().unwrap()],
+        trackers: vec![Tracker {
+            url: "http://tracker.example.org/announce?key=1".into(),
+            id: Some(b"\0\xff".to_vec()),
+            next: Some(5),
+            works: true,
+        }],
+    };
+    Record { summary, state, source: Some(Source::Torrent(b"d4:infodee".to_vec())) }
+}
+
+fn sheets(record: &Record) -> [Vec<u8>; 3] {
+    [record.summary.encode(), record.state.encode(), record.source.as_ref().unwrap().encode()]
+}
+
+#[test]
+fn a_record_reads_as_it_was_written() {
+    let record = sample(1);
+    let [summary, state, source] = sheets(&record);
+    assert_eq!(Summary::decode(&summary).as_ref(), Ok(&record.summary));
+    assert_eq!(State::decode(&state).as_ref(), Ok(&record.state));
+    assert_eq!(Source::decode(&source).as_ref(), Ok(record.source.as_ref().unwrap()));
+    let magnet = Source::Magnet("magnet:?xt=urn:btih:00".into());
+    assert_eq!(Source::decode(&magnet.encode()), Ok(magnet));
+    assert!(matches!(Summary::decode(&state), Err(Damage::Kind { expected: 1, got: 2 })));
+    assert!(matches!(State::decode(b"unchoke"), Err(Damage::Short { .. })));
+    assert_eq!(State::decode(b"something else"), Err(Damage::Foreign));
+    assert_eq!(State::decode(&[&state[..], b"x"].concat()), Err(Damage::Trailing(1)));
+}
+
+#[test]
+fn records_are_small() {
+    let mut record = sample(1);
+    record.summary.flags.complete = true;
+    record.state = State { pieces: PieceSet::all(4000), ..State::new(4000) };
+    let stamp = |n: u64| FileStamp {
+        len: 10 << 20,
+        mtime: 1_700_000_000_000_000_000 + n * 40_000_000,
+        inode: 5000 + n,
+    };
+    record.state.stamps = (0..200).map(|n| Some(stamp(n))).collect();
+    let [summary, state, _] = sheets(&record);
+    assert!(summary.len() < 200 && state.len() < 2700, "{} and {} bytes", summary.len(), state.len());
+}
+
+/// Version 1 as it was first written. It is read for ever.
+#[test]
+fn version_1_is_still_read() {
+    let golden = include_bytes!("golden/v1.record");
+    let record = sample(1);
+    let [summary, state, source] = sheets(&record);
+    let mut rest = &golden[..];
+    assert_eq!(Summary::take(&mut rest).as_ref(), Ok(&record.summary));
+    let (state_bytes, source_bytes) = rest.split_at(state.len());
+    assert_eq!(State::decode(state_bytes).as_ref(), Ok(&record.state));
+    assert_eq!(Source::decode(source_bytes).as_ref(), Ok(record.source.as_ref().unwrap()));
+    assert_eq!([summary, state, source].concat(), golden);
+}
+
+#[test]
+fn a_newer_version_is_named_and_not_taken_for_damage() {
+    let mut newer = sample(1).state.encode();
+    let at = newer.len() - 4;
+    newer[8] = VERSION + 1;
+    let sum = crc32c::crc32c(&newer[..at]);
+    newer[at..].copy_from_slice(&sum.to_le_bytes());
+    let damage = State::decode(&newer).unwrap_err();
+    assert_eq!(damage, Damage::Newer { known: VERSION, got: VERSION + 1 });
+    assert!(damage.is_newer() && damage.to_string().contains("a newer program wrote it"), "{damage}");
+}
+
+/// Flips bits, cuts, and zeroes. The same seed does the same.
+fn mutate(bytes: &mut Vec<u8>, mut seed: u64) {
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below.max(1)
+    };
+    match next(4) {
+        0 => {
+            for _ in 0..=next(3) {
+                let at = next(bytes.len());
+                bytes[at] ^= 1 << next(8);
+            }
+        }
+        1 => bytes.truncate(next(bytes.len())),
+        2 => {
+            let from = next(bytes.len());
+            let to = from + 1 + next(bytes.len() - from);
+            bytes[from..to.min(from + 600)].fill(0);
+        }
+        _ => {
+            let (from, to) = (next(bytes.len()), next(bytes.len()));
+            bytes.swap(from, to);
+            let extra = next(20);
+            bytes.extend(std::iter::repeat_n(0, extra));
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_damaged_records_are_all_noticed() {
+    let record = sample(1);
+    let originals = sheets(&record);
+    let mut noticed = 0;
+    for seed in 0..10_000 {
+        for (kind, original) in originals.iter().enumerate() {
+            let mut bytes = original.clone();
+            mutate(&mut bytes, seed);
+            if bytes == *original {
+                continue;
+            }
+            let read = match kind {
+                0 => Summary::decode(&bytes).is_ok(),
+                1 => State::decode(&bytes).is_ok(),
+                _ => Source::decode(&bytes).is_ok(),
+            };
+            assert!(!read, "seed {seed}, sheet {kind}");
+            noticed += 1;
+        }
+    }
+    assert!(noticed > 29_000, "{noticed}");
+}
+
+/// The same behind a checksum that fits: what is read is bounded and makes sense, and is written as it was read.
+#[test]
+fn records_that_only_look_right_do_no_harm() {
+    let originals = sheets(&sample(1));
+    for seed in 0..10_000 {
+        for (kind, original) in originals.iter().enumerate() {
+            let mut payload = original[13..original.len() - 4].to_vec();
+            mutate(&mut payload, seed);
+            let bytes =
+                sheet::seal([sheet::Kind::Summary, sheet::Kind::State, sheet::Kind::Source][kind], &payload);
+            let again = match kind {
+                0 => Summary::decode(&bytes).map(|summary| summary.encode()),
+                1 => State::decode(&bytes).map(|state| state.encode()),
+                _ => Source::decode(&bytes).map(|source| source.encode()),
+            };
+            assert!(again.is_err() || again == Ok(bytes), "seed {seed}, sheet {kind}");
+        }
+    }
+}
+
+fn piece_set(len: impl Strategy<Value = u32>) -> impl Strategy<Value = PieceSet> {
+    (len, any::<u64>()).prop_map(|(len, seed)| {
+        let mut set = PieceSet::none(len);
+        (0..len)
+            .filter(|piece| (seed.rotate_left(*piece) ^ u64::from(*piece)) & 3 == 1)
+            .for_each(|p| set.set(p, true));
+        set
+    })
+}
+
+prop_compose! {
+    fn states()(
+        generation: u64,
+        pieces in piece_set(0..3000_u32),
+        partial in prop::collection::vec((any::<u32>(), piece_set(0..64_u32)), 0..5),
+        stamps in prop::collection::vec(prop::option::of(any::<(u64, u64, u64)>()), 0..30),
+        created in prop::collection::vec("[a-z/ é]{0,30}", 0..5),
+        priorities in prop::collection::vec(0..4_u8, 0..30),
+        limits: (Option<u64>, Option<u64>),
+        order in 0..3_usize,
+        preallocate: bool,
+        peers in prop::collection::vec(any::<(bool, u128, u16)>(), 0..10),
+        trackers in prop::collection::vec(any::<(String, Option<Vec<u8>>, Option<u64>, bool)>(), 0..4),
+    ) -> State {
+        State {
+            generation,
+            pieces,
+            partial: partial.into_iter().map(|(piece, blocks)| Partial { piece, blocks }).collect(),
+            stamps: stamps.into_iter().map(|stamp| stamp.map(|(len, mtime, inode)| FileStamp { len, mtime, inode })).collect(),
+            created: created.into_iter().map(PathBuf::from).collect(),
+            choices: Choices {
+                priorities,
+                names: vec![(3, "x/y".into())],
+                down_limit: limits.0,
+                up_limit: limits.1,
+                order: [Order::Rarest, Order::Sequential, Order::FirstLast][order],
+                preallocate,
+                trackers: trackers.iter().map(|tracker| tracker.0.clone()).collect(),
+            },
+            peers: peers.into_iter().map(|(is_v4, ip, port)| {
+                let ip = if is_v4 { std::net::Ipv4Addr::from((ip >> 96) as u32).into() } else { std::net::Ipv6Addr::from(ip).into() };
+                SocketAddr::new(ip, port)
+            }).collect(),
+            trackers: trackers.into_iter().map(|(url, id, next, works)| Tracker { url, id, next, works }).collect(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_state_reads_as_it_was_written(state in states()) {
+        prop_assert_eq!(State::decode(&state.encode()), Ok(state));
+    }
+
+    #[test]
+    fn every_summary_reads_as_it_was_written(
+        generation: u64, v1: Option<[u8; 20]>, v2: [u8; 32], has_v2: bool, name in ".{0,200}", dir in "/[a-zé/]{0,60}",
+        numbers: [u64; 8], bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
+    ) {
+        let v2 = (has_v2 || v1.is_none()).then_some(InfoHashV2(v2));
+        let [device, size, done, downloaded, uploaded, wasted, added, saved] = numbers;
+        let is = |at: u32| bits >> at & 1 == 1;
+        let summary = Summary {
+            generation,
+            hashes: InfoHashes::from_parts(v1.map(InfoHashV1), v2).unwrap(),
+            name,
+            dir: dir.into(),
+            device,
+            flags: Flags {
+                complete: is(0), finished: is(1), clean: is(2), paused: is(3), seed_only: is(4), private: is(5), no_metadata: is(6),
+            },
+            size,
+            done,
+            totals: Totals { downloaded, uploaded, wasted },
+            times: Times { added, completed, saved, next_announce },
+            name_rules: NAME_RULES,
+        };
+        prop_assert_eq!(Summary::decode(&summary.encode()), Ok(summary));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let summary = sheet::seal(sheet::Kind::Summary, &bytes);
+        let state = sheet::seal(sheet::Kind::State, &bytes);
+        let _ = (Summary::decode(&bytes), Summary::decode(&summary), State::decode(&state), Source::decode(&bytes));
+    }
+}
