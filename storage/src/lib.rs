@@ -18,15 +18,17 @@ pub mod plan;
 mod recheck;
 pub mod record;
 mod scan;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use backend::Storage;
 pub use buf::{Buf, Pool};
 #[cfg(feature = "files")]
 pub use disk::{Disk, DiskConfig};
-pub use error::{Operation, StorageError};
+pub use error::{Operation, StorageError, Trouble};
 pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
-pub use files::{Allocation, FileOptions, FileStorage, OpenFiles};
+pub use files::{Allocation, FileOptions, FileStorage, OpenFiles, Removed, RootId, Stamp};
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use memory::MemoryStorage;

@@ -3,8 +3,9 @@
 //! On Linux the kernel does it (`openat2`); elsewhere, or where that call is not allowed, each folder on the way is
 //! opened from the one above and none may be a link. No path is ever joined to the path of the root.
 
-use metainfo::FilePath;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use super::refusal::Refusal;
+use super::{RootId, calls, sys};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,20 +16,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(super) struct Root {
     dir: OwnedFd,
+    /// As the user names it.
     shown: PathBuf,
+    /// The same, wherever the process is.
+    path: PathBuf,
     device: u64,
+    inode: u64,
     /// Whether the kernel refused to resolve paths for us.
     walks: AtomicBool,
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(super) const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Root {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let dir = rustix::fs::openat(CWD, path, FOLDER, Mode::empty())?;
-        let device = rustix::fs::fstat(&dir)?.st_dev;
+        let dir = calls::open(CWD, path, FOLDER, Mode::empty())?;
+        let Stat { st_dev: device, st_ino: inode, .. } = calls::stat(&dir)?;
         let walks = AtomicBool::new(!cfg!(target_os = "linux"));
-        Ok(Self { dir, shown: path.to_path_buf(), device, walks })
+        let whole = std::path::absolute(path)?;
+        Ok(Self { dir, shown: path.to_path_buf(), path: whole, device, inode, walks })
     }
 
     /// Opens folder by folder, as if the kernel could not resolve paths for us.
@@ -38,9 +44,53 @@ impl Root {
         self
     }
 
+    /// The folder as the user named it.
+    pub(super) fn path(&self) -> &Path {
+        &self.shown
+    }
+
     /// How a person would name a file beneath it. Not for opening.
     pub(super) fn show(&self, path: &str) -> PathBuf {
         self.shown.join(path)
+    }
+
+    /// The file system it is on.
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// What tells it from other folders, also after a restart.
+    pub(super) fn id(&self) -> io::Result<RootId> {
+        let file_system = calls::stat_file_system(&self.dir)?.f_fsid;
+        let born_ns = sys::born(self.dir.as_fd());
+        Ok(RootId { device: self.device, inode: self.inode, born_ns, file_system })
+    }
+
+    /// Whether both are the same folder, however they are spelled.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether its path still leads to it. A disk that was unmounted leaves an empty folder in its place, and that must not
+    /// be filled.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match calls::stat_path(&self.path) {
+            Ok(found) if (found.st_dev, found.st_ino) == (self.device, self.inode) => Ok(()),
+            Ok(_) => Err(Refusal::Elsewhere.into()),
+            Err(Errno::NOENT | Errno::NOTDIR) => Err(Refusal::Gone.into()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Bytes that a user may still take there.
+    pub(super) fn free_space(&self) -> io::Result<u64> {
+        let found = calls::stat_file_system(&self.dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Whether no file there can have 4 GiB.
+    pub(super) fn is_fat(&self) -> bool {
+        sys::is_fat(self.dir.as_fd())
     }
 
     /// Opens a file or folder. Links anywhere on the way, and at its end, are errors.
@@ -49,7 +99,7 @@ impl Root {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a part of the path is no file name"));
         }
         if !self.walks.load(Ordering::Relaxed) {
-            match super::sys::open_beneath(self.dir.as_fd(), path, flags, mode) {
+            match calls::open_beneath(&self.dir, path, flags, mode) {
                 // A sandbox may know no better answer to a call it does not know than that it is not permitted.
                 Err(Errno::NOSYS | Errno::PERM) => {}
                 opened => return Ok(opened?),
@@ -61,23 +111,32 @@ impl Root {
         self.walk(path, flags, mode)
     }
 
+    /// Calls `run` with the folder that the path's last part is in, and that part.
+    pub(super) fn in_folder_of<T>(
+        &self,
+        path: &str,
+        run: impl FnOnce(BorrowedFd<'_>, &str) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match path.rsplit_once('/') {
+            None if is_plain(path) => run(self.dir.as_fd(), path),
+            Some((folder, name)) if is_plain(name) => {
+                run(self.open_at(folder, FOLDER, Mode::empty())?.as_fd(), name)
+            }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "a part of the path is no file name")),
+        }
+    }
+
     /// Makes the folders that lead to the file. Tells `made` of each that was not there.
-    pub(super) fn make_folders(&self, path: &FilePath, mut made: impl FnMut(&str)) -> io::Result<()> {
-        let whole = path.as_str();
-        for (end, _) in whole.match_indices('/') {
-            let folder = &whole[..end];
-            let (above, name) = folder.rsplit_once('/').unwrap_or(("", folder));
-            let opened;
-            let dir = if above.is_empty() {
-                self.dir.as_fd()
-            } else {
-                opened = self.open_at(above, FOLDER, Mode::empty())?;
-                opened.as_fd()
-            };
-            match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
-                Ok(()) => made(folder),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
+    pub(super) fn make_folders(&self, path: &str, mut made: impl FnMut(&str)) -> io::Result<()> {
+        for (end, _) in path.match_indices('/') {
+            let folder = &path[..end];
+            let is_new = self.in_folder_of(folder, |above, name| match calls::make_folder(above, name) {
+                Ok(()) => Ok(true),
+                Err(Errno::EXIST) => Ok(false),
+                Err(errno) => Err(errno.into()),
+            })?;
+            if is_new {
+                made(folder);
             }
         }
         Ok(())
@@ -86,31 +145,29 @@ impl Root {
     /// Makes the names in a folder durable; an empty path is the root.
     pub(super) fn sync_folder(&self, path: &str) -> io::Result<()> {
         if path.is_empty() {
-            return Ok(rustix::fs::fsync(&self.dir)?);
+            return Ok(calls::sync(&self.dir)?);
         }
-        Ok(rustix::fs::fsync(self.open_at(path, FOLDER, Mode::empty())?)?)
+        Ok(calls::sync(self.open_at(path, FOLDER, Mode::empty())?)?)
     }
 
     /// Makes everything on its file system durable; false when that is not certain.
     pub(super) fn sync_file_system(&self) -> bool {
-        super::sys::sync_file_system(self.dir.as_fd())
+        calls::sync_file_system(&self.dir)
     }
 
-    /// The file system it is on.
-    pub(super) fn device(&self) -> u64 {
-        self.device
+    /// What the path names, through no link; an error if that is no regular file.
+    pub(super) fn stat_file(&self, path: &str) -> io::Result<Stat> {
+        let stat = self.in_folder_of(path, |folder, name| Ok(calls::stat_name(folder, name)?))?;
+        regular(stat)
     }
 
-    /// The length of what the path names, if it is a regular file.
-    pub(super) fn file_len(&self, path: &FilePath) -> io::Result<u64> {
-        let folder = path.as_str().rsplit_once('/').map(|(folder, _)| folder);
-        let opened = folder.map(|folder| self.open_at(folder, FOLDER, Mode::empty())).transpose()?;
-        let dir = opened.as_ref().map_or(self.dir.as_fd(), AsFd::as_fd);
-        let stat = rustix::fs::statat(dir, path.name(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    /// Whether the path names anything, be it a link that leads nowhere.
+    pub(super) fn has(&self, path: &str) -> io::Result<bool> {
+        match self.in_folder_of(path, |folder, name| Ok(calls::stat_name(folder, name)?)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     fn walk(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
@@ -126,7 +183,15 @@ impl Root {
 }
 
 fn open_part(dir: BorrowedFd<'_>, part: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(dir, part, flags | OFlags::NOFOLLOW, mode)?)
+    Ok(calls::open(dir, part, flags | OFlags::NOFOLLOW, mode)?)
+}
+
+/// The same, if it is a regular file.
+pub(super) fn regular(stat: Stat) -> io::Result<Stat> {
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(stat)
 }
 
 /// Whether it can only name something in the folder itself.

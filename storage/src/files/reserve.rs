@@ -5,7 +5,7 @@
 //! 0.12 s/GiB), and pieces that come in any order still lie together on the disk. A file takes at most the rest of the
 //! chunk more than was written, and is not made longer.
 
-use super::sys;
+use super::calls;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -35,7 +35,7 @@ impl Reserved {
         }
         for chunk in offset / CHUNK..(offset + len).div_ceil(CHUNK) {
             let at = chunk * CHUNK;
-            if self.mark((start + at) / CHUNK) && !sys::reserve(fd, at, CHUNK.min(end - at)) {
+            if self.mark((start + at) / CHUNK) && !calls::reserve(fd, at, CHUNK.min(end - at)) {
                 return self.unsupported.store(true, Ordering::Relaxed);
             }
         }

@@ -1,7 +1,7 @@
 //! Moving bytes between slices and files until all are moved.
 
+use super::calls;
 use rustix::fd::AsFd;
-use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
 
 /// Most slices that systems take in one call.
@@ -34,18 +34,19 @@ impl<'a, 'd> Writing<'a, 'd> {
         while offset < end {
             let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
             let whole = self.at == 0 && self.data.len() <= SLICES && left == total(self.data);
-            let written = if whole {
-                rustix::io::pwritev(&fd, self.data, offset)
-            } else {
-                rustix::io::pwritev(&fd, &part(self.data, self.at, left), offset)
-            };
+            let written = calls::write(left, |most| {
+                if whole && most == left {
+                    rustix::io::pwritev(&fd, self.data, offset)
+                } else {
+                    rustix::io::pwritev(&fd, &part(self.data, self.at, most), offset)
+                }
+            });
             match written {
                 Ok(0) => return Err((offset, io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     offset += count as u64;
                     self.at += count;
                 }
-                Err(Errno::INTR) => {}
                 Err(errno) => return Err((offset, errno.into())),
             }
         }
@@ -80,18 +81,19 @@ impl<'a, 'd> Reading<'a, 'd> {
         while offset < end {
             let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
             let whole = self.at == 0 && self.into.len() <= SLICES && left == total(self.into);
-            let read = if whole {
-                rustix::io::preadv(&fd, self.into, offset)
-            } else {
-                rustix::io::preadv(&fd, &mut part_mut(self.into, self.at, left), offset)
-            };
+            let read = calls::read(left, |most| {
+                if whole && most == left {
+                    rustix::io::preadv(&fd, self.into, offset)
+                } else {
+                    rustix::io::preadv(&fd, &mut part_mut(self.into, self.at, most), offset)
+                }
+            });
             match read {
                 Ok(0) => return Err((offset, io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => {
                     offset += count as u64;
                     self.at += count;
                 }
-                Err(Errno::INTR) => {}
                 Err(errno) => return Err((offset, errno.into())),
             }
         }

@@ -77,6 +77,54 @@ pub(super) fn allocate(_: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Renames, but not over what is there. Where the file system knows no such thing, it is looked at before.
+pub(super) fn rename_new(
+    from: BorrowedFd<'_>,
+    old: &str,
+    to: BorrowedFd<'_>,
+    new: &str,
+) -> Result<(), Errno> {
+    #[cfg(target_os = "linux")]
+    match rustix::fs::renameat_with(from, old, to, new, rustix::fs::RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        done => return done,
+    }
+    match rustix::fs::statat(to, new, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => rustix::fs::renameat(from, old, to, new),
+        Ok(_) => Err(Errno::EXIST),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// When a file or folder was made, in nanoseconds of Unix time, where the file system keeps it.
+#[cfg(target_os = "linux")]
+pub(super) fn born(fd: BorrowedFd<'_>) -> Option<i64> {
+    use rustix::fs::{AtFlags, StatxFlags};
+    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let is_known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let time = stat.stx_btime;
+    is_known.then(|| time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.into()))
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn born(_: BorrowedFd<'_>) -> Option<i64> {
+    None
+}
+
+/// Whether no file there can have 4 GiB.
+#[cfg(target_os = "linux")]
+pub(super) fn is_fat(fd: BorrowedFd<'_>) -> bool {
+    const MSDOS: i64 = 0x4d44;
+    rustix::fs::fstatfs(fd).is_ok_and(|found| i64::try_from(found.f_type) == Ok(MSDOS))
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_fat(_: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// Makes everything durable on the file system that a folder is on. False when it failed. It tells of failed writes since
 /// Linux 5.8.
 #[cfg(target_os = "linux")]

@@ -104,7 +104,8 @@ fn files_pass_the_suite() {
     use storage::{Allocation, FileOptions, FileStorage, OpenFiles};
 
     for (allocation, limit) in [(Allocation::Sparse, 64), (Allocation::Full, 64), (Allocation::Sparse, 1)] {
-        let options = FileOptions { allocation, open_files: Arc::new(OpenFiles::new(limit)) };
+        let open_files = Arc::new(OpenFiles::new(limit));
+        let options = FileOptions { allocation, open_files, ..FileOptions::default() };
         let dirs = RefCell::new(Vec::new());
         suite(|sample| {
             let dir = tempfile::tempdir().unwrap();

@@ -115,7 +115,8 @@ struct Opened {
 fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
     let meta = &options.torrent;
     let allocation = if options.preallocate { Allocation::Full } else { Allocation::Sparse };
-    let file_options = FileOptions { allocation, open_files: link.open_files.clone() };
+    let file_options =
+        FileOptions { allocation, open_files: link.open_files.clone(), ..FileOptions::default() };
     let files = if options.create {
         FileStorage::create(&options.dir, meta.clone(), file_options)?
     } else {

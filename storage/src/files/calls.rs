@@ -1,0 +1,158 @@
+//! Every system call that touches what users keep goes through here, so that tests can have any of them fail.
+
+use super::sys;
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, StatVfs};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// A kind of system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Call {
+    Open,
+    Mkdir,
+    Stat,
+    Read,
+    Write,
+    Sync,
+    Allocate,
+    Rename,
+    Remove,
+    Link,
+    Clone,
+    Truncate,
+}
+
+/// Does it, again and again while signals interrupt it.
+fn call<T>(kind: Call, mut run: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match allow(kind, usize::MAX).and_then(|_| run()) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+/// Moves at most `len` bytes, and at least one; again while signals interrupt it.
+fn move_some(
+    kind: Call,
+    len: usize,
+    mut run: impl FnMut(usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    loop {
+        match allow(kind, len).and_then(&mut run) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+/// How many of so many bytes a call may move.
+#[cfg(any(test, feature = "testing"))]
+fn allow(kind: Call, len: usize) -> Result<usize, Errno> {
+    use crate::testing::faults::{Effect, strike};
+    match strike(kind) {
+        None => Ok(len),
+        Some(Effect::Short) => Ok(len.div_ceil(2)),
+        Some(Effect::Fail(number)) => Err(Errno::from_raw_os_error(number)),
+    }
+}
+
+/// How many of so many bytes a call may move: all.
+#[cfg(not(any(test, feature = "testing")))]
+#[inline(always)]
+fn allow(_: Call, len: usize) -> Result<usize, Errno> {
+    Ok(len)
+}
+
+/// Opens a name in a folder, or a path of the user's choice.
+pub(super) fn open(
+    dir: impl AsFd,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    call(Call::Open, || rustix::fs::openat(&dir, path.as_ref(), flags, mode))
+}
+
+/// Opens a path beneath a folder, through no link; the kernel sees to it.
+pub(super) fn open_beneath(dir: impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    call(Call::Open, || sys::open_beneath(dir.as_fd(), path, flags, mode))
+}
+
+pub(super) fn make_folder(dir: impl AsFd, name: &str) -> Result<(), Errno> {
+    call(Call::Mkdir, || rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)))
+}
+
+pub(super) fn stat(fd: impl AsFd) -> Result<Stat, Errno> {
+    call(Call::Stat, || rustix::fs::fstat(&fd))
+}
+
+/// Of the name itself, if it is a link.
+pub(super) fn stat_name(dir: impl AsFd, name: &str) -> Result<Stat, Errno> {
+    call(Call::Stat, || rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW))
+}
+
+/// Of what a path of the user's choice leads to.
+pub(super) fn stat_path(path: &Path) -> Result<Stat, Errno> {
+    call(Call::Stat, || rustix::fs::stat(path))
+}
+
+pub(super) fn stat_file_system(fd: impl AsFd) -> Result<StatVfs, Errno> {
+    call(Call::Stat, || rustix::fs::fstatvfs(&fd))
+}
+
+/// `run` reads at most as many bytes as it is told.
+pub(super) fn read(len: usize, run: impl FnMut(usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    move_some(Call::Read, len, run)
+}
+
+/// `run` writes at most as many bytes as it is told.
+pub(super) fn write(len: usize, run: impl FnMut(usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    move_some(Call::Write, len, run)
+}
+
+/// Makes the bytes of a file durable.
+pub(super) fn sync_data(fd: impl AsFd) -> Result<(), Errno> {
+    call(Call::Sync, || rustix::fs::fdatasync(&fd))
+}
+
+/// Makes all of a file or folder durable.
+pub(super) fn sync(fd: impl AsFd) -> Result<(), Errno> {
+    call(Call::Sync, || rustix::fs::fsync(&fd))
+}
+
+/// Makes everything on the file system of a folder durable, if that can be known.
+pub(super) fn sync_file_system(dir: impl AsFd) -> bool {
+    call(Call::Sync, || Ok(sys::sync_file_system(dir.as_fd()))).unwrap_or(false)
+}
+
+/// Takes room for a whole file, and makes it that long.
+pub(super) fn allocate(fd: impl AsFd, len: u64) -> Result<(), Errno> {
+    call(Call::Allocate, || sys::allocate(fd.as_fd(), len))
+}
+
+/// Takes room for a part of a file, if there is. Whether the file system can do that at all.
+pub(super) fn reserve(fd: impl AsFd, offset: u64, len: u64) -> bool {
+    call(Call::Allocate, || Ok(sys::reserve(fd.as_fd(), offset, len))).unwrap_or(true)
+}
+
+/// Renames, but never over what is there.
+pub(super) fn rename(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
+    call(Call::Rename, || sys::rename_new(from.as_fd(), old, to.as_fd(), new))
+}
+
+/// Removes a name that is not a folder's.
+pub(super) fn remove_file(dir: impl AsFd, name: &str) -> Result<(), Errno> {
+    call(Call::Remove, || rustix::fs::unlinkat(&dir, name, AtFlags::empty()))
+}
+
+/// Removes a folder that is empty.
+pub(super) fn remove_folder(dir: impl AsFd, name: &str) -> Result<(), Errno> {
+    call(Call::Remove, || rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR))
+}
+
+pub(super) fn truncate(fd: impl AsFd, len: u64) -> Result<(), Errno> {
+    call(Call::Truncate, || rustix::fs::ftruncate(&fd, len))
+}

@@ -1,0 +1,106 @@
+//! What is there, and whether it is what was there before.
+
+use super::beneath::Root;
+use super::places::Places;
+use super::refusal::Refusal;
+use super::stamps::Looker;
+use super::{FileOptions, FileStorage, RootId, Stamp};
+use crate::{Operation, StorageError};
+use metainfo::Torrent;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl FileStorage {
+    /// Beneath a folder that is there and is the one that was recorded. Makes nothing.
+    ///
+    /// # Errors
+    /// [`StorageError::is_gone`] when the folder is not there, or another one is in its place; otherwise when it
+    /// cannot be opened.
+    pub fn open_expecting(
+        path: &Path,
+        expected: &RootId,
+        torrent: Arc<Torrent>,
+        options: FileOptions,
+    ) -> Result<Self, StorageError> {
+        let root = match Root::open(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Err(Refusal::Gone.error(Operation::Open, path));
+            }
+            root => root.map_err(|cause| StorageError::new(Operation::Open, path, None, cause))?,
+        };
+        let found = root.id().map_err(|cause| StorageError::new(Operation::Stat, path, None, cause))?;
+        if !expected.is_same(&found) {
+            return Err(Refusal::OtherPlace.error(Operation::Open, path));
+        }
+        Ok(Self::beneath(root, torrent, options))
+    }
+
+    /// The folder that the files are beneath, as it was named.
+    pub fn root(&self) -> PathBuf {
+        self.places().root.path().to_path_buf()
+    }
+
+    /// What tells the folder from another one in its place; to be recorded.
+    ///
+    /// # Errors
+    /// When the folder cannot be looked at.
+    pub fn root_id(&self) -> Result<RootId, StorageError> {
+        let places = self.places();
+        places.root.id().map_err(|cause| Self::root_error(Operation::Stat, &places.root, cause))
+    }
+
+    /// Whether the folder is still where it was. Files are made and opened for writing only after this was found out anew.
+    ///
+    /// # Errors
+    /// [`StorageError::is_gone`] when it is not there, or another one is in its place.
+    pub fn check_root(&self) -> Result<(), StorageError> {
+        let places = self.places();
+        places.root.check().map_err(|cause| Self::root_error(Operation::Open, &places.root, cause))
+    }
+
+    /// Bytes that may still be written to the folder's file system.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn free_space(&self) -> Result<u64, StorageError> {
+        let places = self.places();
+        places.root.free_space().map_err(|cause| Self::root_error(Operation::Stat, &places.root, cause))
+    }
+
+    /// How long the file with this index in the layout is on disk.
+    ///
+    /// # Errors
+    /// Of kind `NotFound` when it is not there; otherwise when it is no regular file or cannot be looked at.
+    pub fn file_len(&self, index: usize) -> Result<u64, StorageError> {
+        let places = self.places();
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let file = self.layout().files().get(index);
+        let path = places.path(self.layout(), index);
+        let stat = file.ok_or_else(missing).and_then(|_| places.root_of(index).stat_file(path));
+        stat.map(|stat| u64::try_from(stat.st_size).unwrap_or(0))
+            .map_err(|cause| self.error_at(&places, Operation::Stat, index, None, cause))
+    }
+
+    /// One for each file of the layout; `None` for what is not stored, not there, or cannot be looked at.
+    pub fn file_stamps(&self) -> Vec<Option<Stamp>> {
+        self.look(&self.places())
+    }
+
+    pub(super) fn look(&self, places: &Places) -> Vec<Option<Stamp>> {
+        let files = self.layout().files().iter().enumerate();
+        let mut looker = Looker::new(&places.root);
+        files
+            .map(|(index, file)| {
+                let is_stored = !file.is_pad() && !file.attributes.symlink;
+                let path = places.path(self.layout(), index);
+                is_stored.then(|| looker.look(path).ok().flatten()).flatten()
+            })
+            .collect()
+    }
+
+    pub(super) fn stamp(&self, places: &Places, index: usize) -> Option<Stamp> {
+        let stat = places.root_of(index).stat_file(places.path(self.layout(), index));
+        stat.ok().map(Stamp::from)
+    }
+}

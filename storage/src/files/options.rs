@@ -1,0 +1,37 @@
+//! How files are kept.
+
+use super::OpenFiles;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Whether room for a file is reserved before it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Allocation {
+    /// A file takes room as its pieces are written, a mebibyte at a time, and is as long as its last written byte needs.
+    #[default]
+    Sparse,
+    /// Each file takes all of its room when it is first written, on file systems that can reserve it.
+    Full,
+}
+
+/// How files are kept.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// When files take room.
+    pub allocation: Allocation,
+    /// Where open files are kept. Several storages may share it.
+    pub open_files: Arc<OpenFiles>,
+    /// What was made in earlier runs, as [`FileStorage::created`](super::FileStorage::created) told it.
+    pub created: Vec<PathBuf>,
+}
+
+impl Default for FileOptions {
+    /// Sparse, with at most 64 files open, and nothing made yet.
+    fn default() -> Self {
+        Self {
+            allocation: Allocation::default(),
+            open_files: Arc::new(OpenFiles::new(64)),
+            created: Vec::new(),
+        }
+    }
+}

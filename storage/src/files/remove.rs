@@ -1,0 +1,80 @@
+//! Removing what the torrent made, and nothing else.
+
+use super::beneath::Root;
+use super::{FileStorage, calls};
+use crate::{Operation, StorageError};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What came of a removal. Paths are relative to the torrent's folder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Removed {
+    /// Files and folders that are gone now.
+    pub removed: Vec<PathBuf>,
+    /// Folders that stay because something else is in them, and what is in the place of a file but is no regular file.
+    pub kept: Vec<PathBuf>,
+    /// Why others could not be removed.
+    pub errors: Vec<StorageError>,
+}
+
+impl FileStorage {
+    /// Removes the files that this storage made, by its own account ([`FileStorage::created`]), and then the folders it made
+    /// that are empty. Follows no link. Nothing may be written meanwhile or afterwards.
+    ///
+    /// # Errors
+    /// [`StorageError::is_gone`], and nothing is removed, when the folder is not there or another one is in its place. What
+    /// fails for one file is told in [`Removed::errors`] and does not keep the others.
+    pub fn remove_created(&self) -> Result<Removed, StorageError> {
+        let places = self.places.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let root = &places.root;
+        root.check().map_err(|cause| Self::root_error(Operation::Remove, root, cause))?;
+        self.open_files.close_all(self.owner);
+        let mut outcome = Removed::default();
+        // What is in a folder comes after the folder.
+        for path in self.created().into_iter().rev() {
+            match remove(root, &path) {
+                Ok(true) => {
+                    self.made().forget(&path);
+                    outcome.removed.push(path);
+                }
+                Ok(false) => outcome.kept.push(path),
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                    self.made().forget(&path);
+                }
+                Err(cause) => {
+                    let shown = root.path().join(&path);
+                    outcome.errors.push(StorageError::new(Operation::Remove, shown, None, cause));
+                }
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Removes a file, or a folder that is empty. False when it is something else, or not empty.
+pub(super) fn remove(root: &Root, path: &Path) -> io::Result<bool> {
+    let path = path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
+    root.in_folder_of(path, |folder, name| {
+        let stat = calls::stat_name(folder, name)?;
+        let removed = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => calls::remove_file(folder, name).or_else(|errno| match errno {
+                Errno::NOSPC | Errno::DQUOT => {
+                    // A file system that writes anew what it changes may need room to forget a file.
+                    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                    calls::truncate(calls::open(folder, name, flags, Mode::empty())?, 0)?;
+                    calls::remove_file(folder, name)
+                }
+                errno => Err(errno),
+            }),
+            FileType::Directory => calls::remove_folder(folder, name),
+            _ => return Ok(false),
+        };
+        match removed {
+            Ok(()) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    })
+}

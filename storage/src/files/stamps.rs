@@ -1,0 +1,75 @@
+//! What a look at the files says without reading them.
+
+use super::beneath::{FOLDER, Root, regular};
+use super::calls;
+use rustix::fs::{Mode, Stat};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// What changes when somebody changes a file. Equal stamps mean that the file was most likely left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Bytes.
+    pub len: u64,
+    /// When it was last written, in nanoseconds of Unix time.
+    pub mtime_ns: i64,
+    /// Its number on its file system.
+    pub inode: u64,
+    /// The device it is on, as the system numbers it; it may get another number when the system starts anew.
+    pub device: u64,
+}
+
+impl Stamp {
+    /// Whether the bytes are most likely the same: length, time and number are. Not the device, whose number does not last.
+    pub fn is_same(&self, now: &Self) -> bool {
+        (self.len, self.mtime_ns, self.inode) == (now.len, now.mtime_ns, now.inode)
+    }
+}
+
+impl From<Stat> for Stamp {
+    #[allow(clippy::useless_conversion, reason = "the types differ between systems")]
+    fn from(stat: Stat) -> Self {
+        let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        Self {
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: i64::from(stat.st_mtime).saturating_mul(1_000_000_000).saturating_add(nanos),
+            inode: stat.st_ino,
+            device: stat.st_dev,
+        }
+    }
+}
+
+/// Looks at many files in the order of their folders, and opens each folder once.
+pub(super) struct Looker<'a> {
+    root: &'a Root,
+    folder: Option<(&'a str, Option<OwnedFd>)>,
+}
+
+impl<'a> Looker<'a> {
+    pub(super) fn new(root: &'a Root) -> Self {
+        Self { root, folder: None }
+    }
+
+    /// `None` when there is no such file.
+    pub(super) fn look(&mut self, path: &'a str) -> io::Result<Option<Stamp>> {
+        let Some((folder, name)) = path.rsplit_once('/') else {
+            return found(self.root.stat_file(path));
+        };
+        if self.folder.as_ref().is_none_or(|(last, _)| *last != folder) {
+            let opened = match self.root.open_at(folder, FOLDER, Mode::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                opened => Some(opened?),
+            };
+            self.folder = Some((folder, opened));
+        }
+        let Some((_, Some(dir))) = &self.folder else { return Ok(None) };
+        found(calls::stat_name(dir, name).map_err(io::Error::from).and_then(regular))
+    }
+}
+
+fn found(stat: io::Result<Stat>) -> io::Result<Option<Stamp>> {
+    match stat {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        stat => Ok(Some(stat?.into())),
+    }
+}
