@@ -1,4 +1,7 @@
-//! What tests of this crate and of those above it make fail: system calls, power.
+//! What tests of this crate and of those above it have fail: system calls, power.
 
 #[cfg(feature = "files")]
 pub mod faults;
+mod power;
+
+pub use power::{PowerLoss, Random};

@@ -91,6 +91,14 @@ fn memory_passes_the_suite() {
 }
 
 #[test]
+fn a_backend_that_loses_power_passes_the_suite_while_it_has_some() {
+    suite(|sample| {
+        let geometry = sample.torrent.geometry().clone();
+        Box::new(storage::testing::PowerLoss::with_pads(geometry, sample.torrent.pads()))
+    });
+}
+
+#[test]
 fn a_faulty_backend_without_a_fault_passes_the_suite() {
     let fault = Fault { operation: None, nth: u64::MAX, lasting: false, kind: ErrorKind::Other, torn: false };
     suite(|sample| Box::new(FaultyStorage::new(memory(sample), fault)));

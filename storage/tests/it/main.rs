@@ -8,6 +8,7 @@ mod faults;
 #[cfg(feature = "files")]
 mod files;
 mod plan;
+mod power;
 #[cfg(feature = "files")]
 mod recheck;
 mod record;
