@@ -12,12 +12,14 @@ mod faulty;
 mod files;
 mod hash;
 mod job;
+mod lanes;
 mod memory;
 mod pads;
 pub mod plan;
 mod recheck;
 pub mod record;
 mod scan;
+mod sha1;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -31,6 +33,7 @@ pub use faulty::{Fault, FaultyStorage};
 pub use files::{Allocation, FileOptions, FileStorage, OpenFiles, Removed, RootId, Stamp};
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
+pub use lanes::hash_lanes;
 pub use memory::MemoryStorage;
 pub use pads::Pads;
 pub use recheck::{Rechecked, Verdict, recheck};

@@ -30,10 +30,14 @@ pub struct DiskConfig {
 }
 
 impl Default for DiskConfig {
-    /// As many threads as the processor runs, at most 4.
+    /// As many threads as the processor runs, at most 4, and as many hash lanes as it has.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
-        Self { threads, linger: Duration::from_millis(25), plan: PlanConfig::default() }
+        Self {
+            threads,
+            linger: Duration::from_millis(25),
+            plan: PlanConfig { lanes: crate::hash_lanes(), ..PlanConfig::default() },
+        }
     }
 }
 

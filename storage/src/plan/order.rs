@@ -4,9 +4,9 @@
 //! [`Plan::done`](super::Plan::done), in any order among several. An order that was not executed, or whose
 //! execution panicked, is a failed one.
 
+use crate::sha1::digest_each;
 use crate::{Buf, Operation, PieceHasher, Pieces, Storage, StorageError, StoreId, Token};
 use metainfo::{BLOCK, Block, PieceRange};
-use sha1::{Digest, Sha1};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -109,9 +109,10 @@ impl Order {
     pub fn execute(&mut self, store: impl Fn(StoreId) -> Option<Store>, scratch: &mut Vec<u8>) {
         match self {
             Self::Write(stripes) => {
-                for stripe in stripes {
-                    stripe.result =
-                        Some(found(&store, stripe.store).and_then(|store| stripe.execute(&store)));
+                let hashers = hash(stripes);
+                for (stripe, hasher) in stripes.iter_mut().zip(hashers) {
+                    let written = found(&store, stripe.store).and_then(|store| stripe.write(&store, hasher));
+                    stripe.result = Some(written);
                 }
             }
             Self::Read(reads) => match found(&store, reads.store) {
@@ -156,12 +157,8 @@ impl Stripe {
         self.range.begin() / BLOCK
     }
 
-    /// Hashes while the bytes are in the cache, then writes. The running hash moves on only when both are done.
-    fn execute(&mut self, store: &Store) -> Result<Option<Verdict>, StorageError> {
-        let hasher = self.hasher.clone().map(|mut hasher| {
-            self.buffers.iter().for_each(|buf| hasher.update(buf.as_slice()));
-            hasher
-        });
+    /// Writes what `hasher` has counted in. The running hash moves on only when both are done.
+    fn write(&mut self, store: &Store, hasher: Option<PieceHasher>) -> Result<Option<Verdict>, StorageError> {
         write_all(&*store.storage, &*store.pieces, self.range, &self.buffers)?;
         let Some(hasher) = hasher else { return Ok(None) };
         if self.ends {
@@ -206,11 +203,21 @@ impl ReadBack {
                 Ok(self.ends.then(|| verdict(store, self.range, hasher.clone())))
             }
             BackWork::Digests(digests) => {
-                digests.extend(bytes.chunks(BLOCK as usize).map(|b| <[u8; 20]>::from(Sha1::digest(b))));
+                digests.extend(digest_each(bytes.chunks(BLOCK as usize)));
                 Ok(None)
             }
         }
     }
+}
+
+/// The running hashes after these stripes, of all in order together.
+fn hash(stripes: &[Stripe]) -> Vec<Option<PieceHasher>> {
+    let mut hashers: Vec<_> = stripes.iter().map(|stripe| stripe.hasher.clone()).collect();
+    let pairs = hashers.iter_mut().zip(stripes);
+    let mut messages: Vec<_> =
+        pairs.filter_map(|(hasher, stripe)| Some((hasher.as_mut()?, &stripe.buffers[..]))).collect();
+    PieceHasher::update_together(&mut messages);
+    hashers
 }
 
 fn verdict(store: &Store, range: PieceRange, hasher: PieceHasher) -> Verdict {
