@@ -19,7 +19,7 @@
 
 use crate::scan::Scan;
 use crate::{Operation, PieceHasher, ScanOptions, StorageError};
-use metainfo::{BuildError, Draft, PieceIndex, Segment};
+use metainfo::{BuildError, Draft, PieceIndex, PieceRange, Segment};
 use std::fmt;
 use std::fs::{self, File, FileType};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -175,21 +175,21 @@ pub fn fill(draft: &mut Draft, files: &[SourceFile], options: &ScanOptions<'_>) 
     let geometry = draft.geometry().clone();
     let digests = Mutex::new((Vec::new(), None));
     let plan = &*draft;
-    let is_whole = scan.run(
-        &geometry,
-        || None,
-        |open, piece, buffer| {
-            let result = hash_piece(plan, files, piece, open, buffer, &scan);
-            let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
-            match result {
-                Ok(hasher) => digests.0.push((piece, hasher.finish())),
+    let is_whole = scan.run(&geometry, Opened::default, |open, pieces, buffer| {
+        let hashers = pieces.iter().map(|&piece| (piece, hasher(plan, piece)));
+        let read = |range, bytes: &mut [u8]| read_range(plan, files, range, open, bytes, &scan);
+        let hashes = scan.hash(&geometry, hashers, buffer, read);
+        let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+        for (&piece, hash) in pieces.iter().zip(hashes) {
+            match hash {
+                Ok(hash) => digests.0.push((piece, hash.finish())),
                 Err(error) => {
-                    digests.1.get_or_insert(error);
+                    digests.1.get_or_insert(error.unwrap_or(DigestError::Cancelled));
                     scan.stop();
                 }
             }
-        },
-    );
+        }
+    });
     let (digests, error) = digests.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = error {
         return Err(error);
@@ -208,78 +208,84 @@ pub fn fill(draft: &mut Draft, files: &[SourceFile], options: &ScanOptions<'_>) 
     Ok(())
 }
 
-/// The file a thread has open.
-struct Opened {
-    index: usize,
-    file: File,
+/// Files that a thread keeps open: a few, since it hashes a few pieces at a time.
+const OPEN: usize = 8;
+
+/// The files that a thread has open, the last opened last.
+#[derive(Default)]
+struct Opened(Vec<(usize, File)>);
+
+impl Opened {
+    fn get(&mut self, index: usize, source: &SourceFile) -> Result<&mut File, DigestError> {
+        let at = match self.0.iter().position(|(opened, _)| *opened == index) {
+            Some(at) => at,
+            None => {
+                if self.0.len() == OPEN {
+                    self.0.remove(0);
+                }
+                self.0.push((index, open_source(source)?));
+                self.0.len() - 1
+            }
+        };
+        Ok(&mut self.0[at].1)
+    }
 }
 
-fn hash_piece(
-    draft: &Draft,
-    files: &[SourceFile],
-    piece: PieceIndex,
-    open: &mut Option<Opened>,
-    buffer: &mut [u8],
-    scan: &Scan<'_>,
-) -> Result<PieceHasher, DigestError> {
-    let mut hasher = match (draft.version(), draft.v2_shape(piece)) {
+fn hasher(draft: &Draft, piece: PieceIndex) -> PieceHasher {
+    match (draft.version(), draft.v2_shape(piece)) {
         (metainfo::Version::V2, Some(shape)) => PieceHasher::v2(shape.data),
         (_, Some(shape)) => PieceHasher::both(shape.data),
         (_, None) => PieceHasher::v1(),
-    };
-    for segment in draft.layout().segments(draft.geometry().whole(piece)) {
-        match draft.source(segment.file).and_then(|source| files.get(source)) {
-            Some(file) => hash_segment(file, &segment, &mut hasher, open, buffer, scan)?,
-            None => hash_zeros(segment.len, &mut hasher, buffer),
-        }
     }
-    Ok(hasher)
 }
 
-fn hash_segment(
+fn read_range(
+    draft: &Draft,
+    files: &[SourceFile],
+    range: PieceRange,
+    open: &mut Opened,
+    bytes: &mut [u8],
+    scan: &Scan<'_>,
+) -> Result<(), DigestError> {
+    let mut rest = bytes;
+    for segment in draft.layout().segments(range) {
+        let (now, later) = rest.split_at_mut(segment.len as usize);
+        match draft.source(segment.file).and_then(|source| files.get(source)) {
+            Some(file) => read_segment(file, &segment, open, now, scan)?,
+            None => now.fill(0),
+        }
+        rest = later;
+    }
+    Ok(())
+}
+
+fn read_segment(
     source: &SourceFile,
     segment: &Segment,
-    hasher: &mut PieceHasher,
-    open: &mut Option<Opened>,
-    buffer: &mut [u8],
+    open: &mut Opened,
+    mut bytes: &mut [u8],
     scan: &Scan<'_>,
 ) -> Result<(), DigestError> {
     let reading = |cause| failed(Operation::Read, &source.path, cause);
-    let opened = match open {
-        Some(opened) if opened.index == segment.file => opened,
-        _ => open.insert(Opened { index: segment.file, file: open_source(source)? }),
-    };
-    opened.file.seek(SeekFrom::Start(segment.offset)).map_err(reading)?;
-    let mut left = segment.len as usize;
-    while left > 0 {
+    let file = open.get(segment.file, source)?;
+    file.seek(SeekFrom::Start(segment.offset)).map_err(reading)?;
+    while !bytes.is_empty() {
         if scan.is_over() {
             return Err(DigestError::Cancelled);
         }
-        let now = left.min(buffer.len());
-        let count = match opened.file.read(&mut buffer[..now]) {
+        let count = match file.read(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => read.map_err(reading)?,
         };
         if count == 0 {
-            check_len(source, &opened.file)?;
+            check_len(source, file)?;
             return Err(reading(io::ErrorKind::UnexpectedEof.into()));
         }
-        hasher.update(&buffer[..count]);
         scan.advance(count as u64);
-        left -= count;
+        bytes = &mut bytes[count..];
     }
     let ends = segment.offset + u64::from(segment.len) == source.len;
-    if ends { check_len(source, &opened.file) } else { Ok(()) }
-}
-
-fn hash_zeros(len: u32, hasher: &mut PieceHasher, buffer: &mut [u8]) {
-    let mut left = len as usize;
-    while left > 0 {
-        let now = left.min(buffer.len());
-        buffer[..now].fill(0);
-        hasher.update(&buffer[..now]);
-        left -= now;
-    }
+    if ends { check_len(source, file) } else { Ok(()) }
 }
 
 fn open_source(source: &SourceFile) -> Result<File, DigestError> {

@@ -2,7 +2,7 @@
 
 use crate::scan::Scan;
 use crate::{PieceHasher, ScanOptions, Storage, StorageError};
-use metainfo::{PieceIndex, Torrent};
+use metainfo::{PieceCheck, PieceIndex, Torrent};
 use std::io::{ErrorKind, IoSliceMut};
 use std::sync::{Mutex, PoisonError};
 
@@ -58,12 +58,14 @@ pub fn recheck(storage: &dyn Storage, torrent: &Torrent, options: &ScanOptions<'
     let is_whole = scan.run(
         geometry,
         || (),
-        |(), piece, buffer| {
-            let (verdict, error) = check(storage, torrent, piece, buffer, &scan);
+        |(), pieces, buffer| {
+            let checked = check(storage, torrent, pieces, buffer, &scan);
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.verdicts[piece.as_usize()] = verdict;
-            if found.errors.len() < ERRORS {
-                found.errors.extend(error);
+            for (piece, (verdict, error)) in pieces.iter().zip(checked) {
+                found.verdicts[piece.as_usize()] = verdict;
+                if found.errors.len() < ERRORS {
+                    found.errors.extend(error);
+                }
             }
         },
     );
@@ -74,36 +76,36 @@ pub fn recheck(storage: &dyn Storage, torrent: &Torrent, options: &ScanOptions<'
 fn check(
     storage: &dyn Storage,
     torrent: &Torrent,
-    piece: PieceIndex,
+    pieces: &[PieceIndex],
     buffer: &mut [u8],
     scan: &Scan<'_>,
+) -> Vec<(Verdict, Option<StorageError>)> {
+    let geometry = torrent.geometry();
+    let checks: Vec<_> = pieces.iter().map(|&piece| torrent.piece_check(piece)).collect();
+    let hashers = pieces.iter().zip(&checks).map(|(&piece, check)| (piece, PieceHasher::all(check)));
+    let hashes = scan.hash(geometry, hashers, buffer, |range, bytes| {
+        let result = storage.read(range, &mut [IoSliceMut::new(bytes)]);
+        // After an error the rest of the piece is not looked at.
+        let end = if result.is_ok() { range.end() } else { geometry.piece_len(range.piece()) };
+        scan.advance(u64::from(end - range.begin()));
+        result
+    });
+    hashes.into_iter().zip(&checks).map(|(hash, check)| verdict(hash, check)).collect()
+}
+
+fn verdict(
+    hash: Result<PieceHasher, Option<StorageError>>,
+    check: &PieceCheck<'_>,
 ) -> (Verdict, Option<StorageError>) {
-    let check = torrent.piece_check(piece);
-    let mut hasher = PieceHasher::all(&check);
-    let len = torrent.geometry().piece_len(piece);
-    let mut at = 0;
-    while at < len {
-        if scan.is_over() {
-            return (Verdict::Unchecked, None);
-        }
-        let now = u32::try_from(buffer.len()).map_or(len - at, |most| most.min(len - at));
-        let range = crate::plan::range(torrent.geometry(), piece, at..at + now);
-        let bytes = &mut buffer[..now as usize];
-        if let Err(error) = storage.read(range, &mut [IoSliceMut::new(bytes)]) {
-            scan.advance(u64::from(len - at));
-            return match error.cause.kind() {
-                ErrorKind::NotFound | ErrorKind::UnexpectedEof => (Verdict::Missing, None),
-                _ => (Verdict::Unreadable, Some(error)),
-            };
-        }
-        hasher.update(bytes);
-        scan.advance(u64::from(now));
-        at += now;
-    }
-    let verdict = match hasher.finish().matches(&check) {
-        Some(true) => Verdict::Good,
-        Some(false) => Verdict::Bad,
-        None => Verdict::Unknown,
+    let verdict = match hash.map(|hash| hash.finish().matches(check)) {
+        Ok(Some(true)) => Verdict::Good,
+        Ok(Some(false)) => Verdict::Bad,
+        Ok(None) => Verdict::Unknown,
+        Err(None) => Verdict::Unchecked,
+        Err(Some(error)) => match error.cause.kind() {
+            ErrorKind::NotFound | ErrorKind::UnexpectedEof => Verdict::Missing,
+            _ => return (Verdict::Unreadable, Some(error)),
+        },
     };
     (verdict, None)
 }

@@ -1,6 +1,7 @@
 //! Going over all pieces with several threads.
 
-use metainfo::{Geometry, PieceIndex};
+use crate::{PieceHasher, hash_lanes};
+use metainfo::{BLOCK, Geometry, PieceIndex, PieceRange};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub struct ScanOptions<'a> {
     /// Threads, at least 1. With 1 it is done on the calling thread.
     pub threads: usize,
-    /// Bytes read at once by each thread; rounded up to a block.
+    /// Bytes that each thread has in memory; rounded up to a block for each of the pieces that it hashes at a time.
     pub buffer: usize,
     /// Set it to stop early.
     pub cancel: Option<&'a AtomicBool>,
@@ -62,23 +63,32 @@ impl<'a> Scan<'a> {
         Self { options, next, done, total, over }
     }
 
-    /// Calls `each` for every piece, on several threads, each with a buffer and a state of its own. Whether it
-    /// came to the end.
+    /// Calls `each` for all pieces, some that follow each other at a time, on several threads, each with a buffer and a
+    /// state of its own. Whether it came to the end.
     pub(crate) fn run<S>(
         &self,
         geometry: &Geometry,
         state: impl Fn() -> S + Sync,
-        each: impl Fn(&mut S, PieceIndex, &mut [u8]) + Sync,
+        each: impl Fn(&mut S, &[PieceIndex], &mut [u8]) + Sync,
     ) -> bool {
+        let count = geometry.piece_count();
+        let threads = self.options.threads.clamp(1, count as usize);
+        let batch = hash_lanes().clamp(1, (count as usize).div_ceil(threads));
         let work = || {
-            let mut buffer = vec![0; self.options.buffer.max(1).next_multiple_of(metainfo::BLOCK as usize)];
+            let part = (self.options.buffer / batch).max(1).next_multiple_of(BLOCK as usize);
+            let mut buffer = vec![0; part * batch];
             let mut state = state();
             while !self.is_over() {
-                let Ok(piece) = geometry.piece(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
-                each(&mut state, piece, &mut buffer);
+                let first = self.next.fetch_add(batch as u32, Ordering::Relaxed);
+                let pieces: Vec<_> =
+                    (first..).take(batch).map_while(|piece| geometry.piece(piece).ok()).collect();
+                if pieces.is_empty() {
+                    break;
+                }
+                each(&mut state, &pieces, &mut buffer);
             }
         };
-        let others = self.options.threads.clamp(1, geometry.piece_count() as usize) - 1;
+        let others = threads - 1;
         std::thread::scope(|scope| {
             for _ in 0..others {
                 scope.spawn(work);
@@ -90,6 +100,42 @@ impl<'a> Scan<'a> {
             progress(Progress { done: self.total, total: self.total });
         }
         is_whole
+    }
+
+    /// Hashes pieces together, from what `read` reads: the hash over all of a piece, or why there is none. `None` when it
+    /// was cancelled.
+    pub(crate) fn hash<E>(
+        &self,
+        geometry: &Geometry,
+        pieces: impl Iterator<Item = (PieceIndex, PieceHasher)>,
+        buffer: &mut [u8],
+        mut read: impl FnMut(PieceRange, &mut [u8]) -> Result<(), E>,
+    ) -> Vec<Result<PieceHasher, Option<E>>> {
+        let (pieces, mut hashes): (Vec<_>, Vec<_>) = pieces.map(|(piece, hash)| (piece, Ok(hash))).unzip();
+        let part = buffer.len() / pieces.len().max(1) / BLOCK as usize * BLOCK as usize;
+        let longest = pieces.iter().map(|&piece| geometry.piece_len(piece)).max().unwrap_or(0);
+        for at in (0..longest).step_by(part) {
+            let mut messages = Vec::with_capacity(pieces.len());
+            for ((hash, &piece), bytes) in hashes.iter_mut().zip(&pieces).zip(buffer.chunks_mut(part)) {
+                let len = geometry.piece_len(piece).saturating_sub(at).min(part as u32);
+                if len == 0 || hash.is_err() {
+                    continue;
+                }
+                let bytes = &mut bytes[..len as usize];
+                let result = match self.is_over() {
+                    true => Err(None),
+                    false => read(crate::plan::range(geometry, piece, at..at + len), bytes).map_err(Some),
+                };
+                match (result, hash) {
+                    (Ok(()), Ok(hash)) => messages.push((hash, [&*bytes])),
+                    (result, hash) => *hash = result.and(Err(None)),
+                }
+            }
+            let mut messages: Vec<_> =
+                messages.iter_mut().map(|(hash, parts)| (&mut **hash, &parts[..])).collect();
+            PieceHasher::update_together(&mut messages);
+        }
+        hashes
     }
 
     /// Stops all threads soon.

@@ -65,12 +65,13 @@ fn turn(index: usize, shared: &Shared, done: Option<Order>) -> Result<Order, Res
     next
 }
 
-/// Does an order. A panic on the way, in a backend for instance, is an error of the jobs in it.
+/// Does an order. A panic on the way, in a backend for instance, is an error of the jobs it was about.
 fn execute(order: &mut Order, shared: &Shared, scratch: &mut Vec<u8>) {
     let find = |id| shared.stores().get(&id).cloned();
-    let outcome = catch_unwind(AssertUnwindSafe(|| order.execute(find, scratch)));
-    if outcome.is_err() {
+    while catch_unwind(AssertUnwindSafe(|| order.execute(find, scratch))).is_err() {
         let cause = io::Error::other("the storage backend panicked");
-        order.fail(&StorageError::new(Operation::Open, "storage backend", None, cause));
+        if !order.fail(&StorageError::new(Operation::Open, "storage backend", None, cause)) {
+            return;
+        }
     }
 }

@@ -105,14 +105,15 @@ pub(super) type Outcome<T> = Option<Result<T, StorageError>>;
 pub(super) type Verdict = Result<bool, StorageError>;
 
 impl Order {
-    /// Does it. `store` finds a store by its id; `scratch` is kept between calls for reading back.
+    /// Does it, or what is left of it after [`fail`](Self::fail). `store` finds a store by its id; `scratch` is kept between calls for reading back.
     pub fn execute(&mut self, store: impl Fn(StoreId) -> Option<Store>, scratch: &mut Vec<u8>) {
         match self {
             Self::Write(stripes) => {
-                let hashers = hash(stripes);
-                for (stripe, hasher) in stripes.iter_mut().zip(hashers) {
-                    let written = found(&store, stripe.store).and_then(|store| stripe.write(&store, hasher));
-                    stripe.result = Some(written);
+                let mut open: Vec<_> = stripes.iter_mut().filter(|stripe| stripe.result.is_none()).collect();
+                let hashers = hash(&open);
+                for (stripe, hasher) in open.iter_mut().zip(hashers) {
+                    let written = found(&store, stripe.store);
+                    stripe.result = Some(written.and_then(|store| stripe.write(&store, hasher)));
                 }
             }
             Self::Read(reads) => match found(&store, reads.store) {
@@ -129,16 +130,22 @@ impl Order {
         }
     }
 
-    /// Makes it a failed order, whatever was done of it.
-    pub fn fail(&mut self, error: &StorageError) {
+    /// Makes it a failed order, whatever was done of it; of several stripes, the first that has no result yet. Whether
+    /// others are left to [`execute`](Self::execute).
+    pub fn fail(&mut self, error: &StorageError) -> bool {
         match self {
             Self::Write(stripes) => {
-                stripes.iter_mut().for_each(|stripe| stripe.result = Some(Err(error.clone())));
+                let mut open = stripes.iter_mut().filter(|stripe| stripe.result.is_none());
+                if let Some(stripe) = open.next() {
+                    stripe.result = Some(Err(error.clone()));
+                }
+                return open.next().is_some();
             }
             Self::Read(reads) => reads.fail(error),
             Self::ReadBack(back) => back.result = Some(Err(error.clone())),
             Self::Sync(sync) => sync.result = Some(Err(error.clone())),
         }
+        false
     }
 
     /// Bytes that are read or written, to estimate what it costs.
@@ -211,7 +218,7 @@ impl ReadBack {
 }
 
 /// The running hashes after these stripes, of all in order together.
-fn hash(stripes: &[Stripe]) -> Vec<Option<PieceHasher>> {
+fn hash(stripes: &[&mut Stripe]) -> Vec<Option<PieceHasher>> {
     let mut hashers: Vec<_> = stripes.iter().map(|stripe| stripe.hasher.clone()).collect();
     let pairs = hashers.iter_mut().zip(stripes);
     let mut messages: Vec<_> =
