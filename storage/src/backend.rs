@@ -37,6 +37,15 @@ pub trait Storage: Send + Sync {
         None
     }
 
+    /// Whether writing can work: a small test after a failure, of the folder, its device and its room. It leaves nothing
+    /// behind and touches nothing that was written.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    fn probe(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Makes what needs no data, such as files of length 0. The first write does it too. Doing it again is
     /// harmless.
     ///

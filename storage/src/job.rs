@@ -48,6 +48,17 @@ pub enum Job {
         /// Read into this.
         data: Buf,
     },
+    /// Takes blocks that storage holds from an earlier run for written. They are read back once, when the hash gets
+    /// to them; only the verdict tells whether they were right. Blocks that came meanwhile stay as they are. Has no
+    /// answer of its own.
+    Adopt {
+        /// Where.
+        store: StoreId,
+        /// Which piece.
+        piece: PieceIndex,
+        /// Which blocks of it.
+        blocks: Vec<u32>,
+    },
     /// Reads a piece back and checks it against its hash.
     Check {
         /// Where.
@@ -68,6 +79,11 @@ pub enum Job {
         store: StoreId,
         /// The asker's mark.
         token: Token,
+    },
+    /// Tries whether the store can be written to.
+    Probe {
+        /// Where.
+        store: StoreId,
     },
 }
 
@@ -125,6 +141,13 @@ pub enum Completion {
         /// The asker's mark.
         token: Token,
         /// Whether all is durable.
+        result: Result<(), StorageError>,
+    },
+    /// A [`Job::Probe`] ended.
+    Probed {
+        /// Where.
+        store: StoreId,
+        /// Whether it can be written to, as far as a small test tells.
         result: Result<(), StorageError>,
     },
 }

@@ -21,7 +21,11 @@ impl Plan {
             Job::Restart { piece, .. } | Job::Check { piece, .. } | Job::BlockDigests { piece, .. } => {
                 store.geometry.piece(piece.get()).is_ok()
             }
-            Job::Sync { .. } => true,
+            Job::Adopt { piece, blocks, .. } => {
+                let count = store.geometry.piece(piece.get()).map_or(0, |piece| store.geometry.blocks_in(piece));
+                blocks.iter().all(|block| *block < count)
+            }
+            Job::Sync { .. } | Job::Probe { .. } => true,
         };
         if fits { Ok(()) } else { Err(refuse::misfit(id)) }
     }
@@ -41,6 +45,7 @@ impl Plan {
                 (range.piece(), Waiting::Read(ReadPart { token, range, data, result: None }))
             }
             Job::Restart { piece, .. } => (piece, Waiting::Restart),
+            Job::Adopt { piece, blocks, .. } => (piece, Waiting::Adopt(blocks)),
             Job::Check { piece, .. } => (piece, Waiting::Check),
             Job::BlockDigests { piece, .. } => (piece, Waiting::Digests),
             Job::Sync { token, .. } => {
@@ -49,6 +54,7 @@ impl Plan {
                 self.flush();
                 return;
             }
+            Job::Probe { .. } => return self.background.push_back(Background::Probe(id)),
         };
         let slot = self.pieces.slot((id, piece));
         let entry = self.pieces.get(slot);
@@ -70,16 +76,21 @@ impl Plan {
         let Some(store) = self.stores.get_mut(&id) else { return };
         match job {
             Waiting::Write { block, held } => {
-                let writing = piece.writing.get_or_insert_with(|| {
-                    let blocks = store.geometry.blocks_in(block.piece());
-                    Writing::new(blocks, store.hasher(block.piece()), |at| store.is_pad(block.piece(), at))
-                });
+                let writing = piece.writing.get_or_insert_with(|| store.begin_piece(block.piece()));
                 let (was, epoch) = (writing.is_complete(), held.epoch);
                 let accepted = writing.accept(block.index(), held);
                 store.owed += usize::from(writing.is_complete() && !was);
                 if let Err(data) = accepted {
                     self.answer_writes(id, epoch, block.piece(), vec![block], vec![data], Ok(()));
                 }
+            }
+            Waiting::Adopt(blocks) => {
+                let index = piece.key.1;
+                let writing = piece.writing.get_or_insert_with(|| store.begin_piece(index));
+                let was = writing.is_complete();
+                blocks.into_iter().for_each(|block| writing.adopt(block));
+                store.owed += usize::from(writing.is_complete() && !was);
+                self.answered(id, 1, 0);
             }
             Waiting::Read(part) => piece.reads.push_back(part),
             Waiting::Restart => {

@@ -1,6 +1,6 @@
 //! How what is ready becomes orders.
 
-use super::order::{BackWork, Order, ReadBack, ReadPart, Reads, StoreSync, Stripe};
+use super::order::{BackWork, Order, ReadBack, ReadPart, Reads, StoreProbe, StoreSync, Stripe};
 use super::piece::Scan;
 use super::writing::Next;
 use super::{Background, Plan, range};
@@ -77,6 +77,10 @@ impl Plan {
             Background::Sync(store, tokens) => {
                 self.stores.get_mut(&store)?.orders += 1;
                 Order::Sync(StoreSync { store, tokens, result: None })
+            }
+            Background::Probe(store) => {
+                self.stores.get_mut(&store)?.orders += 1;
+                Order::Probe(StoreProbe { store, result: None })
             }
             Background::Scan(slot) => {
                 let piece = self.pieces.get(slot);

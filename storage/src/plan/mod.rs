@@ -12,7 +12,7 @@
 //!   they are written, and read back for the hash when it gets there, once.
 //! - Jobs of one piece that conflict are done in the order they came. Jobs of different pieces do not wait for
 //!   each other, but [`Job::Sync`] waits for all earlier writes of its store.
-//! - Reads, writes and background work (checks, digests, syncs) take turns.
+//! - Reads, writes and background work (checks, digests, syncs, probes) take turns.
 //!
 //! Each job costs constant time, but for blocks that come out of order, which are sorted among those that
 //! wait in memory.
@@ -28,7 +28,7 @@ mod settle;
 mod store;
 mod writing;
 
-pub use order::{Order, ReadBack, Reads, Store, StoreSync, Stripe};
+pub use order::{Order, ReadBack, Reads, Store, StoreProbe, StoreSync, Stripe};
 
 use crate::{Completion, Job, Operation, Pieces, StorageError, StoreId, Token};
 use metainfo::{Geometry, PieceIndex, PieceRange};
@@ -88,6 +88,7 @@ pub struct Plan {
 enum Background {
     Scan(usize),
     Sync(StoreId, Vec<Token>),
+    Probe(StoreId),
 }
 
 impl Plan {
@@ -162,6 +163,7 @@ impl Plan {
             Order::Read(reads) => self.done_reads(reads),
             Order::ReadBack(back) => self.done_back(back),
             Order::Sync(sync) => self.done_sync(sync),
+            Order::Probe(probe) => self.done_probe(probe),
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Order {
     ReadBack(ReadBack),
     /// Make a store durable.
     Sync(StoreSync),
+    /// Try whether a store can be written to.
+    Probe(StoreProbe),
 }
 
 /// Adjacent blocks of one piece.
@@ -98,6 +100,13 @@ pub struct StoreSync {
     pub(super) result: Outcome<()>,
 }
 
+/// A test of a store.
+#[derive(Debug)]
+pub struct StoreProbe {
+    pub(super) store: StoreId,
+    pub(super) result: Outcome<()>,
+}
+
 /// What came of an order; `None` before it is executed.
 pub(super) type Outcome<T> = Option<Result<T, StorageError>>;
 
@@ -127,6 +136,9 @@ impl Order {
             Self::Sync(sync) => {
                 sync.result = Some(found(&store, sync.store).and_then(|store| store.storage.sync()));
             }
+            Self::Probe(probe) => {
+                probe.result = Some(found(&store, probe.store).and_then(|store| store.storage.probe()));
+            }
         }
     }
 
@@ -144,6 +156,7 @@ impl Order {
             Self::Read(reads) => reads.fail(error),
             Self::ReadBack(back) => back.result = Some(Err(error.clone())),
             Self::Sync(sync) => sync.result = Some(Err(error.clone())),
+            Self::Probe(probe) => probe.result = Some(Err(error.clone())),
         }
         false
     }
@@ -154,7 +167,7 @@ impl Order {
             Self::Write(stripes) => stripes.iter().map(|stripe| u64::from(stripe.range.len())).sum(),
             Self::Read(reads) => reads.parts.iter().map(|part| u64::from(part.range.len())).sum(),
             Self::ReadBack(back) => back.range.len().into(),
-            Self::Sync(_) => 0,
+            Self::Sync(_) | Self::Probe(_) => 0,
         }
     }
 }

@@ -43,6 +43,7 @@ pub(super) enum Waiting {
     Write { block: Block, held: Held },
     Read(ReadPart),
     Restart,
+    Adopt(Vec<u32>),
     Check,
     Digests,
 }
@@ -53,7 +54,7 @@ impl Waiting {
         match self {
             Self::Write { held, .. } => held.data.capacity(),
             Self::Read(part) => part.data.capacity(),
-            Self::Restart | Self::Check | Self::Digests => 0,
+            Self::Restart | Self::Adopt(_) | Self::Check | Self::Digests => 0,
         }
     }
 }
@@ -81,6 +82,7 @@ impl Piece {
         let scanning = !matches!(self.scan, Scan::None);
         let reading = !self.reads.is_empty() || self.reading > 0;
         match job {
+            Waiting::Adopt(_) => false,
             Waiting::Write { .. } => reading || scanning,
             Waiting::Read(_) => unwritten,
             Waiting::Check | Waiting::Digests => unwritten || hashing || scanning,

@@ -13,13 +13,14 @@ pub(super) fn refuse(job: Job, error: StorageError) -> Option<Completion> {
             buffers: vec![data],
             result: Err(error),
         },
-        Job::Restart { .. } => return None,
+        Job::Restart { .. } | Job::Adopt { .. } => return None,
         Job::Read { store, token, range, data } => {
             Completion::Read { store, token, range, data, result: Err(error) }
         }
         Job::Check { store, piece } => Completion::Piece { store, piece, result: Err(error) },
         Job::BlockDigests { store, piece } => Completion::BlockDigests { store, piece, result: Err(error) },
         Job::Sync { store, token } => Completion::Synced { store, token, result: Err(error) },
+        Job::Probe { store } => Completion::Probed { store, result: Err(error) },
     })
 }
 
@@ -30,7 +31,9 @@ pub(super) fn store_of(job: &Job) -> StoreId {
         | Job::Read { store, .. }
         | Job::Check { store, .. }
         | Job::BlockDigests { store, .. }
-        | Job::Sync { store, .. } => *store,
+        | Job::Adopt { store, .. }
+        | Job::Sync { store, .. }
+        | Job::Probe { store } => *store,
     }
 }
 

@@ -1,6 +1,6 @@
 //! How orders come back and become answers.
 
-use super::order::{BackWork, ReadBack, ReadPart, Reads, StoreSync, Stripe};
+use super::order::{BackWork, ReadBack, ReadPart, Reads, StoreProbe, StoreSync, Stripe};
 use super::piece::Scan;
 use super::{Background, Plan, refuse};
 use crate::{Buf, Completion, StorageError, StoreId, Token};
@@ -101,6 +101,16 @@ impl Plan {
             self.answered(store, 1, 0);
             self.answer(Completion::Synced { store, token, result: result.clone() });
         }
+        self.close_if_over(store);
+    }
+
+    pub(super) fn done_probe(&mut self, probe: StoreProbe) {
+        let store = probe.store;
+        self.background_under_way -= 1;
+        self.end_order(store);
+        self.answered(store, 1, 0);
+        let result = probe.result.unwrap_or_else(|| Err(refuse::not_done(store)));
+        self.answer(Completion::Probed { store, result });
         self.close_if_over(store);
     }
 

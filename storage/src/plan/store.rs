@@ -1,5 +1,6 @@
 //! One store: what it is measured by, how much is under way, which syncs wait for which writes.
 
+use super::writing::Writing;
 use crate::pads::Pads;
 use crate::{PieceHasher, Pieces, Token};
 use metainfo::{Block, Geometry, PieceIndex};
@@ -48,6 +49,11 @@ impl StoreState {
 
     pub(super) fn hasher(&self, piece: PieceIndex) -> PieceHasher {
         self.pieces.hasher(piece)
+    }
+
+    /// A piece of which nothing came yet.
+    pub(super) fn begin_piece(&self, piece: PieceIndex) -> Writing {
+        Writing::new(self.geometry.blocks_in(piece), self.hasher(piece), |at| self.is_pad(piece, at))
     }
 
     pub(super) fn has_block(&self, block: Block) -> bool {

@@ -95,6 +95,14 @@ impl Writing {
         Ok(())
     }
 
+    /// Takes a block that storage holds for written, unless it came already.
+    pub(super) fn adopt(&mut self, block: u32) {
+        if block < self.blocks && !self.accepted.get(block) {
+            self.accepted.set(block);
+            self.written.set(block);
+        }
+    }
+
     /// Bytes that wait for an order.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes

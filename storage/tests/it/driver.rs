@@ -89,6 +89,8 @@ struct Known {
     written: HashSet<u32>,
     /// What storage must hold once all pushed jobs are done; `None` before the first write.
     content: Option<Vec<u8>>,
+    /// Storage holds bytes of it.
+    is_there: bool,
     /// Verdicts owed, in order; the one of a read from storage may be an error.
     verdicts: VecDeque<Expected>,
 }
@@ -107,6 +109,7 @@ struct Model {
     known: Vec<Known>,
     reads: HashMap<Token, (PieceRange, Option<Vec<u8>>)>,
     syncs: HashSet<Token>,
+    probes: usize,
     digests: VecDeque<(PieceIndex, Option<Vec<u8>>)>,
     out: Vec<Order>,
     tokens: u64,
@@ -169,6 +172,7 @@ impl Model {
             sample,
             reads: HashMap::new(),
             syncs: HashSet::new(),
+            probes: 0,
             digests: VecDeque::new(),
             out: Vec::new(),
             tokens: 0,
@@ -189,7 +193,9 @@ impl Model {
             12 => self.plan.tick(),
             13 => self.answer(),
             14 => self.restart(piece),
-            _ => match choices.below(4) {
+            _ => match choices.below(7) {
+                4 | 5 => self.adopt(piece, choices),
+                6 => self.probe(),
                 0 => self.check(piece),
                 1 => self.digest(piece),
                 2 => self.sync(),
@@ -317,6 +323,28 @@ impl Model {
         self.plan.push(Job::BlockDigests { store: self.store, piece });
     }
 
+    /// Blocks that storage holds from before a restart, right or wrong, are taken for written.
+    fn adopt(&mut self, piece: PieceIndex, choices: &mut Choices<'_>) {
+        if self.faulty || !self.known[piece.as_usize()].is_there {
+            return;
+        }
+        let missing = self.missing(piece);
+        let all = choices.byte() > 200;
+        let blocks: Vec<u32> =
+            missing.iter().copied().filter(|_| all || choices.byte() & 1 == 1).collect();
+        if !missing.is_empty() && missing.len() == blocks.len() {
+            let matches = self.matches(piece);
+            self.known[piece.as_usize()].verdicts.push_back(matches);
+        }
+        self.known[piece.as_usize()].pushed.extend(&blocks);
+        self.plan.push(Job::Adopt { store: self.store, piece, blocks });
+    }
+
+    fn probe(&mut self) {
+        self.probes += 1;
+        self.plan.push(Job::Probe { store: self.store });
+    }
+
     fn sync(&mut self) {
         let token = self.token();
         self.syncs.insert(token);
@@ -367,12 +395,16 @@ impl Model {
                 Completion::Synced { token, .. } => {
                     assert!(self.syncs.remove(&token), "a sync is answered once");
                 }
+                Completion::Probed { .. } => {
+                    self.probes = self.probes.checked_sub(1).expect("a probe is answered once");
+                }
             }
         }
     }
 
     fn answer_written(&mut self, piece: PieceIndex, blocks: &[Block], result: &Result<(), StorageError>) {
         let known = &mut self.known[piece.as_usize()];
+        known.is_there |= result.is_ok();
         for block in blocks {
             assert_eq!(block.piece(), piece);
             match result {
@@ -426,6 +458,7 @@ impl Model {
         self.answer();
         assert!(self.plan.is_idle() && self.plan.held() == 0);
         assert!(self.reads.is_empty() && self.syncs.is_empty() && self.digests.is_empty());
+        assert_eq!(self.probes, 0);
         assert!(self.known.iter().all(|known| known.verdicts.is_empty()), "a verdict is owed");
         self.plan.detach(self.store);
         assert_eq!(self.plan.take_closed(), [self.store]);

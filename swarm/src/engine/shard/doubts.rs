@@ -1,0 +1,236 @@
+//! Pieces that are said to be there and may not be: they are checked before anything else is done about them.
+//!
+//! A piece that cannot be read is not offered or served any more, but it is not fetched either before a check says that it is
+//! wrong: what is on disk may be good, and the reason may pass. A piece that stays unreadable is fetched anew, twice at
+//! most; then it rests until it can be read.
+
+use std::time::Duration;
+
+use metainfo::PieceIndex;
+use storage::{Job, StorageError};
+
+use super::keeping::{self, BACK_OFF};
+use super::peer::Peer;
+use super::{PeerKey, Shard};
+use crate::engine::TorrentKey;
+use crate::engine::changes::Columns;
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::output::Event;
+use crate::engine::picker::Priority;
+
+/// Pieces of one torrent that are checked at a time.
+const CHECKS: usize = 2;
+/// Checks in a row that may end in an error before the piece counts as lost.
+const TRIES: u32 = 3;
+/// Times that a piece is fetched anew because it could not be read.
+const LOSSES: u32 = 2;
+
+impl Shard {
+    /// A piece that we said we have cannot be read.
+    pub(super) fn read_failed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: StorageError) {
+        let torrent = &mut self.torrents[slot];
+        if torrent.have.clear(piece.get()) {
+            self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
+            self.doubt(cx, slot, piece, &error);
+            if keeping::is_gone(&error) {
+                self.storage_failed(cx, slot, error);
+            }
+        }
+    }
+
+    /// What storage holds of a piece is doubtful: it is checked as soon as may be.
+    pub(super) fn doubt(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: &StorageError) {
+        let torrent = &mut self.torrents[slot];
+        let is_first = torrent.keeping.doubts.values().all(|doubt| doubt.again_at.is_none());
+        torrent.keeping.forget(piece);
+        let doubt = torrent.keeping.doubts.entry(piece).or_default();
+        doubt.again_at = Some(cx.now);
+        if is_first && torrent.keeping.trouble.is_none() && !keeping::is_gone(error) {
+            cx.out.event(Event::StorageFailed { torrent: torrent.key, error: error.clone() });
+        }
+        self.check_doubts(cx, slot);
+    }
+
+    /// Has those doubtful pieces checked whose time has come.
+    pub(super) fn check_doubts(&mut self, cx: &mut Cx, slot: usize) {
+        let keeping = &mut self.torrents[slot].keeping;
+        let mut next = None;
+        for (piece, doubt) in &keeping.doubts {
+            let Some(at) = doubt.again_at else { continue };
+            if keeping.checking.contains(piece) || keeping.to_check.contains(piece) {
+                continue;
+            }
+            if at <= cx.now {
+                keeping.to_check.push_back(*piece);
+            } else {
+                next = Some(next.map_or(at, |known: crate::engine::Time| known.min(at)));
+            }
+        }
+        if let Some(at) = next {
+            cx.torrent_timers.set(slot, TorrentTimer::Recheck, at);
+        }
+        self.pump_checks(cx, slot);
+    }
+
+    /// Keeps a few checks under way. While the storage fails there are none: they would only fail too.
+    fn pump_checks(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        while keeping.trouble.is_none() && keeping.checking.len() < CHECKS {
+            let Some(piece) = keeping.to_check.pop_front() else { return };
+            if keeping.checking.insert(piece) {
+                cx.out.jobs.push(Job::Check { store: torrent.store, piece });
+            }
+        }
+    }
+
+    /// A peer waits for a piece that nobody has checked yet.
+    pub(super) fn check_for(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, key: PeerKey) {
+        let generation = self.peers[key.slot()].generation;
+        let keeping = &mut self.torrents[slot].keeping;
+        if !keeping.awaiting.contains(&(key, generation)) {
+            keeping.awaiting.push((key, generation));
+        }
+        if !keeping.checking.contains(&piece) && !keeping.to_check.contains(&piece) {
+            // Before those that nobody waits for.
+            keeping.to_check.push_front(piece);
+            self.pump_checks(cx, slot);
+        }
+    }
+
+    /// A check ended.
+    pub(super) fn check_done(
+        &mut self,
+        cx: &mut Cx,
+        slot: usize,
+        piece: PieceIndex,
+        result: Result<bool, StorageError>,
+    ) {
+        let keeping = &mut self.torrents[slot].keeping;
+        let is_recheck = keeping.recheck.is_some();
+        if let Some((done, _)) = &mut keeping.recheck {
+            *done += 1;
+        }
+        match result {
+            Ok(true) => self.is_there(cx, slot, piece),
+            Ok(false) => self.lose(cx, slot, piece),
+            Err(error) if is_recheck && keeping::is_gone(&error) => self.lose(cx, slot, piece),
+            Err(error) if is_recheck && error.cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+                self.lose(cx, slot, piece);
+            }
+            Err(error) => self.is_unreadable(cx, slot, piece, error),
+        }
+        let keeping = &mut self.torrents[slot].keeping;
+        if keeping.to_check.is_empty() && keeping.checking.is_empty() {
+            keeping.recheck = None;
+        }
+        self.pump_checks(cx, slot);
+        if is_recheck {
+            self.ledger.mark(slot, Columns::PROGRESS);
+            self.review(cx, slot);
+        }
+        let awaiting = std::mem::take(&mut self.torrents[slot].keeping.awaiting);
+        for (key, generation) in awaiting {
+            if self.peers.get(key.slot()).is_some_and(|peer: &Peer| peer.generation == generation) {
+                self.pump_uploads(cx, key);
+            }
+        }
+        self.settle_end(cx, slot);
+    }
+
+    /// A piece was read and matched.
+    fn is_there(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        let torrent = &mut self.torrents[slot];
+        if let Some(unverified) = &mut torrent.keeping.unverified {
+            unverified.clear(piece.get());
+        }
+        if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
+            (doubt.tries, doubt.again_at) = (0, None);
+        }
+        if !torrent.picker.has(piece) {
+            return self.passed(cx, slot, piece);
+        }
+        torrent.have.set(piece.get());
+        self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
+        if !self.torrents[slot].keeping.clean.get(piece.get()) {
+            self.is_fresh(cx, slot, piece);
+        }
+    }
+
+    /// A piece could not be read again.
+    fn is_unreadable(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: StorageError) {
+        let torrent = &mut self.torrents[slot];
+        torrent.have.clear(piece.get());
+        let doubt = torrent.keeping.doubts.entry(piece).or_default();
+        doubt.tries += 1;
+        if doubt.tries >= TRIES && doubt.losses < LOSSES && torrent.keeping.trouble.is_none() {
+            return self.lose(cx, slot, piece);
+        }
+        let wait = (BACK_OFF[0] * (1 << doubt.tries.min(5))).min(BACK_OFF[1]);
+        let wait = if doubt.tries >= TRIES { BACK_OFF[1] } else { wait.max(Duration::from_secs(1)) };
+        doubt.again_at = Some(cx.now + wait);
+        if keeping::is_gone(&error) {
+            self.storage_failed(cx, slot, error);
+        }
+        self.check_doubts(cx, slot);
+    }
+
+    /// What is on disk of a piece is not what it should be: it is missing.
+    fn lose(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        let torrent = &mut self.torrents[slot];
+        torrent.keeping.forget(piece);
+        if let Some(unverified) = &mut torrent.keeping.unverified {
+            unverified.clear(piece.get());
+        }
+        if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
+            doubt.losses += 1;
+            (doubt.tries, doubt.again_at) = (0, None);
+        }
+        torrent.have.clear(piece.get());
+        self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
+        if !self.torrents[slot].picker.has(piece) {
+            if self.torrents[slot].picker.is_partial(piece) {
+                self.torrents[slot].blame.forget(piece);
+                self.restart(cx, slot, piece);
+            }
+            return;
+        }
+        let torrent = &mut self.torrents[slot];
+        cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
+        if torrent.keeping.seed_only {
+            torrent.picker.set_priority(piece, Priority::Skip);
+        }
+        torrent.picker.lost(piece);
+        let (is_wanted, peers) = (torrent.picker.is_wanted(piece), torrent.peers.clone());
+        for key in &peers {
+            let peer = &mut self.peers[key.slot()];
+            peer.wanted += u32::from(is_wanted && peer.has(piece));
+        }
+        self.review(cx, slot);
+        for key in peers {
+            self.update_interest(cx, key);
+        }
+        self.feed_hungry(cx, slot);
+    }
+
+    /// Checks every piece that is not in progress anew. Meanwhile nothing is fetched, and served is what was checked.
+    pub(crate) fn recheck(&mut self, cx: &mut Cx, key: TorrentKey) {
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        let picker = &torrent.picker;
+        let pieces: Vec<_> = torrent.meta.geometry().pieces().filter(|p| !picker.is_partial(*p)).collect();
+        let keeping = &mut torrent.keeping;
+        keeping.recheck = u32::try_from(pieces.len()).ok().filter(|len| *len > 0).map(|len| (0, len));
+        keeping.to_check = pieces.into_iter().filter(|piece| !keeping.checking.contains(piece)).collect();
+        keeping.unverified = None;
+        for piece in keeping.fresh.drain(..) {
+            torrent.have.set(piece.get());
+        }
+        let slot = key.slot();
+        for piece in torrent.have.iter_ones() {
+            torrent.keeping.clean.clear(piece);
+        }
+        torrent.have.clear_all();
+        self.review(cx, slot);
+        self.pump_checks(cx, slot);
+    }
+}

@@ -1,0 +1,206 @@
+//! How safe the bytes of a torrent are: what is durable, what is doubtful, what waits for its storage.
+//!
+//! ```text
+//!              passed              Sync issued           Synced
+//!   (written) -------> fresh -----------------> in sync --------> clean
+//!                        ^                         |
+//!                        |                         | failed: tainted, never clean in this run
+//!                        |                         v
+//!   doubtful --- a check passes                 have, not clean
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use metainfo::{Block, PieceIndex};
+use storage::{Buf, StorageError};
+use wire::peer::Bitfield;
+
+use super::torrent::Activity;
+use crate::engine::picker::PeerKey;
+use crate::engine::time::Time;
+
+/// First and longest wait between a storage failure and the next try.
+pub(super) const BACK_OFF: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+
+pub(crate) struct Keeping {
+    /// Pieces that matched and were synced after it.
+    pub(super) clean: Bitfield,
+    /// Pieces that matched since the last sync was asked for.
+    pub(super) fresh: Vec<PieceIndex>,
+    /// The sync under way.
+    pub(super) sync: Option<SyncUnderWay>,
+    /// When the last sync was asked for.
+    pub(super) synced_at: Time,
+    /// Syncs there were; names them.
+    pub(super) syncs: u64,
+    /// Blocks of pieces in progress that are synced.
+    pub(super) safe: BTreeMap<PieceIndex, Vec<u32>>,
+    /// Blocks were written since the last sync was asked for.
+    pub(super) dirty: bool,
+    /// Pieces with bytes that a failed sync may have lost: only a check after a new start makes them clean.
+    pub(super) tainted: BTreeSet<PieceIndex>,
+    /// Blocks that the disk has and did not answer.
+    pub(super) writing: usize,
+
+    /// Why nothing is written now.
+    pub(super) trouble: Option<Trouble>,
+    /// How long the next trouble lasts at least; zero after things went well.
+    pub(super) wait: Duration,
+    /// Blocks that could not be written, to be tried again.
+    pub(super) kept: Vec<(Block, Buf)>,
+    /// Its device has less room than the floor.
+    pub(super) is_low: bool,
+
+    /// Pieces that could not be read, or did not match when they were.
+    pub(super) doubts: BTreeMap<PieceIndex, Doubt>,
+    /// Pieces to be checked, in this order.
+    pub(super) to_check: VecDeque<PieceIndex>,
+    /// Pieces being checked.
+    pub(super) checking: BTreeSet<PieceIndex>,
+    /// Pieces in a recheck of all: done and in total.
+    pub(super) recheck: Option<(u32, u32)>,
+    /// Pieces that are said to be there and are checked before they are first served.
+    pub(super) unverified: Option<Bitfield>,
+    /// Peers that wait for such a check.
+    pub(super) awaiting: Vec<(PeerKey, u32)>,
+
+    /// Nothing is ever written.
+    pub(super) seed_only: bool,
+    pub(super) paused: bool,
+    /// It was told that the pause is complete.
+    pub(super) told_stopped: bool,
+    /// It was told that all that is wanted is there.
+    pub(super) told_complete: bool,
+}
+
+pub(super) struct SyncUnderWay {
+    pub(super) token: u64,
+    pub(super) pieces: Vec<PieceIndex>,
+    pub(super) partial: BTreeMap<PieceIndex, Vec<u32>>,
+}
+
+/// A storage failure that lasts.
+pub(super) struct Trouble {
+    pub(super) error: StorageError,
+    pub(super) retry_at: Time,
+    pub(super) stage: Stage,
+    /// It is the floor of free space, not an error.
+    pub(super) is_floor: bool,
+    /// Files went missing: what was written may be gone too.
+    pub(super) was_gone: bool,
+    /// A sync is to be tried again.
+    pub(super) needs_sync: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Waiting,
+    /// A probe is under way.
+    Probing,
+    /// One kept block is being written.
+    Trial,
+}
+
+/// A piece that was there and may not be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Doubt {
+    /// Checks that ended in an error, in a row.
+    pub(super) tries: u32,
+    /// Times that it was fetched anew for it.
+    pub(super) losses: u32,
+    /// It is to be checked again then.
+    pub(super) again_at: Option<Time>,
+}
+
+impl Keeping {
+    pub(super) fn new(have: &Bitfield) -> Self {
+        Self {
+            clean: have.clone(),
+            fresh: Vec::new(),
+            sync: None,
+            synced_at: Time::ZERO,
+            syncs: 0,
+            safe: BTreeMap::new(),
+            dirty: false,
+            tainted: BTreeSet::new(),
+            writing: 0,
+            trouble: None,
+            wait: Duration::ZERO,
+            kept: Vec::new(),
+            is_low: false,
+            doubts: BTreeMap::new(),
+            to_check: VecDeque::new(),
+            checking: BTreeSet::new(),
+            recheck: None,
+            unverified: None,
+            awaiting: Vec::new(),
+            seed_only: false,
+            paused: false,
+            told_stopped: false,
+            told_complete: false,
+        }
+    }
+
+    /// What the torrent does, given whether all that is wanted is there.
+    pub(super) fn activity(&self, finished: bool) -> Activity {
+        if self.paused {
+            Activity::Paused
+        } else if let Some(trouble) = &self.trouble {
+            Activity::Failed(trouble.error.clone())
+        } else if let Some((done, total)) = self.recheck {
+            Activity::Checking { done, total }
+        } else if finished {
+            Activity::Seeding
+        } else {
+            Activity::Downloading
+        }
+    }
+
+    /// When the storage is tried again.
+    pub(crate) fn retry_at(&self) -> Option<Time> {
+        self.trouble.as_ref().filter(|trouble| !trouble.is_floor).map(|trouble| trouble.retry_at)
+    }
+
+    /// Whether nothing is at the disk and all that is there is synced.
+    pub(super) fn is_settled(&self) -> bool {
+        self.writing == 0 && self.sync.is_none() && self.fresh.is_empty() && self.checking.is_empty()
+    }
+
+    /// The wait before the next try; it doubles.
+    pub(super) fn next_wait(&mut self) -> Duration {
+        let [first, longest] = BACK_OFF;
+        let wait = self.wait.clamp(first, longest);
+        self.wait = (wait * 2).min(longest);
+        wait
+    }
+
+    pub(super) fn is_unverified(&self, piece: PieceIndex) -> bool {
+        self.unverified.as_ref().is_some_and(|bits| bits.get(piece.get()))
+    }
+
+    /// Bytes of blocks that wait to be written again.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.iter().map(|(_, data)| data.capacity()).sum()
+    }
+
+    /// The piece is as good as not there: what was known of its safety is forgotten.
+    pub(super) fn forget(&mut self, piece: PieceIndex) {
+        self.clean.clear(piece.get());
+        self.safe.remove(&piece);
+        self.fresh.retain(|fresh| *fresh != piece);
+        if let Some(sync) = &mut self.sync {
+            sync.pieces.retain(|synced| *synced != piece);
+            sync.partial.remove(&piece);
+        }
+    }
+}
+
+/// Whether the error says that files, or where they were, are not there any more.
+pub(super) fn is_gone(error: &StorageError) -> bool {
+    matches!(
+        error.cause.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::StaleNetworkFileHandle
+    )
+}

@@ -1,0 +1,180 @@
+//! Making pieces durable: a sync a few seconds after the first piece that passed, and one at the end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metainfo::PieceIndex;
+use storage::{Job, StorageError, StoreId, Token};
+
+use super::Shard;
+use super::keeping::SyncUnderWay;
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::output::Event;
+use crate::engine::TorrentKey;
+
+/// Blocks of pieces that take long to complete are synced this many times more seldom than pieces.
+const BLOCKS_WAIT: u32 = 10;
+/// A stopped torrent is given up on when its storage takes longer than this to settle.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Shard {
+    /// A piece matched its hash: it is to be synced.
+    pub(super) fn is_fresh(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        let keeping = &mut self.torrents[slot].keeping;
+        keeping.safe.remove(&piece);
+        if keeping.tainted.contains(&piece) {
+            return;
+        }
+        keeping.fresh.push(piece);
+        self.arm_sync(cx, slot);
+    }
+
+    /// Arms the timer of the next sync.
+    pub(super) fn arm_sync(&mut self, cx: &mut Cx, slot: usize) {
+        let keeping = &self.torrents[slot].keeping;
+        if keeping.sync.is_some() || keeping.trouble.is_some() {
+            return;
+        }
+        let wait = match (keeping.fresh.len(), keeping.dirty) {
+            (0, false) => return,
+            (0, true) => cx.config.sync_interval * BLOCKS_WAIT,
+            _ => cx.config.sync_interval,
+        };
+        let at = cx.now + wait;
+        if cx.torrent_timers.get(slot, TorrentTimer::Sync).is_none_or(|armed| at < armed) {
+            cx.torrent_timers.set(slot, TorrentTimer::Sync, at);
+        }
+    }
+
+    /// Makes what was written durable, if it is not under way already.
+    pub(super) fn sync(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        if keeping.sync.is_some() || keeping.trouble.as_ref().is_some_and(|trouble| !trouble.needs_sync) {
+            return;
+        }
+        keeping.syncs += 1;
+        keeping.dirty = false;
+        keeping.synced_at = cx.now;
+        let mut partial = BTreeMap::new();
+        for piece in torrent.picker.partials() {
+            if piece.written() > 0 && !keeping.tainted.contains(&piece.piece()) {
+                partial.insert(piece.piece(), piece.written_blocks());
+            }
+        }
+        let pieces = std::mem::take(&mut keeping.fresh);
+        keeping.sync = Some(SyncUnderWay { token: keeping.syncs, pieces, partial });
+        cx.torrent_timers.cancel(slot, TorrentTimer::Sync);
+        cx.out.jobs.push(Job::Sync { store: torrent.store, token: Token(keeping.syncs) });
+    }
+
+    /// A sync ended.
+    pub(super) fn synced(
+        &mut self,
+        cx: &mut Cx,
+        store: StoreId,
+        token: Token,
+        result: Result<(), StorageError>,
+    ) {
+        let Some(slot) = self.slot_of(store) else { return };
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        let Some(sync) = keeping.sync.take_if(|sync| sync.token == token.0) else { return };
+        match result {
+            Ok(()) => {
+                for piece in sync.pieces {
+                    keeping.clean.set(piece.get());
+                }
+                // Of pieces that passed or were given up meanwhile nothing is to be remembered.
+                keeping.safe = sync.partial;
+                keeping.safe.retain(|piece, _| torrent.picker.is_partial(*piece));
+                keeping.wait = Duration::ZERO;
+                if let Some(trouble) = &mut keeping.trouble {
+                    trouble.needs_sync = false;
+                }
+                cx.out.event(Event::Synced { torrent: torrent.key });
+                self.arm_sync(cx, slot);
+                self.try_on(cx, slot);
+            }
+            Err(error) => {
+                // The system may drop what it could not write and call the next sync a success: what was not durable
+                // before stays doubtful until it is read after a new start.
+                keeping.tainted.extend(sync.pieces);
+                keeping.tainted.extend(keeping.fresh.drain(..));
+                keeping.tainted.extend(torrent.picker.partials().map(|piece| piece.piece()));
+                keeping.safe.clear();
+                self.storage_failed(cx, slot, error);
+                if let Some(trouble) = &mut self.torrents[slot].keeping.trouble {
+                    trouble.needs_sync = true;
+                }
+            }
+        }
+        self.settle_end(cx, slot);
+    }
+
+    /// Makes everything durable now. `None` when there is no such torrent.
+    pub(crate) fn sync_now(&mut self, cx: &mut Cx, key: TorrentKey) {
+        if self.torrent(key).is_some() {
+            self.sync(cx, key.slot());
+        }
+    }
+
+    /// Stops a torrent but keeps it: no peers, no tracker, no fetching; what was written is synced.
+    pub(crate) fn pause(&mut self, cx: &mut Cx, key: TorrentKey) {
+        let Some(torrent) = self.torrent_mut(key).filter(|torrent| !torrent.keeping.paused) else { return };
+        torrent.keeping.paused = true;
+        torrent.keeping.told_stopped = false;
+        let slot = key.slot();
+        self.review(cx, slot);
+        for peer in self.torrents[slot].peers.clone() {
+            self.leave(cx, peer, crate::engine::close::Close::Stopped);
+        }
+        self.dialers.remove(&slot);
+        self.torrents[slot].tracker.stop();
+        self.run_tracker(cx, slot);
+        cx.torrent_timers.set(slot, TorrentTimer::Settle, cx.now + PATIENCE);
+        self.settle_end(cx, slot);
+    }
+
+    /// Runs a paused torrent again.
+    pub(crate) fn unpause(&mut self, cx: &mut Cx, key: TorrentKey) {
+        let Some(torrent) = self.torrent_mut(key).filter(|torrent| torrent.keeping.paused) else { return };
+        torrent.keeping.paused = false;
+        torrent.tracker.start();
+        torrent.candidates.handle_wanted_again(cx.now);
+        let slot = key.slot();
+        cx.torrent_timers.cancel(slot, TorrentTimer::Settle);
+        self.review(cx, slot);
+        self.run_tracker(cx, slot);
+        self.arm_dial(cx, slot);
+        self.wake_sources(cx);
+    }
+
+    /// A paused torrent that has nothing at the disk is synced, and then it is told that it stopped.
+    pub(super) fn settle_end(&mut self, cx: &mut Cx, slot: usize) {
+        let keeping = &self.torrents[slot].keeping;
+        if !keeping.paused || keeping.told_stopped {
+            return;
+        }
+        if keeping.trouble.is_some() {
+            return self.tell_stopped(cx, slot);
+        }
+        if keeping.sync.is_none() && (keeping.dirty || !keeping.fresh.is_empty()) {
+            self.sync(cx, slot);
+        }
+        if self.torrents[slot].keeping.is_settled() {
+            self.tell_stopped(cx, slot);
+        }
+    }
+
+    /// Tells that a paused torrent stopped, as far as it did.
+    pub(super) fn tell_stopped(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        if keeping.paused && !std::mem::replace(&mut keeping.told_stopped, true) {
+            cx.torrent_timers.cancel(slot, TorrentTimer::Settle);
+            let clean = keeping.is_settled() && keeping.trouble.is_none();
+            cx.out.event(Event::Stopped { torrent: torrent.key, clean });
+        }
+    }
+}
