@@ -85,7 +85,7 @@ impl Driver {
         let mut engine = Engine::new(Config::new(PeerId::new(PeerId::PREFIX, [7; 12])), [7; 32]);
         engine.set_listen_port(listener.local_addr()?.port());
         let have = Bitfield::new(torrent.geometry().piece_count());
-        let add = AddTorrent { meta: torrent, store, have };
+        let add = AddTorrent::new(torrent, store, have);
         engine.add_torrent(Time::ZERO, add).context("the torrent cannot be run")?;
         Ok(Self {
             engine,

@@ -98,7 +98,7 @@ pub enum Completion {
         piece: PieceIndex,
         /// The blocks, in no order.
         blocks: Vec<Block>,
-        /// Their buffers, to recycle.
+        /// Their buffers, in the same order: to recycle, or to write again.
         buffers: Vec<Buf>,
         /// Whether they are there now. After an error they are to be written again.
         result: Result<(), StorageError>,

@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let have = if leech { Bitfield::new(count) } else { Bitfield::with_all(count) };
     let now = plane.now();
     let engine = plane.engine();
-    let key = engine.add_torrent(now, AddTorrent { meta: torrent, store, have }).ok_or("added twice")?;
+    let key = engine.add_torrent(now, AddTorrent::new(torrent, store, have)).ok_or("added twice")?;
     for peer in peer {
         engine.add_peers(now, key, &[peer.parse()?], Source::User, Scope::Loopback);
     }

@@ -22,7 +22,8 @@ impl Plan {
                 store.geometry.piece(piece.get()).is_ok()
             }
             Job::Adopt { piece, blocks, .. } => {
-                let count = store.geometry.piece(piece.get()).map_or(0, |piece| store.geometry.blocks_in(piece));
+                let count =
+                    store.geometry.piece(piece.get()).map_or(0, |piece| store.geometry.blocks_in(piece));
                 blocks.iter().all(|block| *block < count)
             }
             Job::Sync { .. } | Job::Probe { .. } => true,

@@ -330,8 +330,7 @@ impl Model {
         }
         let missing = self.missing(piece);
         let all = choices.byte() > 200;
-        let blocks: Vec<u32> =
-            missing.iter().copied().filter(|_| all || choices.byte() & 1 == 1).collect();
+        let blocks: Vec<u32> = missing.iter().copied().filter(|_| all || choices.byte() & 1 == 1).collect();
         if !missing.is_empty() && missing.len() == blocks.len() {
             let matches = self.matches(piece);
             self.known[piece.as_usize()].verdicts.push_back(matches);

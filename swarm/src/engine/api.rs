@@ -19,6 +19,7 @@ use super::hub::Hub;
 use super::link::{ConnId, Direction, Link};
 use super::output::{Action, Outbox};
 use super::picker::PeerKey;
+use super::resume::PartialPiece;
 use super::rx::{ReadSlices, Slots};
 use super::scope::Scope;
 use super::shard::{Shard, choker_config};
@@ -73,6 +74,23 @@ pub struct AddTorrent {
     pub store: StoreId,
     /// The pieces that are there and were checked.
     pub have: Bitfield,
+    /// Pieces in progress whose blocks an earlier run wrote. They are read back when the rest is there, and fetched anew if
+    /// they turn out wrong.
+    pub partial: Vec<PartialPiece>,
+    /// The pieces of `have` are only said to be there: each is checked before it is first served, and is missing if it is
+    /// wrong.
+    pub unverified: bool,
+    /// Nothing is ever written: a piece that gets lost is not fetched.
+    pub seed_only: bool,
+    /// It waits until it is [resumed](Engine::resume).
+    pub paused: bool,
+}
+
+impl AddTorrent {
+    /// A torrent that runs, and fetches what is missing.
+    pub fn new(meta: Arc<metainfo::Torrent>, store: StoreId, have: Bitfield) -> Self {
+        Self { meta, store, have, partial: Vec::new(), unverified: false, seed_only: false, paused: false }
+    }
 }
 
 impl Engine {
@@ -92,6 +110,7 @@ impl Engine {
                 limits: Limits::new(&config),
                 granted: 0,
                 writing: 0,
+                kept: 0,
                 serving: 0,
                 config,
             },
@@ -206,7 +225,7 @@ impl Engine {
     /// Bytes held for peers: received and not written, read and not sent, parts of messages, messages that wait. Costs a look at
     /// every connection: for tests and simulations.
     pub fn held_bytes(&self) -> usize {
-        self.cx.writing + self.cx.serving + self.hub.held_bytes() + self.shard.held_bytes()
+        self.cx.writing + self.cx.kept + self.cx.serving + self.hub.held_bytes() + self.shard.held_bytes()
     }
 
     // ---- connections

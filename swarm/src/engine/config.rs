@@ -31,6 +31,11 @@ pub struct Config {
     pub write_credit: usize,
     /// Bytes read from disk that may wait for peers.
     pub read_credit: usize,
+    /// How long after the first piece that matched its hash all such pieces are made durable.
+    pub sync_interval: Duration,
+    /// A torrent stops writing while its device has less room than this, in bytes (see
+    /// [`Engine::set_space`](super::Engine::set_space)).
+    pub min_free: u64,
     /// Spare block buffers that are kept for reuse.
     pub spare_blocks: usize,
     /// Requests of one peer that may wait; more are rejected, twice as many close the connection.
@@ -65,6 +70,8 @@ impl Config {
             up_limit: None,
             write_credit: 4 << 20,
             read_credit: 8 << 20,
+            sync_interval: Duration::from_secs(3),
+            min_free: 16 << 20,
             spare_blocks: 256,
             max_requests: 500,
             max_request_len: 128 * 1024,

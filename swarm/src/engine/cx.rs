@@ -27,6 +27,8 @@ pub(crate) struct Cx {
     pub(crate) granted: usize,
     /// Bytes received that the disk has not given back.
     pub(crate) writing: usize,
+    /// Bytes received that the disk could not write, kept to be tried again.
+    pub(crate) kept: usize,
     /// Bytes of upload buffers: being read, or waiting in send queues.
     pub(crate) serving: usize,
 }
@@ -54,10 +56,19 @@ pub(crate) enum TorrentTimer {
     Dial,
     /// Something is due at a tracker.
     Tracker,
+    /// What passed is to be made durable.
+    Sync,
+    /// The storage failed and is tried again.
+    Retry,
+    /// Doubtful pieces are checked again.
+    Recheck,
+    /// A paused torrent should be at rest by now.
+    Settle,
 }
 
 impl Kind for TorrentTimer {
-    const ALL: &'static [Self] = &[Self::Dial, Self::Tracker];
+    const ALL: &'static [Self] =
+        &[Self::Dial, Self::Tracker, Self::Sync, Self::Retry, Self::Recheck, Self::Settle];
     fn index(self) -> usize {
         self as usize
     }

@@ -79,12 +79,29 @@ pub enum Event {
         /// Which torrent.
         torrent: TorrentKey,
     },
-    /// The torrent stopped downloading because of its storage.
+    /// Something cannot be read or written. Whether the torrent stopped downloading for it, its activity tells.
     StorageFailed {
         /// Which torrent.
         torrent: TorrentKey,
         /// What failed, on which file, why.
         error: StorageError,
+    },
+    /// Storage works again; the torrent goes on.
+    StorageRecovered {
+        /// Which torrent.
+        torrent: TorrentKey,
+    },
+    /// What passed lately is durable now: see [`Engine::resume_state`](super::Engine::resume_state).
+    Synced {
+        /// Which torrent.
+        torrent: TorrentKey,
+    },
+    /// A torrent that was paused is at rest: nothing of it is at the disk any more.
+    Stopped {
+        /// Which torrent.
+        torrent: TorrentKey,
+        /// Whether all that is there was made durable.
+        clean: bool,
     },
     /// A peer finished its handshake.
     PeerJoined {

@@ -1,6 +1,7 @@
 //! What the engine shows of a torrent and its peers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use metainfo::TorrentId;
 
@@ -24,6 +25,10 @@ pub struct TorrentStatus {
     pub pieces_done: u32,
     /// Pieces of the torrent.
     pub pieces: u32,
+    /// Pieces that were there and cannot be read now.
+    pub unreadable: u32,
+    /// While its storage fails: when it is tried again.
+    pub retry_in: Option<Duration>,
     /// What moved since the torrent was added.
     pub totals: Totals,
     /// Payload being received.
@@ -81,6 +86,8 @@ impl TorrentStatus {
             in_progress: torrent.picker.partial_bytes(),
             pieces_done: torrent.have.count_ones(),
             pieces: torrent.geometry().piece_count(),
+            unreadable: torrent.keeping.unreadable(),
+            retry_in: torrent.keeping.retry_at().map(|at| at - now),
             totals: torrent.totals,
             down_rate: torrent.down_rate.get(now),
             up_rate: torrent.up_rate.get(now),

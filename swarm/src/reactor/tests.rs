@@ -54,7 +54,7 @@ fn an_end_that_comes_with_the_last_bytes_is_seen() {
     let have = Bitfield::new(torrent.geometry().piece_count());
     let now = plane.now();
     let (id, meta) = (torrent.id(), torrent);
-    plane.engine().add_torrent(now, AddTorrent { meta, store, have }).unwrap();
+    plane.engine().add_torrent(now, AddTorrent::new(meta, store, have)).unwrap();
     // Handshake and end are there before the loop looks for the first time.
     let mut client = TcpStream::connect(plane.listening()[0]).unwrap();
     let hello = Handshake {

@@ -208,8 +208,9 @@ impl Run {
         let (now, meta) = (plane.now(), options.torrent.clone());
         let skipped = skipped(&options, &have);
         let store = plane.disk().attach(Arc::new(storage), meta.clone());
-        let Some(key) = plane.engine().add_torrent(now, AddTorrent { meta: meta.clone(), store, have })
-        else {
+        let seed_only = !options.create;
+        let add = AddTorrent { seed_only, ..AddTorrent::new(meta.clone(), store, have) };
+        let Some(key) = plane.engine().add_torrent(now, add) else {
             plane.disk().detach(store);
             return None;
         };

@@ -50,7 +50,12 @@ fn translate(
             Event::StorageFailed { torrent: name(torrent)?, error }
         }
         engine::Event::PeerBanned { torrent, addr } => Event::PeerBanned { torrent: name(torrent)?, addr },
-        engine::Event::PeerJoined { .. } | engine::Event::PeerLeft { .. } | engine::Event::Removed { .. } => {
+        engine::Event::StorageRecovered { .. }
+        | engine::Event::Synced { .. }
+        | engine::Event::Stopped { .. }
+        | engine::Event::PeerJoined { .. }
+        | engine::Event::PeerLeft { .. }
+        | engine::Event::Removed { .. } => {
             return None;
         }
     })

@@ -189,7 +189,7 @@ impl Torrent {
             match status.activity {
                 Activity::Seeding => return Ok(()),
                 Activity::Failed(error) => return Err(WaitError::Storage(error)),
-                Activity::Downloading => {}
+                Activity::Downloading | Activity::Checking { .. } | Activity::Paused => {}
             }
             loop {
                 match events.next().await {

@@ -156,7 +156,7 @@ impl World {
         let addr = address(index);
         engine.set_listen_port(addr.port());
         let torrent = engine
-            .add_torrent(self.now, AddTorrent { meta: torrent, store: id, have })
+            .add_torrent(self.now, AddTorrent::new(torrent, id, have))
             .expect("a fresh engine takes any torrent");
         let node = Node {
             addr,

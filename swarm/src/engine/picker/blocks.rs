@@ -101,6 +101,23 @@ impl Picker {
         }
     }
 
+    /// These blocks of a missing piece are with the file system from an earlier run.
+    pub fn adopt(&mut self, piece: PieceIndex, blocks: &[u32]) {
+        let at = match self.table.state(piece.get()) {
+            State::Have => return,
+            State::Partial(at) => at as usize,
+            State::Untouched if blocks.is_empty() => return,
+            State::Untouched => self.start(piece),
+        };
+        for index in blocks {
+            let Some(block) = self.geometry.block(piece, *index) else { continue };
+            if self.edit(at, |partial| partial.adopt(block.index())) {
+                self.counts.partial_bytes += u64::from(block.len());
+            }
+        }
+        self.drop_if_blank(at);
+    }
+
     /// The block could not be written: it is missing again.
     pub fn write_failed(&mut self, block: Block) {
         let State::Partial(at) = self.table.state(block.piece().get()) else { return };

@@ -216,6 +216,11 @@ impl Picker {
         self.table.state(piece.get()) == State::Have
     }
 
+    /// Whether the piece is in progress.
+    pub fn is_partial(&self, piece: PieceIndex) -> bool {
+        matches!(self.table.state(piece.get()), State::Partial(_))
+    }
+
     /// Whether the piece is missing and not skipped.
     pub fn is_wanted(&self, piece: PieceIndex) -> bool {
         self.wanted.contains(piece.get())

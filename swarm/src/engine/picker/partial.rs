@@ -131,6 +131,27 @@ impl Partial {
         self.blocks - self.free - self.asked - self.received
     }
 
+    /// Those blocks, in order.
+    pub(super) fn written_blocks(&self) -> Vec<u32> {
+        let sets = [Set::Free, Set::Asked, Set::Received].map(|set| self.set(set));
+        let mut blocks = Vec::with_capacity(self.written() as usize);
+        for w in 0..self.words() {
+            let others = sets.iter().fold(0, |word, set| word | set[w]);
+            blocks.extend(lsb_ones(w, !others).take_while(|block| *block < self.blocks));
+        }
+        blocks
+    }
+
+    /// Takes a block that nobody was asked for as written. Whether it was free.
+    pub(super) fn adopt(&mut self, block: u32) -> bool {
+        let is_free = self.contains(Set::Free, block);
+        if is_free {
+            self.remove(Set::Free, block);
+            self.free -= 1;
+        }
+        is_free
+    }
+
     /// Whether no block was asked for, received or written.
     pub(super) fn blank(&self) -> bool {
         self.free == self.blocks

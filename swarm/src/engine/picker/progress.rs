@@ -39,6 +39,11 @@ impl InProgress<'_> {
         self.0.written()
     }
 
+    /// Those blocks.
+    pub fn written_blocks(&self) -> Vec<u32> {
+        self.0.written_blocks()
+    }
+
     /// The peer that has the piece to itself.
     pub fn owner(&self) -> Option<PeerKey> {
         (self.0.owner != PeerKey::NONE).then_some(self.0.owner)

@@ -75,7 +75,9 @@ impl Shard {
             let slot = *after.or_else(|| self.dialers.first())?;
             self.dialers.remove(&slot);
             self.dial_turn = slot + 1;
-            let Some(torrent) = self.torrents.get(slot) else { continue };
+            let Some(torrent) = self.torrents.get(slot).filter(|torrent| !torrent.keeping.paused) else {
+                continue;
+            };
             if torrent.peers.len() >= cx.config.max_torrent_connections && self.useless(slot).is_none() {
                 continue;
             }
@@ -106,6 +108,9 @@ impl Shard {
         else {
             return Err(Close::UnknownTorrent);
         };
+        if torrent.keeping.paused {
+            return Err(Close::Stopped);
+        }
         if torrent.meta.private() && arrival.outgoing && torrent.candidates.get(arrival.addr).is_none() {
             return Err(Close::TrackerChanged);
         }

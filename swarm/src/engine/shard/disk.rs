@@ -5,7 +5,6 @@ use storage::{Buf, Completion, Job, StorageError, StoreId};
 use wire::peer::Message;
 
 use super::peer::{Peer, Sender};
-use super::torrent::Activity;
 use super::{PeerKey, Shard};
 use crate::engine::changes::Columns;
 use crate::engine::close::{Close, Timeout, Violation};
@@ -20,7 +19,7 @@ impl Shard {
     pub(crate) fn handle_completion(&mut self, cx: &mut Cx, completion: Completion) {
         match completion {
             Completion::Written { store, blocks, buffers, result, .. } => {
-                self.written(cx, store, &blocks, buffers, result);
+                self.written(cx, store, &blocks, buffers, result.err());
             }
             Completion::Piece { store, piece, result } => self.checked(cx, store, piece, result),
             Completion::Read { token, range, data, result, .. } => {
@@ -29,7 +28,8 @@ impl Shard {
             Completion::BlockDigests { store, piece, result } => {
                 self.digested(cx, store, piece, result.ok().as_deref());
             }
-            Completion::Synced { .. } => {}
+            Completion::Synced { store, token, result } => self.synced(cx, store, token, result),
+            Completion::Probed { store, result } => self.probed(cx, store, result),
         }
     }
 
@@ -39,25 +39,31 @@ impl Shard {
         store: StoreId,
         blocks: &[Block],
         buffers: Vec<Buf>,
-        result: Result<(), StorageError>,
+        error: Option<StorageError>,
     ) {
-        for buf in buffers {
-            cx.writing -= buf.capacity();
-            cx.pool.give(buf);
+        cx.writing -= buffers.iter().map(Buf::capacity).sum::<usize>();
+        let slot = self.slot_of(store);
+        let mut buffers = Some(buffers);
+        let is_ok = error.is_none();
+        if let (Some(slot), Some(error)) = (slot, error) {
+            self.write_failed(cx, slot, blocks, buffers.take().unwrap_or_default(), error);
         }
+        buffers.into_iter().flatten().for_each(|buf| cx.pool.give(buf));
         if cx.writing < cx.config.write_credit {
             cx.ready.disk_freed();
             self.wake_sources(cx);
         }
-        let Some(slot) = self.slot_of(store) else { return };
+        let Some(slot) = slot else { return };
         let torrent = &mut self.torrents[slot];
-        match result {
-            Ok(()) => blocks.iter().for_each(|block| torrent.picker.written(*block)),
-            Err(error) => {
-                blocks.iter().for_each(|block| torrent.picker.write_failed(*block));
-                self.storage_failed(cx, slot, error);
+        torrent.keeping.writing -= blocks.len();
+        if is_ok {
+            blocks.iter().for_each(|block| torrent.picker.written(*block));
+            if !std::mem::replace(&mut torrent.keeping.dirty, true) {
+                self.arm_sync(cx, slot);
             }
+            self.try_on(cx, slot);
         }
+        self.settle_end(cx, slot);
     }
 
     fn checked(
@@ -68,19 +74,29 @@ impl Shard {
         result: Result<bool, StorageError>,
     ) {
         let Some(slot) = self.slot_of(store) else { return };
+        let torrent = &mut self.torrents[slot];
+        if torrent.keeping.checking.remove(&piece) {
+            return self.check_done(cx, slot, piece, result);
+        }
         match result {
             Ok(true) => self.passed(cx, slot, piece),
-            Ok(false) => self.failed(cx, slot, piece),
+            Ok(false) if !torrent.picker.has(piece) => self.failed(cx, slot, piece),
+            // A piece that passed was looked at again.
+            Ok(false) => {
+                torrent.have.clear(piece.get());
+                torrent.keeping.to_check.push_back(piece);
+                self.check_doubts(cx, slot);
+            }
+            // Its bytes were written, but could not be read back to hash them.
             Err(error) => {
-                self.torrents[slot].blame.forget(piece);
-                self.restart(cx, slot, piece);
-                self.storage_failed(cx, slot, error);
+                torrent.have.clear(piece.get());
+                self.doubt(cx, slot, piece, &error);
             }
         }
     }
 
     /// A piece is there: everyone is told, and those that have nothing more for us are too.
-    fn passed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+    pub(super) fn passed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
         if !torrent.have.set(piece.get()) {
             return;
@@ -92,8 +108,9 @@ impl Shard {
             cx.out.jobs.push(Job::BlockDigests { store: torrent.store, piece });
         }
         cx.out.event(Event::PieceDone { torrent: key, piece });
+        self.is_fresh(cx, slot, piece);
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
-        for at in 0..torrent.peers.len() {
+        for at in 0..self.torrents[slot].peers.len() {
             let peer_key = self.torrents[slot].peers[at];
             let peer = &mut self.peers[peer_key.slot()];
             peer.link.tx.push(&Message::Have(piece.get()));
@@ -108,15 +125,15 @@ impl Shard {
                 }
             }
         }
-        if self.torrents[slot].downloads() && self.torrents[slot].picker.finished() {
-            self.finished(cx, slot);
+        if self.torrents[slot].picker.finished() {
+            self.review(cx, slot);
         }
     }
 
     /// All that is wanted is there.
     pub(super) fn finished(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
-        torrent.activity = Activity::Seeding;
+        torrent.keeping.told_complete = true;
         torrent.candidates.set_complete(cx.now, true);
         let key = torrent.key;
         if torrent.is_complete() {
@@ -159,9 +176,10 @@ impl Shard {
     }
 
     /// Lets the blocks of a piece be fetched again.
-    fn restart(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+    pub(super) fn restart(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
         torrent.picker.piece_failed(piece);
+        torrent.keeping.forget(piece);
         cx.out.jobs.push(Job::Restart { store: torrent.store, piece });
         self.feed_hungry(cx, slot);
     }
@@ -188,31 +206,6 @@ impl Shard {
                 cx.out.event(Event::PeerBanned { torrent: *torrent, addr: link.addr });
                 self.leave(cx, key, Close::Violation(Violation::BadData));
             }
-        }
-    }
-
-    /// Writing failed: nothing more is fetched, what is there is still served. No peer is to blame.
-    pub(super) fn storage_failed(&mut self, cx: &mut Cx, slot: usize, error: StorageError) {
-        let torrent = &mut self.torrents[slot];
-        if !torrent.downloads() {
-            return;
-        }
-        torrent.activity = Activity::Failed(error.clone());
-        cx.out.event(Event::StorageFailed { torrent: torrent.key, error });
-        let peers = torrent.peers.clone();
-        self.mode_changed(cx, slot);
-        for peer in peers {
-            self.cancel_requests(cx, peer);
-            self.update_interest(cx, peer);
-        }
-    }
-
-    /// A piece that we said we have cannot be read.
-    pub(super) fn read_failed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: StorageError) {
-        let torrent = &mut self.torrents[slot];
-        if torrent.have.clear(piece.get()) {
-            self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
-            cx.out.event(Event::StorageFailed { torrent: torrent.key, error });
         }
     }
 }

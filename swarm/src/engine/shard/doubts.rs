@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use metainfo::PieceIndex;
-use storage::{Job, StorageError};
+use storage::{Job, StorageError, Trouble};
 
-use super::keeping::{self, BACK_OFF};
+use super::keeping::BACK_OFF;
 use super::peer::Peer;
 use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
@@ -32,7 +32,7 @@ impl Shard {
         if torrent.have.clear(piece.get()) {
             self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
             self.doubt(cx, slot, piece, &error);
-            if keeping::is_gone(&error) {
+            if error.is_gone() {
                 self.storage_failed(cx, slot, error);
             }
         }
@@ -45,7 +45,7 @@ impl Shard {
         torrent.keeping.forget(piece);
         let doubt = torrent.keeping.doubts.entry(piece).or_default();
         doubt.again_at = Some(cx.now);
-        if is_first && torrent.keeping.trouble.is_none() && !keeping::is_gone(error) {
+        if is_first && torrent.keeping.trouble.is_none() && !error.is_gone() {
             cx.out.event(Event::StorageFailed { torrent: torrent.key, error: error.clone() });
         }
         self.check_doubts(cx, slot);
@@ -114,8 +114,7 @@ impl Shard {
         match result {
             Ok(true) => self.is_there(cx, slot, piece),
             Ok(false) => self.lose(cx, slot, piece),
-            Err(error) if is_recheck && keeping::is_gone(&error) => self.lose(cx, slot, piece),
-            Err(error) if is_recheck && error.cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(error) if is_recheck && matches!(error.trouble(), Trouble::Missing | Trouble::Short) => {
                 self.lose(cx, slot, piece);
             }
             Err(error) => self.is_unreadable(cx, slot, piece, error),
@@ -169,7 +168,7 @@ impl Shard {
         let wait = (BACK_OFF[0] * (1 << doubt.tries.min(5))).min(BACK_OFF[1]);
         let wait = if doubt.tries >= TRIES { BACK_OFF[1] } else { wait.max(Duration::from_secs(1)) };
         doubt.again_at = Some(cx.now + wait);
-        if keeping::is_gone(&error) {
+        if error.is_gone() {
             self.storage_failed(cx, slot, error);
         }
         self.check_doubts(cx, slot);
@@ -222,9 +221,7 @@ impl Shard {
         keeping.recheck = u32::try_from(pieces.len()).ok().filter(|len| *len > 0).map(|len| (0, len));
         keeping.to_check = pieces.into_iter().filter(|piece| !keeping.checking.contains(piece)).collect();
         keeping.unverified = None;
-        for piece in keeping.fresh.drain(..) {
-            torrent.have.set(piece.get());
-        }
+        keeping.fresh.clear();
         let slot = key.slot();
         for piece in torrent.have.iter_ones() {
             torrent.keeping.clean.clear(piece);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metainfo::{Block, PieceIndex};
-use storage::{Buf, Job};
+use storage::Buf;
 use wire::peer::{Message, Request};
 
 use super::peer::{Outstanding, Peer, Pieces};
@@ -89,8 +89,8 @@ impl Shard {
         match torrent.picker.accept(block, key) {
             Received::First { others } => {
                 torrent.blame.received(block, peer.sender());
-                cx.writing += data.capacity();
-                cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
+                let slot = peer.torrent.slot();
+                self.write(cx, slot, block, data);
                 for other in others.as_slice() {
                     self.answered_by_other(cx, *other, block);
                 }

@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use metainfo::{Block, PieceIndex};
@@ -48,8 +47,8 @@ pub(crate) struct Keeping {
     pub(super) trouble: Option<Trouble>,
     /// How long the next trouble lasts at least; zero after things went well.
     pub(super) wait: Duration,
-    /// Blocks that could not be written, to be tried again.
-    pub(super) kept: Vec<(Block, Buf)>,
+    /// Blocks that could not be written, to be tried again; first those that the disk refused.
+    pub(super) kept: VecDeque<(Block, Buf)>,
     /// Its device has less room than the floor.
     pub(super) is_low: bool,
 
@@ -128,7 +127,7 @@ impl Keeping {
             writing: 0,
             trouble: None,
             wait: Duration::ZERO,
-            kept: Vec::new(),
+            kept: VecDeque::new(),
             is_low: false,
             doubts: BTreeMap::new(),
             to_check: VecDeque::new(),
@@ -158,6 +157,29 @@ impl Keeping {
         }
     }
 
+    pub(crate) fn clean(&self) -> &Bitfield {
+        &self.clean
+    }
+
+    pub(crate) fn unverified(&self) -> Option<&Bitfield> {
+        self.unverified.as_ref()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Blocks of pieces in progress that are synced.
+    pub(crate) fn safe_blocks(&self) -> impl Iterator<Item = (PieceIndex, &[u32])> {
+        self.safe.iter().map(|(piece, blocks)| (*piece, &blocks[..]))
+    }
+
+    /// Pieces that wait for a check, or are being checked.
+    pub(super) fn in_doubt(&self) -> impl Iterator<Item = PieceIndex> {
+        let doubts = self.doubts.iter().filter(|(_, doubt)| doubt.again_at.is_some()).map(|(piece, _)| piece);
+        doubts.chain(&self.to_check).chain(&self.checking).copied()
+    }
+
     /// When the storage is tried again.
     pub(crate) fn retry_at(&self) -> Option<Time> {
         self.trouble.as_ref().filter(|trouble| !trouble.is_floor).map(|trouble| trouble.retry_at)
@@ -166,6 +188,11 @@ impl Keeping {
     /// Whether nothing is at the disk and all that is there is synced.
     pub(super) fn is_settled(&self) -> bool {
         self.writing == 0 && self.sync.is_none() && self.fresh.is_empty() && self.checking.is_empty()
+    }
+
+    /// Pieces that were there and cannot be read.
+    pub(crate) fn unreadable(&self) -> u32 {
+        self.doubts.values().filter(|doubt| doubt.again_at.is_some() && doubt.tries > 0).count() as u32
     }
 
     /// The wait before the next try; it doubles.
@@ -180,11 +207,6 @@ impl Keeping {
         self.unverified.as_ref().is_some_and(|bits| bits.get(piece.get()))
     }
 
-    /// Bytes of blocks that wait to be written again.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.kept.iter().map(|(_, data)| data.capacity()).sum()
-    }
-
     /// The piece is as good as not there: what was known of its safety is forgotten.
     pub(super) fn forget(&mut self, piece: PieceIndex) {
         self.clean.clear(piece.get());
@@ -195,12 +217,4 @@ impl Keeping {
             sync.partial.remove(&piece);
         }
     }
-}
-
-/// Whether the error says that files, or where they were, are not there any more.
-pub(super) fn is_gone(error: &StorageError) -> bool {
-    matches!(
-        error.cause.kind(),
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::StaleNetworkFileHandle
-    )
 }

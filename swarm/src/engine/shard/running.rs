@@ -1,9 +1,11 @@
 //! Torrents come and go.
 
 use rand::RngExt;
+use storage::Job;
 
 use super::Shard;
-use super::torrent::{Activity, Torrent, Totals};
+use super::keeping::Keeping;
+use super::torrent::{Torrent, Totals};
 use crate::engine::TorrentKey;
 use crate::engine::api::AddTorrent;
 use crate::engine::blame::Blame;
@@ -13,6 +15,7 @@ use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::{self, Picker};
 use crate::engine::rate::Rate;
+use crate::engine::resume::PartialPiece;
 use crate::engine::tracker::{self, Families, Schedule};
 
 impl Shard {
@@ -34,7 +37,16 @@ impl Shard {
         let key = TorrentKey { slot: u32::try_from(entry.key()).ok()?, generation: self.generation };
         let mut picker = Picker::new(add.meta.geometry().clone(), picker::Config::default());
         picker.have_all_of(&add.have);
+        for partial in &add.partial {
+            picker.adopt(partial.piece, &partial.blocks);
+        }
         let complete = add.have.is_full();
+        let mut keeping = Keeping::new(&add.have);
+        keeping.paused = add.paused;
+        keeping.told_stopped = add.paused;
+        keeping.seed_only = add.seed_only;
+        keeping.told_complete = picker.finished();
+        keeping.unverified = (add.unverified && !add.have.is_clear()).then(|| add.have.clone());
         let config = tracker::Config {
             private: add.meta.private(),
             complete,
@@ -42,7 +54,9 @@ impl Shard {
             families: Families::Both,
         };
         let mut schedule = Schedule::new(config, add.meta.trackers(), &mut cx.rng);
-        schedule.start();
+        if !add.paused {
+            schedule.start();
+        }
         let sources = if add.meta.private() { Sources::PRIVATE } else { Sources::ALL };
         let book = candidates::Config { sources, ..candidates::Config::default() };
         entry.insert(Torrent {
@@ -50,7 +64,8 @@ impl Shard {
             id,
             limit_nodes: cx.limits.add_torrent(cx.now),
             limits: wire::peer::Limits::for_pieces(add.meta.geometry().piece_count()),
-            activity: if picker.finished() { Activity::Seeding } else { Activity::Downloading },
+            activity: keeping.activity(picker.finished()),
+            keeping,
             store: add.store,
             have: add.have,
             picker,
@@ -75,6 +90,11 @@ impl Shard {
         if complete {
             cx.out.event(Event::Complete { torrent: key });
         }
+        for PartialPiece { piece, blocks } in add.partial {
+            if torrent.picker.is_partial(piece) {
+                cx.out.jobs.push(Job::Adopt { store: add.store, piece, blocks });
+            }
+        }
         self.run_tracker(cx, key.slot());
         Some(key)
     }
@@ -90,6 +110,15 @@ impl Shard {
         let ids: Vec<_> = self.sources_of(key).collect();
         for id in ids {
             self.remove_source(cx, id);
+        }
+        // Nobody waits for it, but what was written is durable before the store is closed.
+        let keeping = &self.torrents[slot].keeping;
+        if keeping.trouble.is_none() && (keeping.dirty || !keeping.fresh.is_empty()) {
+            self.sync(cx, slot);
+        }
+        for (_, data) in std::mem::take(&mut self.torrents[slot].keeping.kept) {
+            cx.kept -= data.capacity();
+            cx.pool.give(data);
         }
         self.torrents[slot].tracker.stop();
         self.run_tracker(cx, slot);
@@ -110,6 +139,10 @@ impl Shard {
                     self.dialers.insert(slot);
                 }
                 TorrentTimer::Tracker => self.run_tracker(cx, slot),
+                TorrentTimer::Sync => self.sync(cx, slot),
+                TorrentTimer::Retry => self.retry(cx, slot),
+                TorrentTimer::Recheck => self.check_doubts(cx, slot),
+                TorrentTimer::Settle => self.tell_stopped(cx, slot),
             }
         }
     }

@@ -4,7 +4,6 @@ use metainfo::PieceIndex;
 
 use super::Shard;
 use super::peer::{Peer, Pieces};
-use super::torrent::Activity;
 use crate::engine::TorrentKey;
 use crate::engine::changes::Columns;
 use crate::engine::cx::Cx;
@@ -20,23 +19,16 @@ impl Shard {
     ) {
         let Some(torrent) = self.torrent_mut(key) else { return };
         torrent.picker.set_priorities(changes);
-        let finished = torrent.picker.finished();
-        let resumes = torrent.activity.is_seeding() && !finished;
         let slot = key.slot();
         let peers = torrent.peers.clone();
-        if resumes {
-            torrent.activity = Activity::Downloading;
-            torrent.candidates.set_complete(cx.now, false);
-            torrent.candidates.handle_wanted_again(cx.now);
-            self.mode_changed(cx, slot);
-        }
         self.ledger.mark(slot, Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
         for peer in &peers {
             let wanted = wanted_of(&self.torrents[slot].picker, &self.peers[peer.slot()]);
             self.peers[peer.slot()].wanted = wanted;
         }
-        if self.torrents[slot].downloads() && finished {
-            return self.finished(cx, slot);
+        self.review(cx, slot);
+        if !self.torrents[slot].downloads() {
+            return;
         }
         for peer in peers {
             self.update_interest(cx, peer);

@@ -9,7 +9,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use metainfo::Block;
-use storage::{Buf, Job};
+use storage::Buf;
 
 use super::peer::Sender;
 use super::{PeerKey, Shard};
@@ -166,8 +166,8 @@ impl Shard {
         match torrent.picker.accept(block, id.key()) {
             Received::First { others } => {
                 torrent.blame.received(block, id.sender());
-                cx.writing += data.capacity();
-                cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
+                let slot = torrent.key.slot();
+                self.write(cx, slot, block, data);
                 for other in others.as_slice() {
                     self.answered_by_other(cx, *other, block);
                 }

@@ -8,9 +8,9 @@ use storage::{Job, StorageError, StoreId, Token};
 
 use super::Shard;
 use super::keeping::SyncUnderWay;
+use crate::engine::TorrentKey;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
-use crate::engine::TorrentKey;
 
 /// Blocks of pieces that take long to complete are synced this many times more seldom than pieces.
 const BLOCKS_WAIT: u32 = 10;

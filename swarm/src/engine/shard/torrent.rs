@@ -16,6 +16,7 @@ use crate::engine::rate::Rate;
 use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
 
+use super::keeping::Keeping;
 use super::peer::{Peer, Sender};
 
 /// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
@@ -32,8 +33,17 @@ pub enum Activity {
     Downloading,
     /// All that is wanted is there; it uploads.
     Seeding,
-    /// It uploads what is there; fetching stopped because of its storage.
+    /// It uploads what is there; fetching stopped because of its storage. It is tried again after a while.
     Failed(StorageError),
+    /// What its files hold is being checked; it uploads what was.
+    Checking {
+        /// Pieces that were checked.
+        done: u32,
+        /// Pieces to check.
+        total: u32,
+    },
+    /// It does nothing until it is resumed.
+    Paused,
 }
 
 impl Activity {
@@ -54,6 +64,7 @@ pub(crate) struct Torrent {
     /// Pieces that are checked and handed to the file system.
     pub(crate) have: Bitfield,
     pub(crate) picker: Picker,
+    pub(crate) keeping: Keeping,
     pub(crate) blame: Blame<Sender>,
     pub(crate) peers: Vec<PeerKey>,
     /// Peers with room in their window for which there was nothing to ask.
@@ -79,6 +90,15 @@ pub struct Totals {
 impl Torrent {
     pub(crate) fn geometry(&self) -> &Geometry {
         self.meta.geometry()
+    }
+
+    /// Pieces that are there, as far as is known: also those whose check is not over.
+    pub(crate) fn claimed(&self) -> Bitfield {
+        let mut have = self.have.clone();
+        for piece in self.keeping.in_doubt().filter(|piece| self.picker.has(*piece)) {
+            have.set(piece.get());
+        }
+        have
     }
 
     pub(crate) fn downloads(&self) -> bool {

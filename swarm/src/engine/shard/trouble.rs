@@ -15,9 +15,9 @@
 use metainfo::Block;
 use storage::{Buf, Job, Operation, StorageError, StoreId};
 
+use super::Shard;
 use super::keeping::{self, Stage, Trouble};
 use super::torrent::Activity;
-use super::Shard;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::BlockState;
@@ -27,7 +27,7 @@ impl Shard {
     pub(super) fn write(&mut self, cx: &mut Cx, slot: usize, block: Block, data: Buf) {
         let torrent = &mut self.torrents[slot];
         if torrent.keeping.trouble.is_some() {
-            return self.keep(cx, slot, block, data);
+            return self.keep(cx, slot, block, data, false);
         }
         cx.writing += data.capacity();
         torrent.keeping.writing += 1;
@@ -35,12 +35,18 @@ impl Shard {
     }
 
     /// Keeps a block that cannot be written now; without room it is missing again.
-    fn keep(&mut self, cx: &mut Cx, slot: usize, block: Block, data: Buf) {
+    fn keep(&mut self, cx: &mut Cx, slot: usize, block: Block, data: Buf, is_refused: bool) {
         let torrent = &mut self.torrents[slot];
         let is_awaited = torrent.picker.block_state(block) == BlockState::Received;
         if is_awaited && cx.kept + data.capacity() <= cx.config.write_credit {
             cx.kept += data.capacity();
-            torrent.keeping.kept.push((block, data));
+            // What was refused is the test of the next try.
+            let kept = &mut torrent.keeping.kept;
+            if is_refused {
+                kept.push_front((block, data));
+            } else {
+                kept.push_back((block, data));
+            }
             return;
         }
         if is_awaited {
@@ -60,7 +66,7 @@ impl Shard {
         error: StorageError,
     ) {
         for (block, data) in blocks.iter().zip(buffers) {
-            self.keep(cx, slot, *block, data);
+            self.keep(cx, slot, *block, data, true);
         }
         self.storage_failed(cx, slot, error);
     }
@@ -68,7 +74,7 @@ impl Shard {
     /// Nothing more is fetched until the storage works again; what is there is still served.
     pub(super) fn storage_failed(&mut self, cx: &mut Cx, slot: usize, error: StorageError) {
         let torrent = &mut self.torrents[slot];
-        let is_gone = keeping::is_gone(&error);
+        let is_gone = error.is_gone();
         match &mut torrent.keeping.trouble {
             Some(trouble) => {
                 trouble.was_gone |= is_gone;
@@ -130,7 +136,7 @@ impl Shard {
         }
         match result {
             Err(error) => {
-                trouble.was_gone |= keeping::is_gone(&error);
+                trouble.was_gone |= error.is_gone();
                 self.retry_later(cx, slot, error);
             }
             Ok(()) => {
@@ -191,7 +197,7 @@ impl Shard {
     /// Hands one of the blocks that were kept to the disk. Whether there was one.
     fn write_one_kept(&mut self, cx: &mut Cx, slot: usize) -> bool {
         let torrent = &mut self.torrents[slot];
-        while let Some((block, data)) = torrent.keeping.kept.pop() {
+        while let Some((block, data)) = torrent.keeping.kept.pop_front() {
             cx.kept -= data.capacity();
             if torrent.picker.block_state(block) == BlockState::Received {
                 cx.writing += data.capacity();

@@ -68,6 +68,16 @@ impl Shard {
         let peer = &mut self.peers[key.slot()];
         let store = self.torrents[peer.torrent.slot()].store;
         while let Some(range) = peer.up.queue.front().copied() {
+            let (slot, piece) = (peer.torrent.slot(), range.piece());
+            if !self.torrents[slot].have.get(piece.get()) {
+                // It was there when it was asked for.
+                peer.up.queue.pop_front();
+                reject(cx, peer, Request { index: piece.get(), begin: range.begin(), len: range.len() });
+                continue;
+            }
+            if self.torrents[slot].keeping.is_unverified(piece) {
+                return self.check_for(cx, slot, piece, key);
+            }
             let buffer = buffer_of(range);
             let mine = peer.up.reading + peer.link.tx.buffers();
             if mine > 0 && mine + buffer > ahead {
