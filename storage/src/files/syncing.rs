@@ -31,6 +31,14 @@ impl FileStorage {
         result
     }
 
+    /// Has the next sync cover a file, although this storage did not write it: one that an earlier run may have written
+    /// just before it ended.
+    pub fn mark_unsynced(&self, index: usize) {
+        if index < self.layout().files().len() {
+            self.mark_dirty(index);
+        }
+    }
+
     pub(super) fn mark_dirty(&self, index: usize) {
         let (word, bit) = (&self.dirty[index / 64], 1 << (index % 64));
         // Nearly always it is set already, and then the word stays in the caches of all threads.

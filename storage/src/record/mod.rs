@@ -39,7 +39,7 @@ pub use pieces::PieceSet;
 pub use source::Source;
 pub use state::{Choices, FileStamp, Order, Partial, State, Tracker};
 pub use store::{Key, Lease, Listing, Store};
-pub use summary::{Flags, Summary, Times, Totals};
+pub use summary::{Flags, Folder, Summary, Times, Totals};
 
 /// The version that is written. Older ones are read; newer ones are refused.
 pub const VERSION: u8 = 1;

@@ -225,7 +225,7 @@ mod tests {
             hashes: *torrent.info_hashes(),
             name: "t".into(),
             dir: "/d".into(),
-            device: 1,
+            folder: None,
             flags: Flags { clean: is_clean, ..Flags::default() },
             size: 3 * 65536,
             done: 0,

@@ -90,6 +90,13 @@ pub struct Tracker {
     pub works: bool,
 }
 
+#[cfg(feature = "files")]
+impl From<crate::Stamp> for FileStamp {
+    fn from(stamp: crate::Stamp) -> Self {
+        Self { len: stamp.len, mtime: u64::try_from(stamp.mtime_ns).unwrap_or(0), inode: stamp.inode }
+    }
+}
+
 impl State {
     /// Of a torrent of which nothing is there.
     pub fn new(pieces: u32) -> Self {

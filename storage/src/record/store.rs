@@ -4,6 +4,7 @@ use super::error::StoreError;
 use super::{Record, Summary};
 use metainfo::TorrentId;
 use std::any::Any;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Which record.
@@ -16,7 +17,7 @@ pub struct Key {
 }
 
 /// Keeps records. Calls block; several threads may call at once.
-pub trait Store: Send + Sync {
+pub trait Store: fmt::Debug + Send + Sync {
     /// The summaries of all records, in no order. What cannot be read is named beside them and does not keep the others
     /// from being listed.
     ///
@@ -48,6 +49,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When somebody else uses it.
     fn lease(&self, key: &Key) -> Result<Lease, StoreError>;
+
+    /// Whether torrents are started from what is kept here alone, so that each record needs its source.
+    fn wants_sources(&self) -> bool {
+        true
+    }
 }
 
 /// What is kept.

@@ -19,8 +19,8 @@ pub struct Summary {
     pub name: String,
     /// The folder that holds its file or folder, named in one way (canonical).
     pub dir: PathBuf,
-    /// The device that the folder is on, as the system numbers it; 0 when that is not known.
-    pub device: u64,
+    /// What tells that folder from another one in its place; `None` when it was never looked at.
+    pub folder: Option<Folder>,
     /// How it is.
     pub flags: Flags,
     /// Bytes of all files.
@@ -33,6 +33,35 @@ pub struct Summary {
     pub times: Times,
     /// The rules by which its files are named.
     pub name_rules: u16,
+}
+
+/// A folder's identity, as the system tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Folder {
+    /// The device, which may get another number when the system starts anew.
+    pub device: u64,
+    /// The folder's number on its file system.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970, where that is kept.
+    pub born: Option<i64>,
+    /// What the file system calls itself; 0 when it has no name.
+    pub file_system: u64,
+}
+
+#[cfg(feature = "files")]
+impl From<crate::RootId> for Folder {
+    fn from(root: crate::RootId) -> Self {
+        let crate::RootId { device, inode, born_ns, file_system } = root;
+        Self { device, inode, born: born_ns, file_system }
+    }
+}
+
+#[cfg(feature = "files")]
+impl From<Folder> for crate::RootId {
+    fn from(folder: Folder) -> Self {
+        let Folder { device, inode, born, file_system } = folder;
+        Self { device, inode, born_ns: born, file_system }
+    }
 }
 
 /// How a torrent is.
@@ -78,6 +107,24 @@ pub struct Times {
     pub next_announce: Option<u64>,
 }
 
+impl Folder {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.device);
+        out.number(self.inode);
+        out.optional(self.born.map(i64::cast_unsigned));
+        out.number(self.file_system);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        Ok(Self {
+            device: from.number()?,
+            inode: from.number()?,
+            born: from.optional("a time")?.map(u64::cast_signed),
+            file_system: from.number()?,
+        })
+    }
+}
+
 impl Flags {
     const BITS: u64 = 7;
 
@@ -115,7 +162,10 @@ impl Summary {
         out.raw(v2.as_ref().map_or(&[], |hash| &hash.0[..]));
         out.text(&self.name);
         out.path(&self.dir);
-        out.number(self.device);
+        out.flag(self.folder.is_some());
+        if let Some(folder) = &self.folder {
+            folder.write(&mut out);
+        }
         out.number(self.flags.number());
         out.number(self.size);
         out.number(self.done);
@@ -151,7 +201,7 @@ impl Summary {
             hashes: hashes(from)?,
             name: from.text(MAX_NAME, "a name")?,
             dir: from.path("a folder")?,
-            device: from.number()?,
+            folder: if from.flag("a folder")? { Some(Folder::read(from)?) } else { None },
             flags: Flags::of(from.number()?)?,
             size: from.number()?,
             done: from.number()?,

@@ -11,7 +11,7 @@ pub(super) fn sample(n: u8) -> Record {
         hashes: InfoHashes::hybrid(InfoHashV1([n; 20]), InfoHashV2([n + 1; 32])),
         name: format!("torrent {n}"),
         dir: PathBuf::from(format!("/srv/incoming/{n}")),
-        device: 0xfd01,
+        folder: Some(Folder { device: 0xfd01, inode: 2, born: Some(-3), file_system: u64::MAX }),
         flags: Flags { clean: true, paused: true, ..Flags::default() },
         size: 1 << 40,
         done: 12_345,
@@ -239,17 +239,17 @@ proptest! {
     #[test]
     fn every_summary_reads_as_it_was_written(
         generation: u64, v1: Option<[u8; 20]>, v2: [u8; 32], has_v2: bool, name in ".{0,200}", dir in "/[a-zé/]{0,60}",
-        numbers: [u64; 8], bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
+        numbers: [u64; 7], folder: Option<(u64, u64, Option<i64>, u64)>, bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
     ) {
         let v2 = (has_v2 || v1.is_none()).then_some(InfoHashV2(v2));
-        let [device, size, done, downloaded, uploaded, wasted, added, saved] = numbers;
+        let [size, done, downloaded, uploaded, wasted, added, saved] = numbers;
         let is = |at: u32| bits >> at & 1 == 1;
         let summary = Summary {
             generation,
             hashes: InfoHashes::from_parts(v1.map(InfoHashV1), v2).unwrap(),
             name,
             dir: dir.into(),
-            device,
+            folder: folder.map(|(device, inode, born, file_system)| Folder { device, inode, born, file_system }),
             flags: Flags {
                 complete: is(0), finished: is(1), clean: is(2), paused: is(3), seed_only: is(4), private: is(5), no_metadata: is(6),
             },

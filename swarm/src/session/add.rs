@@ -4,10 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use storage::{
-    Allocation, FileOptions, FileStorage, Operation, Progress, ScanOptions, Storage, StorageError, Verdict,
-    recheck,
-};
+use storage::{Operation, StorageError};
 use tokio::sync::watch;
 use wire::peer::Bitfield;
 
@@ -15,7 +12,8 @@ use super::Session;
 use super::claims::{Claim, Claimed, Taken};
 use super::event::Event;
 use super::link::{Link, Unavailable};
-use super::options::{AddError, AddOptions, Check};
+use super::options::{AddError, AddOptions};
+use super::persist::{self, Begun};
 use super::registry::{Entry, Refused, Reservation};
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
@@ -104,94 +102,29 @@ impl Drop for Attempt {
     }
 }
 
-/// Files that are open, and what is in them.
+/// Files that are open, with the claim to them, and what is in them.
 struct Opened {
     storage: Claimed,
     released: watch::Receiver<()>,
-    have: Bitfield,
+    begun: Begun,
 }
 
 /// Opens the files and checks them. Blocks.
 fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
-    let meta = &options.torrent;
-    let allocation = if options.preallocate { Allocation::Full } else { Allocation::Sparse };
-    let file_options =
-        FileOptions { allocation, open_files: link.open_files.clone(), ..FileOptions::default() };
-    let files = if options.create {
-        FileStorage::create(&options.dir, meta.clone(), file_options)?
-    } else {
-        FileStorage::open(&options.dir, meta.clone(), file_options)?
-    };
-    let claim = claim(link, &options.dir, meta)?;
-    let have = match options.check {
-        Check::Never if options.create => Bitfield::new(meta.geometry().piece_count()),
-        Check::Never => trusted(&files, meta),
-        Check::Auto if !anything(&files, meta) => Bitfield::new(meta.geometry().piece_count()),
-        Check::Auto | Check::Always => checked(link, &files, meta, cancel)?,
-    };
-    if have.is_full() && options.create {
-        // Nothing will be written that could make files of length 0 on its way.
-        files.prepare()?;
-    }
-    Ok(Opened { released: claim.watch(), storage: Claimed { files, _claim: claim }, have })
+    let mut taken = None;
+    let begun = persist::begin(link, options, cancel, |_| {
+        taken = Some(claim(link, &options.dir, &options.torrent)?);
+        Ok(())
+    })?;
+    let claim = taken.ok_or(AddError::Cancelled)?;
+    let storage = Claimed { files: begun.files.clone(), _claim: claim };
+    Ok(Opened { released: storage._claim.watch(), storage, begun })
 }
 
 fn claim(link: &Link, dir: &Path, meta: &metainfo::Torrent) -> Result<Claim, AddError> {
     let folder =
         std::fs::canonicalize(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
     link.claims.claim(&folder, meta).map_err(|Taken { path, by }| AddError::PathTaken { path, by })
-}
-
-/// Whether any file of the torrent is there. What cannot be looked at counts.
-fn anything(files: &FileStorage, meta: &metainfo::Torrent) -> bool {
-    let stored = (0..meta.layout().files().len()).filter(|i| !meta.layout().files()[*i].is_pad());
-    stored.map(|index| files.file_len(index)).any(|len| match len {
-        Ok(len) => len > 0,
-        Err(error) => error.cause.kind() != std::io::ErrorKind::NotFound,
-    })
-}
-
-/// The pieces whose files are all there in full length.
-fn trusted(files: &FileStorage, meta: &metainfo::Torrent) -> Bitfield {
-    let mut have = Bitfield::with_all(meta.geometry().piece_count());
-    for (index, file) in meta.layout().files().iter().enumerate() {
-        let is_there = file.is_pad() || files.file_len(index).is_ok_and(|len| len >= file.length);
-        for piece in meta.layout().file_pieces(index).into_iter().flatten().filter(|_| !is_there) {
-            have.clear(piece);
-        }
-    }
-    have
-}
-
-/// The pieces that match their hashes.
-fn checked(
-    link: &Arc<Link>,
-    files: &FileStorage,
-    meta: &metainfo::Torrent,
-    cancel: &AtomicBool,
-) -> Result<Bitfield, AddError> {
-    let torrent = meta.id();
-    let progress = |Progress { done, total }| {
-        link.tell(Event::Checking { torrent, done, total });
-        if link.registry.is_closed() {
-            cancel.store(true, Ordering::Relaxed);
-        }
-    };
-    let options = ScanOptions { cancel: Some(cancel), progress: Some(&progress), ..ScanOptions::default() };
-    let found = recheck(files, meta, &options);
-    if !found.is_whole {
-        return Err(AddError::Cancelled);
-    }
-    for error in &found.errors {
-        tracing::warn!(%error, "a piece cannot be read");
-    }
-    let mut have = Bitfield::new(meta.geometry().piece_count());
-    for (piece, verdict) in meta.geometry().pieces().zip(&found.verdicts) {
-        if *verdict == Verdict::Good {
-            have.set(piece.get());
-        }
-    }
-    Ok(have)
 }
 
 /// A torrent that is ready to run.
@@ -204,7 +137,8 @@ struct Run {
 impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
-        let Self { opened: Opened { storage, released, have }, options, reservation } = self;
+        let Self { opened: Opened { storage, released, begun }, options, reservation } = self;
+        let Begun { have, peers, kept, .. } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let skipped = skipped(&options, &have);
         let store = plane.disk().attach(Arc::new(storage), meta.clone());
@@ -214,7 +148,7 @@ impl Run {
             plane.disk().detach(store);
             return None;
         };
-        let entry = Entry { key, store, meta: meta.clone(), files: released };
+        let entry = Entry { key, store, meta: meta.clone(), files: released, kept };
         reservation.fulfil(entry.clone());
         let engine = plane.engine();
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
@@ -227,6 +161,7 @@ impl Run {
             engine.add_tracker(now, key, tier, url);
         }
         engine.add_peers(now, key, &options.peers, Source::User, Scope::Loopback);
+        engine.add_peers(now, key, &peers, Source::Resume, Scope::Loopback);
         Some(entry)
     }
 }

@@ -74,7 +74,7 @@ impl Drop for Claim {
 /// Files with the claim to them. The claim ends when the disk lets the files go, because until then a late write may
 /// still change them.
 pub(super) struct Claimed {
-    pub(super) files: FileStorage,
+    pub(super) files: Arc<FileStorage>,
     pub(super) _claim: Claim,
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use std::sync::Arc;
+
 use storage::DiskConfig;
+use storage::record::Store;
 use wire::peer::PeerId;
 
 use crate::engine;
@@ -24,6 +27,8 @@ pub struct SessionConfig {
     pub port: u16,
     /// What all randomness comes from; `None` asks the system.
     pub entropy: Option<[u8; 32]>,
+    /// Where torrents are recorded, so that they go on where they were; `None` records nothing.
+    pub store: Option<Arc<dyn Store>>,
     /// Payload files that are kept open, all torrents together.
     pub open_files: usize,
 }
@@ -36,6 +41,7 @@ impl Default for SessionConfig {
             listen: Vec::new(),
             port: 0,
             entropy: None,
+            store: None,
             open_files: 128,
         }
     }

@@ -3,6 +3,7 @@
 use metainfo::{PieceIndex, TorrentId};
 use std::net::SocketAddr;
 use storage::StorageError;
+use storage::record::StoreError;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::engine::tracker::Failure;
@@ -80,6 +81,14 @@ pub enum Event {
         /// Its address.
         addr: SocketAddr,
     },
+    /// The record of a torrent could not be read or written. The torrent runs all the same; after a crash more of it is
+    /// checked.
+    RecordFailed {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// What, and why.
+        error: StoreError,
+    },
     /// A torrent was removed.
     Removed {
         /// Which one.
@@ -102,6 +111,7 @@ impl Event {
             | Self::TrackerAnswered { torrent, .. }
             | Self::TrackerFailed { torrent, .. }
             | Self::PeerBanned { torrent, .. }
+            | Self::RecordFailed { torrent, .. }
             | Self::Removed { torrent } => Some(*torrent),
             Self::Missed(_) => None,
         }

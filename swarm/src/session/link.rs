@@ -11,10 +11,12 @@ use super::announcer::Desk;
 use super::claims::Claims;
 use super::event::Event;
 use super::http::{Http, HttpConfig};
+use super::persist::Saver;
 use super::registry::Registry;
 use super::resolve::Resolver;
 use crate::reactor::{Gone, Handle, Plane};
 use storage::OpenFiles;
+use storage::record::Store;
 use wire::peer::PeerId;
 
 /// Commands on their way to the reactor; fewer than its queue takes, so that sending never waits.
@@ -30,6 +32,9 @@ pub(super) struct Link {
     pub(super) claims: Arc<Claims>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) desk: Desk,
+    /// Where records are kept, if they are.
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) saver: Saver,
     pub(super) open_files: Arc<OpenFiles>,
     /// One check at a time: it uses all processors already, and disks dislike two.
     pub(super) checks: Arc<Semaphore>,

@@ -13,6 +13,7 @@ pub mod http;
 mod link;
 mod observer;
 mod options;
+mod persist;
 mod registry;
 pub mod resolve;
 mod selection;
@@ -59,6 +60,7 @@ pub struct Session {
 struct Owner {
     link: Arc<Link>,
     announcer: AbortHandle,
+    saver: Option<AbortHandle>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closes when the thread ends.
     ended: watch::Receiver<()>,
@@ -87,6 +89,8 @@ impl Session {
             claims: Arc::default(),
             events: broadcast::Sender::new(event::KEPT),
             desk: announcer::Desk::default(),
+            store: config.store,
+            saver: persist::Saver::default(),
             open_files: Arc::new(OpenFiles::new(config.open_files)),
             checks: Arc::new(Semaphore::new(1)),
             peer_id,
@@ -98,7 +102,8 @@ impl Session {
         });
         let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
         let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
-        let owner = Owner { link: link.clone(), announcer, thread: Mutex::new(Some(thread)), ended };
+        let saver = link.store.is_some().then(|| runtime.spawn(persist::run(link.clone())).abort_handle());
+        let owner = Owner { link: link.clone(), announcer, saver, thread: Mutex::new(Some(thread)), ended };
         Ok(Self { link, owner: Arc::new(owner) })
     }
 
@@ -157,6 +162,9 @@ impl fmt::Debug for Session {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.announcer.abort();
+        if let Some(saver) = &self.saver {
+            saver.abort();
+        }
         self.link.registry.close();
         // A thread that ended already needs no word.
         let _ = self.link.reactor.run(Plane::stop);

@@ -27,6 +27,11 @@ impl Observer for Watch {
             Action::Event(event) => {
                 let name = |key| plane.engine().torrent_id(key);
                 if let Some(event) = translate(event, name) {
+                    if let Event::PieceDone { torrent, .. } | Event::Complete { torrent } = &event
+                        && self.link.store.is_some()
+                    {
+                        self.link.saver.changed(*torrent);
+                    }
                     self.link.tell(event);
                 }
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use metainfo::TorrentId;
 use storage::StorageError;
+use storage::record::StoreError;
 
 use super::link::Unavailable;
 use super::selection::Selection;
@@ -14,7 +15,7 @@ use super::selection::Selection;
 /// When what is on disk is compared with the torrent's hashes before the torrent runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// When there is anything.
+    /// What is not known to be right from a record. Without a record: all, when there is anything.
     #[default]
     Auto,
     /// Always.
@@ -94,6 +95,8 @@ pub enum AddError {
     },
     /// Its folder or files cannot be used.
     Storage(StorageError),
+    /// Its record cannot be used; most often because another process runs it.
+    Store(StoreError),
     /// The check was given up because the session ends.
     Cancelled,
     /// The session cannot take it.
@@ -115,6 +118,7 @@ impl fmt::Display for AddError {
                 write!(f, "expected the index of one of {files} files, got {index}")
             }
             Self::Storage(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the check was given up"),
             Self::Unavailable(error) => error.fmt(f),
         }
@@ -125,6 +129,7 @@ impl std::error::Error for AddError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Storage(error) => Some(error),
+            Self::Store(error) => Some(error),
             Self::Unavailable(error) => Some(error),
             _ => None,
         }
@@ -134,6 +139,12 @@ impl std::error::Error for AddError {
 impl From<StorageError> for AddError {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)
+    }
+}
+
+impl From<StoreError> for AddError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 

@@ -7,6 +7,7 @@ use metainfo::TorrentId;
 use storage::StoreId;
 use tokio::sync::watch;
 
+use super::persist::Kept;
 use crate::engine::TorrentKey;
 use crate::reactor::Plane;
 
@@ -18,6 +19,8 @@ pub(super) struct Entry {
     pub(super) meta: Arc<metainfo::Torrent>,
     /// Closes when nothing holds its files any more.
     pub(super) files: watch::Receiver<()>,
+    /// Its record, in a session that keeps some.
+    pub(super) kept: Option<Arc<Kept>>,
 }
 
 impl Entry {

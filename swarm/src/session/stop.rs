@@ -5,13 +5,15 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::Session;
+use super::persist::{self, Snapshot};
 use crate::reactor::Plane;
 
 /// Trackers get this long to hear of our leaving: they forget us without it too.
-const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Something was still being written when the deadline came; it goes on in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +28,8 @@ impl fmt::Display for Late {
 impl std::error::Error for Late {}
 
 impl Session {
-    /// Ends the session: closes all peers, tells the trackers, hands everything that came to the file system, and ends
-    /// the thread. Trackers that do not answer are not waited for, neither here nor beyond 3 s.
+    /// Ends the session: closes all peers, tells the trackers, hands everything that came to the file system, records how
+    /// far each torrent is, and ends the thread. Trackers that do not answer within a second are not waited for.
     ///
     /// # Errors
     /// When the disk takes longer than `deadline`.
@@ -36,12 +38,28 @@ impl Session {
         self.link.registry.close();
         let running = self.link.registry.running();
         let removed = self.link.ask(move |plane| {
-            for (_, entry) in running {
+            let mut last = Vec::new();
+            for (id, entry) in running {
+                let snapshot = entry.kept.as_ref().and_then(|_| {
+                    let now = plane.now();
+                    Snapshot::take(plane.engine(), now, entry.key)
+                });
                 entry.remove(plane);
+                last.extend(
+                    entry.kept.zip(snapshot).map(|(kept, snapshot)| (id, kept, snapshot, entry.files)),
+                );
             }
+            last
         });
-        if let Ok(Ok(())) = timeout_at(end, removed).await {
+        if let Ok(Ok(last)) = timeout_at(end, removed).await {
             wait_for_none(self.link.registry.count(), end).await;
+            let mut saves = JoinSet::new();
+            for (id, kept, snapshot, files) in last {
+                let link = self.link.clone();
+                saves.spawn(async move { persist::finish(&link, id, kept, snapshot, files).await });
+            }
+            // What is not saved in time is checked at the next start.
+            let _ = timeout_at(end, saves.join_all()).await;
             let farewell = (Instant::now() + FAREWELL).min(Instant::now() + deadline / 2).min(end);
             wait_for_none(self.link.desk.open(), farewell).await;
         }

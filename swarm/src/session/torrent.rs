@@ -157,7 +157,7 @@ impl Torrent {
         self.tell(|engine, now, key| engine.announce_now(now, key)).await
     }
 
-    /// Stops it and forgets it, and waits until nothing holds its files any more. What they hold stays.
+    /// Stops it and forgets it, its record too, and waits until nothing holds its files any more. What they hold stays.
     ///
     /// # Errors
     /// When it or its session is gone.
@@ -175,7 +175,14 @@ impl Torrent {
             let _ = files.changed().await;
             self.link.registry.gone(self.id, key).await;
         };
-        tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))
+        tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))?;
+        if let Some(kept) = self.entry.kept.clone()
+            && let Ok(Err(error)) = tokio::task::spawn_blocking(move || kept.forget()).await
+        {
+            tracing::warn!(%error, "a record stays behind");
+            self.link.tell(Event::RecordFailed { torrent: self.id, error });
+        }
+        Ok(())
     }
 
     /// Waits until all that is wanted is there.

@@ -4,6 +4,7 @@ mod adding;
 mod changes;
 mod ending;
 mod events;
+mod resume;
 mod trackers;
 mod transfer;
 mod world;

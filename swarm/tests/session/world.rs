@@ -85,10 +85,14 @@ impl Content {
     }
 }
 
+/// A free port of loopback.
+pub(crate) fn config() -> SessionConfig {
+    SessionConfig { listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))], ..SessionConfig::default() }
+}
+
 /// A session on a free port of loopback.
 pub(crate) async fn session() -> Session {
-    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-    Session::start(SessionConfig { listen, ..SessionConfig::default() }).await.unwrap()
+    Session::start(config()).await.unwrap()
 }
 
 /// A tracker on a free port of loopback that lets peers ask every second.

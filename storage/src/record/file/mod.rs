@@ -169,6 +169,11 @@ impl Store for FileStore {
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         lock::take(&self.file(key, "lock")).map(Lease::new)
     }
+
+    /// Whoever runs one torrent names it each time.
+    fn wants_sources(&self) -> bool {
+        false
+    }
 }
 
 /// The largest file that is read: the largest sheets, and some.

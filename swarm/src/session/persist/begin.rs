@@ -1,0 +1,278 @@
+//! Before a torrent runs: what its record says, and what of it is true.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use storage::record::resume::{Judgement, Shown, judge};
+use storage::record::{
+    FileStamp, Flags, Key, Lease, NAME_RULES, PieceSet, Record, Source, State, Store, StoreError, Summary,
+    Times, Totals,
+};
+use storage::{
+    Allocation, FileOptions, FileStorage, Operation, Progress, ScanOptions, Storage, StorageError, Verdict,
+    recheck,
+};
+use wire::peer::Bitfield;
+
+use super::kept::{self, Kept};
+use super::source::torrent_file;
+use crate::session::event::Event;
+use crate::session::link::Link;
+use crate::session::options::{AddError, AddOptions, Check};
+
+/// Files that are open, and what is in them.
+pub(in crate::session) struct Begun {
+    pub(in crate::session) files: Arc<FileStorage>,
+    pub(in crate::session) have: Bitfield,
+    /// Peers that were worth dialling in an earlier run.
+    pub(in crate::session) peers: Vec<std::net::SocketAddr>,
+    pub(in crate::session) kept: Option<Arc<Kept>>,
+}
+
+/// The sole right to a record, and the record if there is one.
+struct Prior {
+    store: Arc<dyn Store>,
+    lease: Lease,
+    key: Key,
+    record: Option<Record>,
+}
+
+/// Reads the record, opens the files, and checks what is doubtful. Blocks.
+///
+/// `claim` is called between opening and checking.
+pub(in crate::session) fn begin(
+    link: &Arc<Link>,
+    options: &AddOptions,
+    cancel: &AtomicBool,
+    claim: impl FnOnce(&FileStorage) -> Result<(), AddError>,
+) -> Result<Begun, AddError> {
+    let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
+    let files = Arc::new(open(link, options, prior.as_ref().and_then(|prior| prior.record.as_ref()))?);
+    claim(&files)?;
+    let record = prior.as_mut().and_then(|prior| prior.record.take());
+    let have = there(link, options, &files, record.as_ref(), cancel)?;
+    if have.is_full() && options.create {
+        // Nothing will be written that could make files of length 0 on its way.
+        files.prepare()?;
+    }
+    let peers = record.as_ref().map(|record| record.state.peers.clone()).unwrap_or_default();
+    let kept = prior.map(|prior| keep(link, options, &files, prior, record, &have)).transpose()?;
+    Ok(Begun { files, have, peers, kept })
+}
+
+impl Prior {
+    fn find(link: &Link, store: &Arc<dyn Store>, options: &AddOptions) -> Result<Self, AddError> {
+        let dir = &options.dir;
+        let place = kept::place(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
+        let key = Key { id: options.torrent.id(), dir: place };
+        let lease = store.lease(&key)?;
+        let record = match store.load(&key) {
+            // What is on the disk says the rest.
+            Err(error @ StoreError::Damaged { aside: Some(_), .. }) => {
+                tracing::warn!(%error, "a record is not used");
+                link.tell(Event::RecordFailed { torrent: key.id, error });
+                None
+            }
+            loaded => loaded?,
+        };
+        // Another torrent whose id was made the same.
+        let record = record.filter(|record| record.summary.hashes == *options.torrent.info_hashes());
+        Ok(Self { store: store.clone(), lease, key, record })
+    }
+}
+
+fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<FileStorage, StorageError> {
+    let meta = &options.torrent;
+    let file_options = FileOptions {
+        allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
+        open_files: link.open_files.clone(),
+        created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
+    };
+    let expected = record.filter(|record| record.summary.done > 0 && options.check == Check::Auto);
+    if let Some(record) = expected
+        && let Some(folder) = record.summary.folder
+    {
+        // A folder that was made anew would be filled beside the one that is missing just now.
+        return FileStorage::open_expecting(&record.summary.dir, &folder.into(), meta.clone(), file_options);
+    }
+    if options.create {
+        FileStorage::create(&options.dir, meta.clone(), file_options)
+    } else {
+        FileStorage::open(&options.dir, meta.clone(), file_options)
+    }
+}
+
+/// The pieces that are there.
+fn there(
+    link: &Arc<Link>,
+    options: &AddOptions,
+    files: &Arc<FileStorage>,
+    record: Option<&Record>,
+    cancel: &AtomicBool,
+) -> Result<Bitfield, AddError> {
+    let meta = &options.torrent;
+    let count = meta.geometry().piece_count();
+    let known = match (options.check, record) {
+        (Check::Never, _) if options.create => {
+            Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
+        }
+        (Check::Never, _) => return Ok(trusted(files, meta)),
+        (Check::Auto, Some(record)) => judge(record, meta, &stamps(files)),
+        (Check::Auto, None) if !anything(files, meta) => {
+            Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
+        }
+        (Check::Auto, None) | (Check::Always, _) => Judgement::doubt_all(meta),
+    };
+    let mut have = kept::bitfield(&known.have);
+    if known.doubtful.count() > 0 {
+        let found = checked(link, files, options, &known.doubtful, cancel)?;
+        if link.store.is_some() {
+            make_durable(files, meta, &found)?;
+        }
+        have.or(&found);
+    }
+    Ok(have)
+}
+
+/// What was found may have been written just before a crash, and may not be durable yet.
+fn make_durable(files: &FileStorage, meta: &metainfo::Torrent, found: &Bitfield) -> Result<(), StorageError> {
+    for (index, _) in meta.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad()) {
+        if meta.layout().file_pieces(index).into_iter().flatten().any(|piece| found.get(piece)) {
+            files.mark_unsynced(index);
+        }
+    }
+    files.sync()
+}
+
+/// Makes the record that says that the torrent runs.
+fn keep(
+    link: &Link,
+    options: &AddOptions,
+    files: &Arc<FileStorage>,
+    prior: Prior,
+    record: Option<Record>,
+    have: &Bitfield,
+) -> Result<Arc<Kept>, AddError> {
+    let meta = &options.torrent;
+    let now = kept::now_ms();
+    let Prior { store, lease, key, .. } = prior;
+    let is_known = record.is_some();
+    let mut record = record.unwrap_or_else(|| fresh(options, key.dir.clone(), now));
+    record.source =
+        (store.wants_sources() && !is_known).then(|| torrent_file(meta).ok().map(Source::Torrent)).flatten();
+    let Record { summary, state, .. } = &mut record;
+    state.pieces = kept::pieces(have);
+    state.stamps = stamps(files);
+    state.partial.clear();
+    state.created = files.created();
+    state.choices.preallocate = options.preallocate;
+    state.choices.down_limit = options.down_limit;
+    state.choices.up_limit = options.up_limit;
+    state.choices.trackers.clone_from(&options.trackers);
+    state.choices.priorities = priorities(options);
+    state.generation += 1;
+    summary.generation = state.generation;
+    // A folder that cannot be looked at is noticed when it is used.
+    summary.folder = files.root_id().ok().map(Into::into);
+    summary.dir = key.dir;
+    summary.done = kept::bytes(meta, &state.pieces);
+    summary.times.saved = now;
+    summary.flags.complete = have.is_full();
+    summary.flags.seed_only = !options.create;
+    summary.flags.clean = summary.flags.complete || summary.flags.seed_only;
+    let kept = Kept::new(store, files.clone(), meta.clone(), record, lease);
+    if let Err(error) = kept.begin() {
+        // The old record stays, and does not fit the files any more once they are written to: it is doubted then.
+        tracing::warn!(%error, "the state of the torrent is not recorded");
+        link.tell(Event::RecordFailed { torrent: meta.id(), error });
+    }
+    Ok(Arc::new(kept))
+}
+
+fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
+    let meta = &options.torrent;
+    let summary = Summary {
+        generation: 0,
+        hashes: *meta.info_hashes(),
+        name: meta.name().to_owned(),
+        dir,
+        folder: None,
+        flags: Flags { private: meta.private(), ..Flags::default() },
+        size: meta.layout().payload(),
+        done: 0,
+        totals: Totals::default(),
+        times: Times { added: now, ..Times::default() },
+        name_rules: NAME_RULES,
+    };
+    Record { summary, state: State::new(meta.geometry().piece_count()), source: None }
+}
+
+/// One for each file when not all are wanted.
+fn priorities(options: &AddOptions) -> Vec<u8> {
+    let files = 0..options.torrent.layout().files().len();
+    let all: Vec<u8> = files.map(|file| if options.files.has(file) { 2 } else { 0 }).collect();
+    if all.contains(&0) { all } else { Vec::new() }
+}
+
+fn stamps(files: &FileStorage) -> Vec<Option<FileStamp>> {
+    files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect()
+}
+
+/// Whether any file of the torrent is there. What cannot be looked at counts.
+fn anything(files: &FileStorage, meta: &metainfo::Torrent) -> bool {
+    let stored = (0..meta.layout().files().len()).filter(|i| !meta.layout().files()[*i].is_pad());
+    stored.map(|index| files.file_len(index)).any(|len| match len {
+        Ok(len) => len > 0,
+        Err(error) => error.cause.kind() != ErrorKind::NotFound,
+    })
+}
+
+/// The pieces whose files are all there in full length.
+fn trusted(files: &FileStorage, meta: &metainfo::Torrent) -> Bitfield {
+    let mut have = Bitfield::with_all(meta.geometry().piece_count());
+    for (index, file) in meta.layout().files().iter().enumerate() {
+        let is_there = file.is_pad() || files.file_len(index).is_ok_and(|len| len >= file.length);
+        for piece in meta.layout().file_pieces(index).into_iter().flatten().filter(|_| !is_there) {
+            have.clear(piece);
+        }
+    }
+    have
+}
+
+/// Those of some pieces that match their hashes.
+fn checked(
+    link: &Arc<Link>,
+    files: &Arc<FileStorage>,
+    options: &AddOptions,
+    pieces: &PieceSet,
+    cancel: &AtomicBool,
+) -> Result<Bitfield, AddError> {
+    let meta = &options.torrent;
+    let torrent = meta.id();
+    let progress = |Progress { done, total }| {
+        link.tell(Event::Checking { torrent, done, total });
+        if link.registry.is_closed() {
+            cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let scan = ScanOptions { cancel: Some(cancel), progress: Some(&progress), ..ScanOptions::default() };
+    let found = recheck(&Shown { storage: files.as_ref(), pieces }, meta, &scan);
+    if !found.is_whole {
+        return Err(AddError::Cancelled);
+    }
+    // Each file once.
+    let mut told = BTreeSet::new();
+    for error in found.errors.iter().filter(|error| told.insert(error.path.clone())) {
+        tracing::warn!(%error, "a piece cannot be read");
+    }
+    let mut have = Bitfield::new(meta.geometry().piece_count());
+    for (piece, verdict) in meta.geometry().pieces().zip(&found.verdicts) {
+        if *verdict == Verdict::Good {
+            have.set(piece.get());
+        }
+    }
+    Ok(have)
+}

@@ -1,0 +1,18 @@
+//! What a session keeps of its torrents, so that they go on where they were.
+//!
+//! - `begin`, before a torrent runs: takes the sole right to its record, reads it, and finds out what of it is true.
+//! - `kept`, while it runs: makes a record of what is so, and writes it.
+//! - `saver`: one task that says when. Records are written on threads that may block, never on the reactor's.
+//!
+//! The order of writing is what makes a record true: pieces are hashed and written, then made durable, then recorded, and the
+//! record replaces the one before as a whole. Before anything is written to a torrent's files its record says that it is
+//! not up to date (`clean` is not set); it says so again at the end, when all was made durable.
+
+mod begin;
+mod kept;
+mod saver;
+mod source;
+
+pub(super) use begin::{Begun, begin};
+pub(super) use kept::{Kept, Snapshot};
+pub(super) use saver::{Saver, finish, run};
