@@ -34,6 +34,7 @@ pub mod changes;
 pub mod choker;
 pub mod close;
 pub mod config;
+pub mod dht;
 pub mod external;
 pub mod limiter;
 pub mod picker;

@@ -67,14 +67,17 @@ pub struct LookupId(pub(super) u64);
 /// What a peer of ours says of itself when it is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announce {
-    /// Where it listens. `None`: at the port that our packets come from (`implied_port`), as with uTP behind a NAT.
-    pub port: Option<u16>,
+    /// The port at which it listens.
+    pub port: u16,
+    /// It listens at the port that our packets come from, whatever a NAT makes of that, as with uTP on the same socket. Nodes
+    /// that do not know this take `port`.
+    pub implied_port: bool,
     /// Whether it has everything (BEP 33).
     pub seed: bool,
 }
 
 /// A new version of a mutable item.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PutMutable {
     /// The secret half of the key, 32 bytes of entropy (an ed25519 seed).
     pub secret: [u8; 32],

@@ -84,7 +84,10 @@ impl Bucket {
     pub(crate) fn has_subnet(&self, addr: SocketAddr) -> bool {
         let Some(net) = subnet(addr) else { return false };
         // The address itself may come back with another id.
-        self.nodes.iter().chain(&self.spare).any(|node| node.addr.ip() != addr.ip() && subnet(node.addr) == Some(net))
+        self.nodes
+            .iter()
+            .chain(&self.spare)
+            .any(|node| node.addr.ip() != addr.ip() && subnet(node.addr) == Some(net))
     }
 
     /// Whether a node more would be kept in a bucket of this size.
@@ -146,7 +149,8 @@ impl Bucket {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn check(&self, size: usize) {
         assert!(self.nodes.len() <= size && self.spare.len() <= K);
-        let nets: Vec<_> = self.nodes.iter().chain(&self.spare).filter_map(|node| subnet(node.addr)).collect();
+        let nets: Vec<_> =
+            self.nodes.iter().chain(&self.spare).filter_map(|node| subnet(node.addr)).collect();
         let different: std::collections::BTreeSet<_> = nets.iter().collect();
         assert_eq!(nets.len(), different.len(), "a subnet twice: {nets:?}");
     }

@@ -167,7 +167,10 @@ mod tests {
         }
         let mapped: IpAddr = "::ffff:8.8.4.4".parse().unwrap();
         assert!(Id::of_address(mapped, &mut rng).belongs_to("8.8.4.4".parse().unwrap()));
-        assert!(Id::random(&mut rng).belongs_to("192.168.1.1".parse().unwrap()), "local addresses are exempt");
+        assert!(
+            Id::random(&mut rng).belongs_to("192.168.1.1".parse().unwrap()),
+            "local addresses are exempt"
+        );
     }
 
     #[test]

@@ -93,7 +93,10 @@ mod tests {
             assert_eq!(DhtState::decode(bytes), None);
         }
         assert_eq!(DhtState::decode(b"d3:id41:x5:nodes3:abce"), Some(DhtState::default()));
-        let many = DhtState { nodes: vec![(Id([2; 20]), "9.9.9.9:1".parse().unwrap()); 5000], ..DhtState::default() };
+        let many = DhtState {
+            nodes: vec![(Id([2; 20]), "9.9.9.9:1".parse().unwrap()); 5000],
+            ..DhtState::default()
+        };
         assert_eq!(DhtState::decode(&many.encode()).unwrap().nodes.len(), MAX_NODES);
     }
 }

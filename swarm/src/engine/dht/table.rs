@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bucket::{Bucket, Node};
 use super::id::Id;
-use crate::engine::scope::Scope;
+use crate::engine::scope::{Scope, may_name};
 use crate::engine::time::Time;
 
 /// Nodes of a bucket, and answers that end a lookup.
@@ -102,6 +102,7 @@ impl Table {
         }
         let (index, size) = self.place(&id);
         let Some(bucket) = self.buckets.get_mut(index) else { return Standing::Unwanted };
+        let has_room = bucket.len() < size && !bucket.has_subnet(addr);
         match bucket.find(&id) {
             Some(node) if node.addr == addr && node.has_answered() => {
                 node.heard = now;
@@ -109,7 +110,7 @@ impl Table {
             }
             Some(node) if node.addr == addr => Standing::Wanted,
             Some(_) => Standing::Unwanted,
-            None if bucket.len() < size && !bucket.has_subnet(addr) => Standing::Wanted,
+            None if has_room => Standing::Wanted,
             None => Standing::Unwanted,
         }
     }
@@ -128,17 +129,27 @@ impl Table {
         self.nodes().any(|node| node.addr == addr && node.has_answered() && now - node.heard < FRESH)
     }
 
-    /// The nodes closest to a target, closest first. `told` leaves out those that others should not be told of.
-    pub(crate) fn closest(&self, target: &Id, count: usize, told: bool) -> Vec<(Id, SocketAddr)> {
+    /// The nodes closest to a target that are worth asking, closest first.
+    pub(crate) fn closest(&self, target: &Id, count: usize) -> Vec<(Id, SocketAddr)> {
+        self.closest_that(target, count, |node| node.failures < 2)
+    }
+
+    /// The nodes closest to a target that an asker may be told of, closest first.
+    pub(crate) fn closest_for(&self, asker: SocketAddr, target: &Id, count: usize) -> Vec<(Id, SocketAddr)> {
+        let Some(scope) = Scope::of(asker.ip()) else { return Vec::new() };
+        let fits = |node: &Node| node.is_reliable() && may_name(scope, node.addr) && node.addr != asker;
+        self.closest_that(target, count, fits)
+    }
+
+    fn closest_that(&self, target: &Id, count: usize, fits: impl Fn(&Node) -> bool) -> Vec<(Id, SocketAddr)> {
         let shared = self.place(target).0;
         // Ids in the target's own bucket are closest; those that share more bits with us than the target does come next, all
         // alike; then those that share ever fewer.
         let own = self.buckets.get(shared).into_iter();
         let deeper = self.buckets.get(shared + 1..).unwrap_or_default();
         let mut found: Vec<(Id, SocketAddr)> = Vec::with_capacity(2 * count);
-        let usable = |node: &&Node| if told { node.is_reliable() } else { node.failures < 2 };
-        let mut collect = |bucket: &Bucket, found: &mut Vec<(Id, SocketAddr)>| {
-            found.extend(bucket.iter().filter(usable).map(|node| (node.id, node.addr)));
+        let collect = |bucket: &Bucket, found: &mut Vec<(Id, SocketAddr)>| {
+            found.extend(bucket.iter().filter(|node| fits(node)).map(|node| (node.id, node.addr)));
         };
         own.for_each(|bucket| collect(bucket, &mut found));
         if found.len() < count {
@@ -169,7 +180,7 @@ impl Table {
 
     /// A bucket to fill by a lookup: one that is not full and saw no lookup for `pause`. Buckets beyond the last one that has
     /// nodes have nobody to find but for chance.
-    pub(crate) fn to_refresh(&mut self, now: Time, pause: Duration) -> Option<u32> {
+    pub(crate) fn lacking(&mut self, now: Time, pause: Duration) -> Option<u32> {
         let last = self.buckets.iter().rposition(|bucket| bucket.len() > 0)?;
         for (index, bucket) in (0..).zip(self.buckets.iter_mut().take(last + 1)) {
             let due = bucket.refreshed.is_none_or(|at| now - at >= pause);
@@ -283,6 +294,7 @@ mod tests {
     use super::*;
 
     const RTT: Duration = Duration::from_millis(50);
+    const ASKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
     fn at(minutes: u64) -> Time {
         Time::from_secs(60 * minutes)
@@ -323,7 +335,7 @@ mod tests {
             let target = table.own().beside(round % 161, &mut rng);
             let mut all: Vec<_> = table.nodes().map(|node| (node.id, node.addr)).collect();
             all.sort_by_key(|(id, _)| target.distance(id));
-            assert_eq!(table.closest(&target, K, true), all[..K], "{round}");
+            assert_eq!(table.closest(&target, K), all[..K], "{round}");
         }
     }
 
@@ -331,10 +343,13 @@ mod tests {
     fn who_fails_makes_room_for_a_spare_and_who_has_none_goes_after_three() {
         let (mut table, mut rng) = filled(3);
         let target = table.own().beside(10, &mut rng);
-        let (_, gone) = table.closest(&target, 1, true)[0];
+        let (_, gone) = table.closest(&target, 1)[0];
         table.failed(gone);
-        assert!(!table.closest(&target, K, true).iter().any(|(_, addr)| *addr == gone), "not told any more");
-        assert!(table.closest(&target, K, false).iter().any(|(_, addr)| *addr == gone));
+        assert!(
+            !table.closest_for(ASKER, &target, K).iter().any(|(_, addr)| *addr == gone),
+            "not told any more"
+        );
+        assert!(table.closest(&target, K).iter().any(|(_, addr)| *addr == gone));
         let len = table.len();
         table.failed(gone);
         assert!(table.holder(gone).is_none() && table.len() == len, "a spare took its place");
@@ -362,12 +377,13 @@ mod tests {
         assert_eq!(table.questionable(at(17), pause), Some(nodes[1]));
         assert_eq!(table.questionable(at(17), pause), None);
         assert_eq!(table.asked_us(at(17), nodes[0].0, nodes[0].1), Standing::Known);
+        table.answered(at(18), nodes[1].0, nodes[1].1, RTT);
         assert_eq!(table.questionable(at(20), pause), Some(nodes[2]), "a query is a sign of life");
         let restored = node(&mut rng, &table.own(), 6);
         table.restore(restored.0, restored.1);
         assert_eq!(table.questionable(at(21), pause), Some(restored));
-        assert!(!table.closest(&restored.0, K, true).contains(&restored), "not told until it answers");
-        assert!(table.closest(&restored.0, K, false).contains(&restored));
+        assert!(!table.closest_for(ASKER, &restored.0, K).contains(&restored), "not told until it answers");
+        assert!(table.closest(&restored.0, K).contains(&restored));
     }
 
     #[test]
@@ -406,14 +422,14 @@ mod tests {
     #[test]
     fn buckets_are_refreshed_in_turn_and_full_ones_are_not() {
         let (mut table, mut rng) = filled(7);
-        assert_eq!(table.to_refresh(at(1), FRESH), None);
+        assert_eq!(table.lacking(at(1), FRESH), None);
         let own = Id::random(&mut rng);
         table.rename(own);
         table.check();
         assert!(table.own() == own && table.len() > K);
         let pause = Duration::from_secs(60);
-        let first: Vec<u32> = std::iter::from_fn(|| table.to_refresh(at(2), pause)).collect();
+        let first: Vec<u32> = std::iter::from_fn(|| table.lacking(at(2), pause)).collect();
         assert!(!first.is_empty() && first.windows(2).all(|pair| pair[0] < pair[1]), "{first:?}");
-        assert_eq!(table.to_refresh(at(3), pause), Some(first[0]));
+        assert_eq!(table.lacking(at(3), pause), Some(first[0]));
     }
 }

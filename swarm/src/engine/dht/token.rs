@@ -81,7 +81,11 @@ mod tests {
         let (ours, other): (IpAddr, IpAddr) = ("9.9.9.9".parse().unwrap(), "9.9.9.8".parse().unwrap());
         let token = tokens.give(ours);
         assert!(tokens.accepts(ours, &token) && tokens.accepts("::ffff:9.9.9.9".parse().unwrap(), &token));
-        assert!(!tokens.accepts(other, &token) && !tokens.accepts(ours, &token[..7]) && !tokens.accepts(ours, b""));
+        assert!(
+            !tokens.accepts(other, &token)
+                && !tokens.accepts(ours, &token[..7])
+                && !tokens.accepts(ours, b"")
+        );
         tokens.rotate(Time::from_secs(299), &mut rng);
         assert_eq!(tokens.give(ours), token);
         tokens.rotate(Time::from_secs(300), &mut rng);

@@ -1,0 +1,317 @@
+//! Queries of others, and what they may cost us: no answer is longer than an unproven address can be sent.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::krpc::{
+    Body, Error, Method, MutableItem, NodeInfo, Nodes, Packet, Query, Refusal, Samples, Want, code,
+};
+
+use super::Dht;
+use super::draft::Draft;
+use super::id::Id;
+use super::peers::SAMPLE_INTERVAL;
+use super::table::{K, Standing};
+use crate::engine::scope::{Scope, may_name};
+use crate::engine::time::Time;
+
+/// Bytes of the longest answer of nodes and peers (BEP 32), and of the longest with an item or filters.
+const MAX_ANSWER: usize = 1024;
+const MAX_LONG: usize = 1400;
+/// Bytes that go to an unproven address for each that came from it.
+const AMPLIFICATION: usize = 3;
+/// Bytes that a ping may have.
+const PING: usize = 80;
+/// Bytes of a node of each family, and of what is around nodes, peers and samples.
+const NODE: usize = 26;
+const NODE6: usize = 38;
+const AROUND: usize = 12;
+const AROUND_SAMPLES: usize = 50;
+/// Peers in an answer.
+const MAX_PEERS: usize = 100;
+/// Queries whose answers wait for a proof of the asker's address, and how long.
+pub(super) const MAX_DEFERRED: usize = 32;
+const DEFERRAL: Duration = Duration::from_secs(1);
+
+/// A query with a long answer from an address that may be forged: it is pinged first.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    from: SocketAddr,
+    packet: Vec<u8>,
+    pub(super) until: Time,
+}
+
+impl Dht {
+    /// Answers a query. Returns whether it was taken.
+    pub(super) fn handle_query(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        packet: &Packet<'_>,
+        query: &Query<'_>,
+        len: usize,
+    ) -> bool {
+        let own = self.id(from.is_ipv4());
+        let [answers, _] = &mut self.rates;
+        if self.read_only || own == Some(Id(query.id)) || !answers.take(now, from) {
+            return false;
+        }
+        let is_wanted = !packet.read_only && self.is_wanted(now, Id(query.id), from);
+        let mut room = self.allowance(now, from, len);
+        let is_long = matches!(query.method, Method::Get { .. } | Method::GetPeers { scrape: true, .. });
+        if is_long && !packet.read_only && room < MAX_LONG && self.defer(now, from, packet, query) {
+            return true;
+        }
+        let check = is_wanted && room >= 2 * PING && self.may_check(from);
+        room -= if check { PING } else { 0 };
+        self.answer(now, from, packet.transaction, &query.method, room);
+        if check {
+            self.check_node(now, Some(Id(query.id)), from);
+        }
+        true
+    }
+
+    /// Says what is wrong with a query that cannot be understood.
+    pub(super) fn refuse(&mut self, now: Time, from: SocketAddr, error: &Error<'_>, len: usize) -> bool {
+        let [answers, _] = &mut self.rates;
+        if self.read_only || !answers.take(now, from) {
+            return false;
+        }
+        let room = self.allowance(now, from, len);
+        if let Some(bytes) =
+            error.answer().map(|packet| self.encode(packet)).filter(|bytes| bytes.len() <= room)
+        {
+            self.send(from, bytes);
+        }
+        true
+    }
+
+    /// The address showed that it is real: what waited for that is answered in full.
+    pub(super) fn answer_deferred(&mut self, now: Time, from: SocketAddr) {
+        let (proven, others) =
+            std::mem::take(&mut self.deferred).into_iter().partition(|query| query.from == from);
+        self.deferred = others;
+        self.answer_late(now, proven);
+    }
+
+    /// Who does not answer the ping gets what an unproven address may have.
+    pub(super) fn answer_overdue(&mut self, now: Time) {
+        if self.deferred.front().is_some_and(|query| query.until <= now) {
+            let (over, others) =
+                std::mem::take(&mut self.deferred).into_iter().partition(|query| query.until <= now);
+            self.deferred = others;
+            self.answer_late(now, over);
+        }
+    }
+
+    fn answer_late(&mut self, now: Time, queries: std::collections::VecDeque<Deferred>) {
+        for Deferred { from, packet: bytes, .. } in queries {
+            let Ok(packet) = Packet::parse(&bytes) else { continue };
+            if let Body::Query(query) = &packet.body {
+                // The ping counts.
+                let room = self.allowance(now, from, bytes.len()).saturating_sub(PING);
+                self.answer(now, from, packet.transaction, &query.method, room);
+            }
+        }
+    }
+
+    fn is_wanted(&mut self, now: Time, id: Id, from: SocketAddr) -> bool {
+        self.table_mut(from.is_ipv4()).is_some_and(|table| table.asked_us(now, id, from) == Standing::Wanted)
+    }
+
+    /// Bytes that may go to an address in answer to a query of this length.
+    fn allowance(&self, now: Time, to: SocketAddr, len: usize) -> usize {
+        let is_proven = self.proven.contains(now, to)
+            || self.table(to.is_ipv4()).is_some_and(|table| table.has_heard(now, to));
+        if is_proven { MAX_LONG } else { MAX_LONG.min(AMPLIFICATION * len) }
+    }
+
+    /// Puts a query off until its sender has answered a ping, if there is much to send.
+    fn defer(&mut self, now: Time, from: SocketAddr, packet: &Packet<'_>, query: &Query<'_>) -> bool {
+        let has_much = match &query.method {
+            Method::Get { target, .. } => {
+                self.items.get(&Id(*target)).is_some_and(|item| item.value.len() > 32)
+            }
+            Method::GetPeers { info_hash, .. } => {
+                self.peers.filters(&Id(*info_hash), from.is_ipv4()).is_some()
+            }
+            _ => false,
+        };
+        let is_waiting = self.deferred.iter().any(|query| query.from == from);
+        if !has_much || self.deferred.len() >= MAX_DEFERRED || is_waiting || !self.may_check(from) {
+            return false;
+        }
+        let mut bytes = Vec::new();
+        packet.encode(&mut bytes);
+        self.deferred.push_back(Deferred { from, packet: bytes, until: now + DEFERRAL });
+        self.query(now, from, Some(Id(query.id)), super::transactions::Purpose::Check, &Method::Ping);
+        true
+    }
+
+    /// Answers with no more bytes than there is room for.
+    fn answer(&mut self, now: Time, from: SocketAddr, transaction: &[u8], method: &Method<'_>, room: usize) {
+        let body = match method {
+            Method::AnnouncePeer { info_hash, port, implied_port, token, seed, .. } => {
+                let peer = SocketAddr::new(from.ip(), if *implied_port { from.port() } else { *port });
+                self.announce(now, from, token, Id(*info_hash), peer, *seed)
+            }
+            Method::Put { token, value, mutable } => self.put(now, from, token, value, mutable.as_ref()),
+            Method::Other { target: None, .. } => Err(Refusal::new(code::METHOD_UNKNOWN, "unknown method")),
+            _ => Ok(()),
+        };
+        let bytes = match body {
+            Ok(()) => self.reply(now, from, transaction, method, room),
+            Err(refusal) => self.encode(Packet::new(transaction, Body::Error(refusal))),
+        };
+        if bytes.len() <= room {
+            self.send(from, bytes);
+        }
+    }
+
+    fn announce(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        token: &[u8],
+        hash: Id,
+        peer: SocketAddr,
+        seed: bool,
+    ) -> Result<(), Refusal<'static>> {
+        let own = self.show(now, from, token)?;
+        let kept = self.peers.announce(now, &own, hash, peer, seed);
+        if kept { Ok(()) } else { Err(Refusal::new(code::SERVER, "no room for more torrents")) }
+    }
+
+    fn put(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        token: &[u8],
+        value: &[u8],
+        mutable: Option<&MutableItem<'_>>,
+    ) -> Result<(), Refusal<'static>> {
+        let own = self.show(now, from, token)?;
+        self.items.put(now, &own, value, mutable)
+    }
+
+    /// Checks a token, which proves the address. Returns our id there.
+    fn show(&mut self, now: Time, from: SocketAddr, token: &[u8]) -> Result<Id, Refusal<'static>> {
+        let own = self.id(from.is_ipv4()).filter(|_| self.tokens.accepts(from.ip(), token));
+        let own = own.ok_or(Refusal::new(code::PROTOCOL, "the token is not of your address, or too old"))?;
+        self.proven.insert(now, from);
+        Ok(own)
+    }
+
+    /// What a query is answered with that is not refused.
+    fn reply(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        transaction: &[u8],
+        method: &Method<'_>,
+        room: usize,
+    ) -> Vec<u8> {
+        let own = self.id(from.is_ipv4()).unwrap_or_default();
+        let token = self.tokens.give(from.ip());
+        let filters;
+        let mut draft = Draft::new(own.0, transaction.len() + if from.is_ipv4() { 6 } else { 19 }, room);
+        match method {
+            Method::FindNode { target, want } | Method::Other { target: Some(target), want, .. } => {
+                // What is asked about a point is answered with nodes near it, whatever it is.
+                self.add_nodes(&mut draft, from, target, *want);
+            }
+            Method::GetPeers { info_hash, want, no_seeds, scrape } => {
+                let hash = Id(*info_hash);
+                if self.peers.has_room(&hash) {
+                    draft.add_token(&token);
+                }
+                filters = self.peers.filters(&hash, from.is_ipv4()).filter(|_| *scrape);
+                if let Some(filters) = &filters {
+                    draft.add_filters(filters);
+                }
+                draft.cap(MAX_ANSWER);
+                let peers = self.peers_for(from, &hash, *no_seeds);
+                let rest = add_peers(&mut draft, from, &peers, 2);
+                self.add_nodes(&mut draft, from, info_hash, *want);
+                add_peers(&mut draft, from, rest, 1);
+            }
+            Method::Get { target, seq, want } => {
+                draft.add_token(&token);
+                if let Some(item) = self.items.get(&Id(*target)) {
+                    draft.add_item(item, *seq);
+                }
+                self.add_nodes(&mut draft, from, target, *want);
+            }
+            Method::SampleInfohashes { target, want } => {
+                // Half of the room is for nodes.
+                let count = draft.count(20, AROUND_SAMPLES) / 2;
+                draft.spend(AROUND_SAMPLES + 20 * count);
+                draft.reply.samples = Some(self.samples(now, count));
+                self.add_nodes(&mut draft, from, target, *want);
+            }
+            Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. } | Method::Other { .. } => {}
+        }
+        self.encode(Packet { ip: Some(from), ..Packet::new(transaction, Body::Reply(draft.reply)) })
+    }
+
+    fn add_nodes(&self, draft: &mut Draft<'_>, from: SocketAddr, target: &[u8; 20], want: Option<Want>) {
+        let want = want.unwrap_or(Want { v4: from.is_ipv4(), v6: from.is_ipv6() });
+        let closest = |ipv4: bool, count: usize| {
+            let table = self.table(ipv4).filter(|_| count > 0);
+            let nodes = table.map(|table| table.closest_for(from, &Id(*target), count)).unwrap_or_default();
+            nodes.into_iter().map(|(id, addr)| NodeInfo { id: id.0, addr })
+        };
+        if want.v4 {
+            let nodes = closest(true, draft.count(NODE, AROUND).min(K));
+            draft.spend(AROUND + NODE * nodes.len());
+            draft.reply.nodes = Some(Nodes::v4(nodes));
+        }
+        if want.v6 {
+            let nodes = closest(false, draft.count(NODE6, AROUND).min(K));
+            draft.spend(AROUND + NODE6 * nodes.len());
+            draft.reply.nodes6 = Some(Nodes::v6(nodes));
+        }
+    }
+
+    fn peers_for(&mut self, from: SocketAddr, hash: &Id, no_seeds: bool) -> Vec<SocketAddr> {
+        let Some(scope) = Scope::of(from.ip()) else { return Vec::new() };
+        let mut peers = self.peers.sample(hash, from.is_ipv4(), no_seeds, MAX_PEERS, &mut self.rng);
+        peers.retain(|peer| may_name(scope, *peer));
+        peers
+    }
+
+    fn samples(&mut self, now: Time, count: usize) -> Samples<'static> {
+        let (hashes, num) = self.peers.samples(now, &mut self.rng);
+        let hashes: Vec<_> = hashes.iter().take(count).map(|hash| hash.0).collect();
+        Samples {
+            interval: u32::try_from(SAMPLE_INTERVAL.as_secs()).unwrap_or(0),
+            num: u32::try_from(num).unwrap_or(u32::MAX),
+            hashes: hashes.into(),
+        }
+    }
+
+    fn encode<'a>(&'a self, mut packet: Packet<'a>) -> Vec<u8> {
+        packet.version = self.version.as_ref().map(<[u8; 4]>::as_slice);
+        let mut bytes = Vec::new();
+        packet.encode(&mut bytes);
+        bytes
+    }
+}
+
+/// Adds peers in one of so many parts of the room. Returns those that are left.
+fn add_peers<'p>(
+    draft: &mut Draft<'_>,
+    to: SocketAddr,
+    peers: &'p [SocketAddr],
+    parts: usize,
+) -> &'p [SocketAddr] {
+    let (size, around) =
+        (if to.is_ipv4() { 8 } else { 21 }, if draft.reply.values.is_empty() { AROUND } else { 0 });
+    let count = (draft.count(size, around) / parts).min(peers.len());
+    let (now, later) = peers.split_at_checked(count).unwrap_or_default();
+    if !now.is_empty() {
+        draft.spend(around + size * now.len());
+        draft.reply.values.extend_from_slice(now);
+    }
+    later
+}

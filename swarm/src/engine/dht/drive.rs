@@ -1,0 +1,208 @@
+//! Lookups move on: questions go out, late ones make place, and what is found at the end is stored.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::krpc::{Body, Method, Packet, Query, Want};
+
+use super::api::{DhtEvent, LookupId};
+use super::id::Id;
+use super::lookup::Origin;
+use super::table::{K, Table};
+use super::transactions::{Overdue, Pending, Purpose};
+use super::walk::{Next, Walk};
+use super::{Dht, upkeep};
+use crate::engine::time::Time;
+
+/// How long lookups wait that could not ask because too much was under way.
+const RETRY: Duration = Duration::from_millis(50);
+
+impl Dht {
+    /// Time passed: makes up for late answers, gives up dead ones, and keeps the tables in shape.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(overdue) = self.transactions.overdue(now) {
+            match overdue {
+                Overdue::Late(pending) => self.late(now, &pending),
+                Overdue::Dead(pending) => self.dead(now, &pending),
+            }
+        }
+        if self.retry.is_some_and(|retry| retry <= now) {
+            self.retry = None;
+            self.advance_all(now);
+        }
+        self.answer_overdue(now);
+        if self.upkeep.next() <= now {
+            self.tick(now);
+        }
+    }
+
+    /// Asks whatever a lookup wants to ask, and ends it when there is nothing left.
+    pub(super) fn advance(&mut self, now: Time, id: LookupId) {
+        loop {
+            let Some(lookup) = self.lookups.get_mut(&id) else { return };
+            if lookup.stores.is_some() {
+                return self.store(now, id);
+            }
+            let steps = lookup.walks.each_ref().map(|walk| walk.as_ref().map_or(Next::Done, Walk::next));
+            if lookup.satisfied || steps == [Next::Done, Next::Done] {
+                lookup.conclude();
+                continue;
+            }
+            let mut asked = false;
+            for step in steps {
+                if let Next::Ask(addr, node) = step {
+                    if !self.may_query(now, addr) {
+                        self.retry.get_or_insert(now + RETRY);
+                        continue;
+                    }
+                    asked = true;
+                    self.step(now, id, addr, node);
+                }
+            }
+            if !asked {
+                return;
+            }
+        }
+    }
+
+    /// Sends a query and remembers it.
+    pub(super) fn query(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        node: Option<Id>,
+        purpose: Purpose,
+        method: &Method<'_>,
+    ) {
+        let Some(own) = self.id(to.is_ipv4()) else { return };
+        let late = (2 * self.rtt + Duration::from_millis(100))
+            .clamp(Duration::from_millis(250), Duration::from_secs(1));
+        let transaction = self.transactions.begin(Pending::new(now, to, node, purpose), late, &mut self.rng);
+        let version = self.version;
+        let query = Query { id: own.0, method: method.clone() };
+        let packet = Packet {
+            read_only: self.read_only,
+            version: version.as_ref().map(<[u8; 4]>::as_slice),
+            ..Packet::new(&transaction, Body::Query(query))
+        };
+        let mut bytes = Vec::new();
+        packet.encode(&mut bytes);
+        self.send(to, bytes);
+    }
+
+    /// Whether a node may be asked now to see if it is there.
+    pub(super) fn may_check(&self, addr: SocketAddr) -> bool {
+        self.transactions.len() < self.max_in_flight + upkeep::MAX_CHECKS
+            && !self.transactions.is_asking(addr)
+    }
+
+    /// Tells the user that a lookup is over, if it was the user's.
+    fn finish(&mut self, now: Time, id: LookupId) {
+        let Some(lookup) = self.lookups.remove(&id) else { return };
+        match lookup.origin {
+            Origin::User => {
+                self.events.extend(lookup.last_words(id));
+                self.events.push_back(DhtEvent::Done { lookup: id, stats: lookup.stats });
+                self.start_waiting(now);
+            }
+            origin => self.upkeep_done(now, origin, &lookup),
+        }
+    }
+
+    fn may_query(&mut self, now: Time, to: SocketAddr) -> bool {
+        let [_, questions] = &mut self.rates;
+        // Late ones hold no place, but there is an end to them too.
+        self.transactions.live() < self.max_in_flight
+            && self.transactions.len() < 2 * self.max_in_flight
+            && questions.take(now, to)
+    }
+
+    fn step(&mut self, now: Time, id: LookupId, addr: SocketAddr, node: Option<Id>) {
+        let want = self.want(addr.is_ipv4());
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        lookup.stats.queries += 1;
+        let method = lookup.question(want);
+        if let Some(walk) = lookup.walk(addr) {
+            walk.asked(addr);
+        }
+        self.query(now, addr, node, Purpose::Step(id), &method);
+    }
+
+    /// While we know few nodes of the other family, those that are asked may help (BEP 32).
+    fn want(&self, ipv4: bool) -> Option<Want> {
+        let is_poor = self.table(!ipv4).is_some_and(|other: &Table| other.good() < K);
+        is_poor.then_some(Want { v4: true, v6: true })
+    }
+
+    /// Stores at the nodes that were chosen; when all have answered or failed, it is over.
+    fn store(&mut self, now: Time, id: LookupId) {
+        while let Some(lookup) = self.lookups.get_mut(&id) {
+            let Some(store) = lookup.stores.as_mut().and_then(Vec::pop) else {
+                if lookup.storing == 0 {
+                    self.finish(now, id);
+                }
+                return;
+            };
+            if !self.may_query(now, store.to) {
+                if let Some(stores) = self.lookups.get_mut(&id).and_then(|lookup| lookup.stores.as_mut()) {
+                    stores.push(store);
+                }
+                self.retry.get_or_insert(now + RETRY);
+                return;
+            }
+            // Taken out meanwhile, because what is sent borrows from it.
+            let Some(mut lookup) = self.lookups.remove(&id) else { return };
+            if let Some(method) = lookup.store(&store) {
+                self.query(now, store.to, Some(store.id), Purpose::Store(id), &method);
+                lookup.stats.queries += 1;
+                lookup.storing += 1;
+            }
+            self.lookups.insert(id, lookup);
+        }
+    }
+
+    fn late(&mut self, now: Time, pending: &Pending) {
+        if let Purpose::Step(id) = pending.purpose {
+            if let Some(walk) = self.lookups.get_mut(&id).and_then(|lookup| lookup.walk(pending.to)) {
+                walk.late(pending.to);
+            }
+            self.advance(now, id);
+        }
+    }
+
+    fn dead(&mut self, now: Time, pending: &Pending) {
+        if let Some(table) = self.table_mut(pending.to.is_ipv4()) {
+            table.failed(pending.to);
+        }
+        self.failed(now, pending, |stats| stats.timeouts += 1);
+    }
+
+    /// A query has no use, because of silence, or of an answer that is none.
+    pub(super) fn failed(&mut self, now: Time, pending: &Pending, count: fn(&mut super::LookupStats)) {
+        match pending.purpose {
+            Purpose::Check => {}
+            Purpose::Single(id) => self.end_single(id, None),
+            Purpose::Step(id) | Purpose::Store(id) => {
+                let Some(lookup) = self.lookups.get_mut(&id) else { return };
+                count(&mut lookup.stats);
+                match pending.purpose {
+                    Purpose::Store(_) => lookup.storing = lookup.storing.saturating_sub(1),
+                    _ => {
+                        if let Some(walk) = lookup.walk(pending.to) {
+                            walk.failed(pending.to);
+                        }
+                    }
+                }
+                self.advance(now, id);
+            }
+        }
+    }
+
+    /// All lookups get their turn, beginning with another one each time.
+    fn advance_all(&mut self, now: Time) {
+        let mut ids: Vec<LookupId> = self.lookups.keys().copied().collect();
+        let first = usize::try_from(now.as_micros() % 997).unwrap_or(0) % ids.len().max(1);
+        ids.rotate_left(first);
+        ids.into_iter().for_each(|id| self.advance(now, id));
+    }
+}

@@ -1,0 +1,138 @@
+//! How much is answered to whom: five answers a second for an address, and few bytes for one that may be forged.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::scope::{Scope, subscriber};
+use crate::engine::time::Time;
+
+/// Packets to an address within [`WINDOW`].
+const PER_ADDRESS: usize = 5;
+const WINDOW: Duration = Duration::from_secs(1);
+/// How long an address stays proven.
+const PROOF: Duration = Duration::from_secs(10 * 60);
+/// Addresses that are remembered as proven besides those in the table.
+const MAX_PROVEN: usize = 256;
+
+/// Counts packets: for each address by itself, and for all together.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    recent: BTreeMap<SocketAddr, [Time; PER_ADDRESS]>,
+    /// Packets to anybody in a window, and those of the window that began then.
+    all: u32,
+    count: u32,
+    began: Time,
+}
+
+impl Rate {
+    pub(crate) fn new(all: u32) -> Self {
+        Self { recent: BTreeMap::new(), all, count: 0, began: Time::ZERO }
+    }
+
+    /// Whether a packet may go to this address now; if so, it is counted.
+    pub(crate) fn take(&mut self, now: Time, to: SocketAddr) -> bool {
+        if now - self.began >= WINDOW {
+            (self.began, self.count) = (now, 0);
+            self.recent.retain(|_, times| times.iter().any(|time| now < *time));
+        }
+        if self.count >= self.all {
+            return false;
+        }
+        // Times at which a packet stops to count: the earliest one is replaced.
+        let times = self.recent.entry(counted(to)).or_insert([Time::ZERO; PER_ADDRESS]);
+        let Some(earliest) = times.iter_mut().min().filter(|time| **time <= now) else { return false };
+        *earliest = now + WINDOW;
+        self.count += 1;
+        true
+    }
+}
+
+/// What a limit counts by: a global address with its subnet; local ones are told apart by port, since a whole network may run
+/// behind one.
+fn counted(addr: SocketAddr) -> SocketAddr {
+    match Scope::of(addr.ip()) {
+        Some(scope) if scope.is_local() => addr,
+        _ => SocketAddr::new(subscriber(addr.ip()), 0),
+    }
+}
+
+/// Addresses whose holders showed that they get what we send: answers to them cannot hit a third party.
+#[derive(Debug, Default)]
+pub(crate) struct Proven(VecDeque<(SocketAddr, Time)>);
+
+impl Proven {
+    /// This address sent what only the receiver of a packet of ours can know.
+    pub(crate) fn insert(&mut self, now: Time, addr: SocketAddr) {
+        self.0.retain(|(known, since)| *known != addr && now - *since < PROOF);
+        if self.0.len() == MAX_PROVEN {
+            self.0.pop_front();
+        }
+        self.0.push_back((addr, now));
+    }
+
+    pub(crate) fn contains(&self, now: Time, addr: SocketAddr) -> bool {
+        self.0.iter().any(|(known, since)| *known == addr && now - *since < PROOF)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn no_second_has_more_than_five_packets_for_an_address() {
+        let mut rate = Rate::new(1000);
+        let (flooder, other) = (addr("9.9.9.9:1"), addr("9.9.9.8:1"));
+        let mut sent: Vec<Time> = Vec::new();
+        for milli in 0..10_000 {
+            let now = Time::from_millis(milli);
+            if rate.take(now, SocketAddr::new(flooder.ip(), 1 + u16::try_from(milli).unwrap())) {
+                sent.push(now);
+            }
+            assert!(milli % 500 > 0 || rate.take(now, other), "another address has its own");
+        }
+        assert!((45..=50).contains(&sent.len()), "{}", sent.len());
+        assert!(sent.windows(6).all(|six| six[5] - six[0] >= WINDOW));
+        assert!(rate.recent.len() <= 2);
+    }
+
+    #[test]
+    fn all_addresses_together_have_a_limit_and_a_bound() {
+        let mut rate = Rate::new(100);
+        let mut sent = 0;
+        for milli in 0..2000 {
+            for last in 0..10 {
+                let to = SocketAddr::new([9, 9, u8::try_from(milli % 250).unwrap(), last].into(), 5);
+                sent += u32::from(rate.take(Time::from_millis(milli), to));
+            }
+            assert!(rate.recent.len() <= 200);
+        }
+        assert_eq!(sent, 200);
+    }
+
+    #[test]
+    fn a_subnet_of_ipv6_counts_as_one_and_local_ports_count_apart() {
+        let mut rate = Rate::new(1000);
+        let mut take = |text: &str| (0..9).filter(|_| rate.take(Time::from_secs(1), addr(text))).count();
+        assert_eq!((take("[2606:4700::1]:1"), take("[2606:4700::2]:1")), (5, 0));
+        assert_eq!((take("127.0.0.1:1"), take("127.0.0.1:2")), (5, 5));
+    }
+
+    #[test]
+    fn proofs_end_and_are_bounded() {
+        let mut proven = Proven::default();
+        proven.insert(Time::ZERO, addr("9.9.9.9:1"));
+        assert!(proven.contains(Time::from_secs(599), addr("9.9.9.9:1")));
+        assert!(!proven.contains(Time::from_secs(1), addr("9.9.9.9:2")));
+        assert!(!proven.contains(Time::from_secs(600), addr("9.9.9.9:1")));
+        for port in 0..1000 {
+            proven.insert(Time::from_secs(1), SocketAddr::new([9, 9, 9, 9].into(), port));
+        }
+        assert_eq!(proven.0.len(), MAX_PROVEN);
+    }
+}

@@ -1,0 +1,169 @@
+//! Packets come in: answers to our queries here, queries of others in `answer`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use wire::krpc::{Body, Error, Packet, Reply};
+
+use super::api::{DhtEvent, LookupId};
+use super::id::Id;
+use super::table::K;
+use super::transactions::Purpose;
+use super::{Dht, LookupStats, upkeep};
+use crate::engine::scope::{Scope, canonical, may_name};
+use crate::engine::time::Time;
+
+impl Dht {
+    /// A datagram came that begins with `d`. Returns whether it was a query, or an answer to one of ours.
+    pub fn handle_packet(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) -> bool {
+        let from = canonical(from);
+        if !self.may_ask(from) {
+            return false;
+        }
+        match Packet::parse(bytes) {
+            Ok(packet) => match &packet.body {
+                Body::Query(query) => self.handle_query(now, from, &packet, query, bytes.len()),
+                Body::Reply(reply) => self.handle_reply(now, from, &packet, reply),
+                Body::Error(_) => self.handle_refusal(now, from, packet.transaction),
+            },
+            Err(error @ Error::Query { .. }) => self.refuse(now, from, &error, bytes.len()),
+            Err(_) => false,
+        }
+    }
+
+    fn handle_reply(&mut self, now: Time, from: SocketAddr, packet: &Packet<'_>, reply: &Reply<'_>) -> bool {
+        let Some(pending) = self.transactions.take(packet.transaction, from) else { return false };
+        let rtt = now - pending.sent;
+        self.rtt = (self.rtt * 7 + rtt) / 8;
+        self.proven.insert(now, from);
+        let id = Id(reply.id);
+        if let Some(table) = self.table_mut(from.is_ipv4()) {
+            if pending.id.is_some_and(|said| said != id) {
+                table.failed(from);
+            }
+            table.answered(now, id, from, rtt);
+        }
+        if let Some(seen) = packet.ip {
+            self.vote(now, from.ip(), seen.ip());
+        }
+        match pending.purpose {
+            Purpose::Check => {}
+            Purpose::Single(lookup) => {
+                let event = self.outcome(lookup, from, rtt, reply);
+                self.end_single(lookup, Some(event));
+            }
+            Purpose::Step(lookup) => self.step_answered(now, lookup, from, reply),
+            Purpose::Store(lookup) => {
+                if let Some(lookup) = self.lookups.get_mut(&lookup) {
+                    lookup.storing = lookup.storing.saturating_sub(1);
+                    lookup.stats.answers += 1;
+                    lookup.stats.stored += 1;
+                }
+                self.advance(now, lookup);
+            }
+        }
+        self.answer_deferred(now, from);
+        true
+    }
+
+    /// A node refuses: it is there, but of no use for this.
+    fn handle_refusal(&mut self, now: Time, from: SocketAddr, transaction: &[u8]) -> bool {
+        let Some(pending) = self.transactions.take(transaction, from) else { return false };
+        self.proven.insert(now, from);
+        let count: fn(&mut LookupStats) = match pending.purpose {
+            Purpose::Store(_) => |stats| stats.refused += 1,
+            _ => |stats| stats.answers += 1,
+        };
+        self.failed(now, &pending, count);
+        true
+    }
+
+    fn step_answered(&mut self, now: Time, id: LookupId, from: SocketAddr, reply: &Reply<'_>) {
+        let same = self.named(from, reply, from.is_ipv4());
+        let other = self.named(from, reply, !from.is_ipv4());
+        let peers = self.peers_named(from, reply);
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        lookup.stats.answers += 1;
+        let Some(walk) = lookup.walk(from) else { return };
+        let Some(hops) = walk.answered(Id(reply.id), from) else {
+            return self.advance(now, id);
+        };
+        walk.note(from, reply.token, reply.seq);
+        walk.named(same, hops);
+        let sibling = lookup.walks.get_mut(usize::from(from.is_ipv4())).and_then(Option::as_mut);
+        let unused = match sibling {
+            Some(sibling) => {
+                sibling.named(other, hops);
+                Vec::new()
+            }
+            None => other,
+        };
+        let event = lookup.take(id, from, hops, reply, peers.into_iter());
+        let is_users = lookup.origin == super::lookup::Origin::User;
+        self.events.extend(event.filter(|_| is_users));
+        self.introduce(now, unused);
+        self.advance(now, id);
+    }
+
+    /// Nodes of a family that has no walk: asked if they are there while its table has few.
+    fn introduce(&mut self, now: Time, nodes: Vec<(Id, SocketAddr)>) {
+        for (id, addr) in nodes.into_iter().take(K) {
+            let is_poor = self.table(addr.is_ipv4()).is_some_and(|table| table.good() < K);
+            if is_poor && self.transactions.len() < upkeep::MAX_CHECKS {
+                self.check_node(now, Some(id), addr);
+            }
+        }
+    }
+
+    /// The nodes of a family in a reply that its sender may name.
+    fn named(&self, from: SocketAddr, reply: &Reply<'_>, ipv4: bool) -> Vec<(Id, SocketAddr)> {
+        let nodes = if ipv4 { &reply.nodes } else { &reply.nodes6 };
+        let own = self.id(ipv4);
+        let nodes = nodes.iter().flatten().map(|node| (Id(node.id), canonical(node.addr)));
+        // A packet has room for no more.
+        let fits = |(id, addr): &(Id, SocketAddr)| {
+            addr.is_ipv4() == ipv4 && Some(*id) != own && self.may_be_named(from, *addr)
+        };
+        nodes.take(4 * K).filter(fits).collect()
+    }
+
+    fn peers_named(&self, from: SocketAddr, reply: &Reply<'_>) -> Vec<SocketAddr> {
+        let Some(scope) = Scope::of(from.ip()) else { return Vec::new() };
+        let peers = reply.values.iter().copied().map(canonical);
+        peers.filter(|peer| may_name(scope, *peer)).collect()
+    }
+
+    fn may_be_named(&self, from: SocketAddr, addr: SocketAddr) -> bool {
+        Scope::of(from.ip()).is_some_and(|scope| may_name(scope, addr)) && self.may_ask(addr)
+    }
+
+    /// What a single question brought.
+    fn outcome(&self, lookup: LookupId, from: SocketAddr, rtt: Duration, reply: &Reply<'_>) -> DhtEvent {
+        let Some(samples) = &reply.samples else {
+            return DhtEvent::Pong { lookup, from, id: Id(reply.id), rtt };
+        };
+        let mut nodes = self.named(from, reply, true);
+        nodes.extend(self.named(from, reply, false));
+        DhtEvent::Samples {
+            lookup,
+            from,
+            hashes: samples.hashes.iter().copied().map(Id).collect(),
+            num: samples.num,
+            interval: Duration::from_secs(samples.interval.into()),
+            nodes,
+        }
+    }
+
+    /// A node says what our address is.
+    fn vote(&mut self, now: Time, voter: IpAddr, seen: IpAddr) {
+        if Scope::of(voter) != Some(Scope::Global) {
+            return;
+        }
+        self.votes.vote(voter, seen);
+        let ipv4 = seen.to_canonical().is_ipv4();
+        let Some(ip) = self.votes.address(ipv4).filter(|ip| self.external(ipv4) != Some(*ip)) else { return };
+        if self.upkeep.may_move(now) {
+            self.move_to(now, ip);
+        }
+    }
+}
