@@ -30,7 +30,9 @@ pub use disk::{Disk, DiskConfig};
 pub use error::{Operation, StorageError, Trouble};
 pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
-pub use files::{Allocation, FileOptions, FileStorage, OpenFiles, Removed, RootId, Stamp};
+pub use files::{
+    Allocation, FileNames, FileOptions, FileStorage, MoveOptions, Moved, OpenFiles, Removed, RootId, Stamp,
+};
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use lanes::hash_lanes;

@@ -19,7 +19,7 @@ pub(super) struct Root {
     /// As the user names it.
     shown: PathBuf,
     /// The same, wherever the process is.
-    path: PathBuf,
+    whole: PathBuf,
     device: u64,
     inode: u64,
     /// Whether the kernel refused to resolve paths for us.
@@ -34,7 +34,7 @@ impl Root {
         let Stat { st_dev: device, st_ino: inode, .. } = calls::stat(&dir)?;
         let walks = AtomicBool::new(!cfg!(target_os = "linux"));
         let whole = std::path::absolute(path)?;
-        Ok(Self { dir, shown: path.to_path_buf(), path: whole, device, inode, walks })
+        Ok(Self { dir, shown: path.to_path_buf(), whole, device, inode, walks })
     }
 
     /// Opens folder by folder, as if the kernel could not resolve paths for us.
@@ -74,7 +74,7 @@ impl Root {
     /// Whether its path still leads to it. A disk that was unmounted leaves an empty folder in its place, and that must not
     /// be filled.
     pub(super) fn check(&self) -> io::Result<()> {
-        match calls::stat_path(&self.path) {
+        match calls::stat_path(&self.whole) {
             Ok(found) if (found.st_dev, found.st_ino) == (self.device, self.inode) => Ok(()),
             Ok(_) => Err(Refusal::Elsewhere.into()),
             Err(Errno::NOENT | Errno::NOTDIR) => Err(Refusal::Gone.into()),
@@ -157,17 +157,12 @@ impl Root {
 
     /// What the path names, through no link; an error if that is no regular file.
     pub(super) fn stat_file(&self, path: &str) -> io::Result<Stat> {
-        let stat = self.in_folder_of(path, |folder, name| Ok(calls::stat_name(folder, name)?))?;
-        regular(stat)
+        regular(self.stat_name(path)?)
     }
 
-    /// Whether the path names anything, be it a link that leads nowhere.
-    pub(super) fn has(&self, path: &str) -> io::Result<bool> {
-        match self.in_folder_of(path, |folder, name| Ok(calls::stat_name(folder, name)?)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// What the path names, be it a link that leads nowhere.
+    pub(super) fn stat_name(&self, path: &str) -> io::Result<Stat> {
+        self.in_folder_of(path, |folder, name| Ok(calls::stat_name(folder, name)?))
     }
 
     fn walk(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {

@@ -92,6 +92,22 @@ impl OpenFiles {
         !closed.is_empty()
     }
 
+    /// Closes a file, if it is open.
+    pub(super) fn close(&self, key: Key) {
+        let mut inner = self.lock();
+        let closed = inner.index.remove(&key).map(|at| {
+            let closed = inner.slots.swap_remove(at);
+            if let Some(Slot { key: moved, .. }) = inner.slots.get(at) {
+                let moved = *moved;
+                inner.index.insert(moved, at);
+            }
+            closed
+        });
+        inner.hand = 0;
+        drop(inner);
+        drop(closed);
+    }
+
     /// Closes all files of a storage.
     pub(super) fn close_all(&self, owner: u64) {
         let mut inner = self.lock();
@@ -161,6 +177,18 @@ mod tests {
         files.insert((0, 0), file(true));
         assert!(files.get((0, 0), true).is_some() && files.get((0, 0), false).is_some());
         assert_eq!(files.len(), 1);
+    }
+
+    #[test]
+    fn one_file_is_closed_and_the_others_stay() {
+        let files = OpenFiles::new(3);
+        (0..3).for_each(|at| drop(files.insert((0, at), file(false))));
+        files.close((0, 0));
+        files.close((0, 0));
+        assert!(files.get((0, 0), false).is_none());
+        assert!(files.get((0, 1), false).is_some() && files.get((0, 2), false).is_some());
+        files.close((0, 2));
+        assert!(files.get((0, 1), false).is_some() && files.len() == 1);
     }
 
     #[test]

@@ -156,3 +156,8 @@ pub(super) fn remove_folder(dir: impl AsFd, name: &str) -> Result<(), Errno> {
 pub(super) fn truncate(fd: impl AsFd, len: u64) -> Result<(), Errno> {
     call(Call::Truncate, || rustix::fs::ftruncate(&fd, len))
 }
+
+/// Lets `to` share the bytes of `from`, where the file system can.
+pub(super) fn clone(to: impl AsFd, from: impl AsFd) -> Result<(), Errno> {
+    call(Call::Clone, || sys::clone(to.as_fd(), from.as_fd()))
+}

@@ -76,8 +76,8 @@ impl FileStorage {
         let places = self.places();
         let missing = || io::Error::from(io::ErrorKind::NotFound);
         let file = self.layout().files().get(index);
-        let path = places.path(self.layout(), index);
-        let stat = file.ok_or_else(missing).and_then(|_| places.root_of(index).stat_file(path));
+        let found = file.ok_or_else(missing).and_then(|_| places.find(self.layout(), index));
+        let stat = found.map(|(_, stat)| stat);
         stat.map(|stat| u64::try_from(stat.st_size).unwrap_or(0))
             .map_err(|cause| self.error_at(&places, Operation::Stat, index, None, cause))
     }
@@ -88,19 +88,19 @@ impl FileStorage {
     }
 
     pub(super) fn look(&self, places: &Places) -> Vec<Option<Stamp>> {
-        let files = self.layout().files().iter().enumerate();
+        let layout = self.layout();
+        let is_stored = |file: &metainfo::File| !file.is_pad() && !file.attributes.symlink;
+        let files = layout.files().iter().enumerate();
+        if places.next.is_some() || places.suffix.is_some() {
+            return files.map(|(at, file)| is_stored(file).then(|| self.stamp(places, at))?).collect();
+        }
         let mut looker = Looker::new(&places.root);
         files
-            .map(|(index, file)| {
-                let is_stored = !file.is_pad() && !file.attributes.symlink;
-                let path = places.path(self.layout(), index);
-                is_stored.then(|| looker.look(path).ok().flatten()).flatten()
-            })
+            .map(|(at, file)| is_stored(file).then(|| looker.look(places.path(layout, at)).ok().flatten())?)
             .collect()
     }
 
     pub(super) fn stamp(&self, places: &Places, index: usize) -> Option<Stamp> {
-        let stat = places.root_of(index).stat_file(places.path(self.layout(), index));
-        stat.ok().map(Stamp::from)
+        places.find(self.layout(), index).ok().map(|(_, stat)| Stamp::from(stat))
     }
 }

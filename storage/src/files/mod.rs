@@ -10,13 +10,17 @@
 mod beneath;
 mod cache;
 mod calls;
+mod copy;
 mod identity;
 mod made;
+mod names;
 mod opening;
 mod options;
 mod places;
 mod refusal;
+mod relocate;
 mod remove;
+mod rename;
 mod reserve;
 mod root_id;
 mod slices;
@@ -27,8 +31,10 @@ mod sys;
 pub use cache::OpenFiles;
 #[cfg(any(test, feature = "testing"))]
 pub use calls::Call;
+pub use names::FileNames;
 pub use options::{Allocation, FileOptions};
 pub(crate) use refusal::Refusal;
+pub use relocate::{MoveOptions, Moved};
 pub use remove::Removed;
 pub use root_id::RootId;
 pub use stamps::Stamp;
@@ -44,8 +50,10 @@ use slices::{Reading, Writing};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 
 /// A torrent in files beneath a folder; see the crate's README for what it promises.
 #[derive(Debug)]
@@ -63,6 +71,11 @@ pub struct FileStorage {
     has_mounts: AtomicBool,
     made: Mutex<Made>,
     owners: Owners,
+    /// Held by whoever changes where files are: one change at a time.
+    changing: Mutex<()>,
+    /// The file that is copied to another place, and whether it was written since that began.
+    copying: AtomicUsize,
+    stale: AtomicBool,
 }
 
 impl FileStorage {
@@ -89,10 +102,12 @@ impl FileStorage {
         let geometry = torrent.geometry();
         let space = u64::from(geometry.piece_count()) * u64::from(geometry.piece_length());
         let words = torrent.layout().files().len().div_ceil(64);
-        Self {
+        let suffix = options.suffix.map(String::into_boxed_str);
+        let places = Places { root, next: None, names: options.names, suffix };
+        let storage = Self {
             reserved: Reserved::new(space),
             torrent,
-            places: RwLock::new(Places::new(root)),
+            places: RwLock::new(places),
             allocation: options.allocation,
             owner: options.open_files.owner(),
             open_files: options.open_files,
@@ -101,7 +116,13 @@ impl FileStorage {
             has_mounts: AtomicBool::new(false),
             made: Mutex::new(Made::restored(options.created)),
             owners: Owners::default(),
-        }
+            changing: Mutex::default(),
+            copying: AtomicUsize::new(usize::MAX),
+            stale: AtomicBool::new(false),
+        };
+        storage.settle_names(options.renaming);
+        storage.settle_move(options.moving_to.as_deref());
+        storage
     }
 
     /// The files and folders that this storage made, in this run and those before, relative to its folder; folders come
@@ -120,6 +141,15 @@ impl FileStorage {
 
     fn places(&self) -> RwLockReadGuard<'_, Places> {
         self.places.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn places_mut(&self) -> RwLockWriteGuard<'_, Places> {
+        self.places.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Some letters that tell its own files from those of other torrents.
+    fn short_name(&self) -> String {
+        self.torrent.id().to_string().chars().take(16).collect()
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
@@ -149,6 +179,9 @@ impl FileStorage {
         }
         let file = self.opened(places, segment.file, true)?;
         self.mark_dirty(segment.file);
+        if self.copying.load(Ordering::SeqCst) == segment.file {
+            self.stale.store(true, Ordering::SeqCst);
+        }
         let File { offset, length, .. } = self.file(segment.file);
         self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
         data.write(&file.fd, segment.offset, segment.len)

@@ -56,18 +56,25 @@ impl FileStorage {
     }
 
     fn open_to_read(&self, places: &Places, index: usize) -> Result<OwnedFd, StorageError> {
-        let path = places.path(self.layout(), index);
-        let opened = places.root_of(index).open_at(path, OFlags::RDONLY | PLAIN, Mode::empty());
-        let checked =
-            opened.and_then(|fd| calls::stat(&fd).map_err(io::Error::from).and_then(regular).map(|_| fd));
+        let opened = places.first(self.layout(), index, |root, path| {
+            root.open_at(path, OFlags::RDONLY | PLAIN, Mode::empty())
+        });
+        let checked = opened.and_then(|fd| {
+            regular(calls::stat(&fd)?)?;
+            Ok(fd)
+        });
         checked.map_err(|cause| self.error_at(places, Operation::Open, index, None, cause))
     }
 
     pub(super) fn open_to_write(&self, places: &Places, index: usize) -> Result<OwnedFd, StorageError> {
         let failed = |operation| move |cause| self.error_at(places, operation, index, None, cause);
-        let (root, path) = (places.root_of(index), places.path(self.layout(), index));
+        let root = places.root_of(index);
         root.check().map_err(|cause| StorageError::new(Operation::Open, root.path(), None, cause))?;
-        let open = || root.open_at(path, OFlags::RDWR | PLAIN, Mode::empty());
+        let open = || {
+            places.first(self.layout(), index, |root, path| {
+                root.open_at(path, OFlags::RDWR | PLAIN, Mode::empty())
+            })
+        };
         let (fd, is_new) = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.create_file(places, index) {
                 // Another thread was faster.
@@ -94,7 +101,8 @@ impl FileStorage {
     fn create_file(&self, places: &Places, index: usize) -> Result<OwnedFd, StorageError> {
         let file = self.file(index);
         let failed = |cause| self.error_at(places, Operation::Create, index, None, cause);
-        let (root, path) = (places.root_of(index), places.path(self.layout(), index));
+        let root = places.root_of(index);
+        let path = &*places.paths(self.layout(), index).next().unwrap_or_default();
         if file.length > FAT_MOST && root.is_fat() {
             return Err(failed(Refusal::TooBig.into()));
         }

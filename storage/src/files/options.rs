@@ -1,6 +1,6 @@
 //! How files are kept.
 
-use super::OpenFiles;
+use super::{FileNames, OpenFiles};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +23,15 @@ pub struct FileOptions {
     pub open_files: Arc<OpenFiles>,
     /// What was made in earlier runs, as [`FileStorage::created`](super::FileStorage::created) told it.
     pub created: Vec<PathBuf>,
+    /// The names that the user chose, as [`FileStorage::names`](super::FileStorage::names) told them.
+    pub names: FileNames,
+    /// Renames that were asked for and may or may not have been done when the last run ended.
+    pub renaming: Vec<(usize, String)>,
+    /// Where the files were being moved to when the last run ended, as
+    /// [`FileStorage::moving_to`](super::FileStorage::moving_to) tells it.
+    pub moving_to: Option<PathBuf>,
+    /// What the names of files end in until [`FileStorage::finish_file`](super::FileStorage::finish_file).
+    pub suffix: Option<String>,
 }
 
 impl Default for FileOptions {
@@ -32,6 +41,10 @@ impl Default for FileOptions {
             allocation: Allocation::default(),
             open_files: Arc::new(OpenFiles::new(64)),
             created: Vec::new(),
+            names: FileNames::default(),
+            renaming: Vec::new(),
+            moving_to: None,
+            suffix: None,
         }
     }
 }

@@ -27,7 +27,7 @@ impl FileStorage {
     /// [`StorageError::is_gone`], and nothing is removed, when the folder is not there or another one is in its place. What
     /// fails for one file is told in [`Removed::errors`] and does not keep the others.
     pub fn remove_created(&self) -> Result<Removed, StorageError> {
-        let places = self.places.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let places = self.places_mut();
         let root = &places.root;
         root.check().map_err(|cause| Self::root_error(Operation::Remove, root, cause))?;
         self.open_files.close_all(self.owner);

@@ -3,6 +3,8 @@
 use super::places::Places;
 use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::atomic::Ordering;
 
 /// Files above which the whole file system is synced instead of each: syncing a file costs at least one flush of the
@@ -14,7 +16,8 @@ impl FileStorage {
         let places = self.places();
         let dirty = self.take_dirty();
         let folders = self.made().take_folders();
-        if dirty.len() > MANY && !self.has_mounts.load(Ordering::Acquire) && places.root.sync_file_system() {
+        let is_one_place = places.next.is_none() && !self.has_mounts.load(Ordering::Acquire);
+        if dirty.len() > MANY && is_one_place && places.root.sync_file_system() {
             return Ok(());
         }
         let mut result = Ok(());
@@ -23,9 +26,28 @@ impl FileStorage {
                 result = Err(error);
             }
         }
+        self.sync_folders(&places, folders).and(result)
+    }
+
+    /// Makes the names in folders durable, in both places while the torrent is moved.
+    pub(super) fn sync_folders(
+        &self,
+        places: &Places,
+        folders: BTreeSet<String>,
+    ) -> Result<(), StorageError> {
+        let mut result = Ok(());
         for folder in folders {
-            if let Err(error) = self.sync_folder(&places, folder) {
-                result = Err(error);
+            for root in
+                [Some(&places.root), places.next.as_ref().map(|next| &next.root)].into_iter().flatten()
+            {
+                match root.sync_folder(&folder) {
+                    Err(error) if places.next.is_some() && error.kind() == io::ErrorKind::NotFound => {}
+                    Err(cause) => {
+                        result = Err(StorageError::new(Operation::Sync, root.show(&folder), None, cause));
+                        self.made().put_back([folder.clone()]);
+                    }
+                    Ok(()) => {}
+                }
             }
         }
         result
@@ -62,13 +84,5 @@ impl FileStorage {
                 .map_err(|errno| self.error_at(places, Operation::Sync, index, None, errno.into()))
         });
         synced.inspect_err(|_| self.mark_dirty(index))
-    }
-
-    fn sync_folder(&self, places: &Places, folder: String) -> Result<(), StorageError> {
-        places.root.sync_folder(&folder).map_err(|cause| {
-            let error = StorageError::new(Operation::Sync, places.root.show(&folder), None, cause);
-            self.made().put_back([folder]);
-            error
-        })
     }
 }

@@ -96,6 +96,18 @@ pub(super) fn rename_new(
     }
 }
 
+/// Lets a file share the bytes of another.
+#[cfg(target_os = "linux")]
+pub(super) fn clone(to: BorrowedFd<'_>, from: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::ioctl_ficlone(to, from)
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn clone(_: BorrowedFd<'_>, _: BorrowedFd<'_>) -> Result<(), Errno> {
+    Err(Errno::NOTSUP)
+}
+
 /// When a file or folder was made, in nanoseconds of Unix time, where the file system keeps it.
 #[cfg(target_os = "linux")]
 pub(super) fn born(fd: BorrowedFd<'_>) -> Option<i64> {
@@ -115,8 +127,8 @@ pub(super) fn born(_: BorrowedFd<'_>) -> Option<i64> {
 /// Whether no file there can have 4 GiB.
 #[cfg(target_os = "linux")]
 pub(super) fn is_fat(fd: BorrowedFd<'_>) -> bool {
-    const MSDOS: i64 = 0x4d44;
-    rustix::fs::fstatfs(fd).is_ok_and(|found| i64::try_from(found.f_type) == Ok(MSDOS))
+    const MSDOS: rustix::fs::FsWord = 0x4d44;
+    rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type == MSDOS)
 }
 
 /// Not known here.

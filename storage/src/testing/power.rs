@@ -67,7 +67,7 @@ impl PowerLoss {
         // Half of the losses are alike everywhere: nothing got through, or nearly all did.
         let odds = [0, 0, 2, 50, 98, 100][random.below(6)];
         let mut durable = state.durable.clone();
-        for Write { piece, begin, bytes } in state.unsynced.iter() {
+        for Write { piece, begin, bytes } in &state.unsynced {
             let mut at = 0;
             while at < bytes.len() {
                 let end = bytes.len().min(at + SECTOR - (begin + at) % SECTOR);
@@ -154,7 +154,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next one.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -163,6 +163,6 @@ impl Random {
 
     /// One below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (self.number() % end as u64) as usize
     }
 }

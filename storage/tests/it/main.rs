@@ -7,6 +7,8 @@ mod driver;
 mod faults;
 #[cfg(feature = "files")]
 mod files;
+#[cfg(feature = "files")]
+mod moves;
 mod plan;
 mod power;
 #[cfg(feature = "files")]

@@ -81,3 +81,41 @@ pub(crate) fn read(storage: &dyn Storage, range: PieceRange, step: usize) -> Res
     storage.read(range, &mut slices)?;
     Ok(bytes)
 }
+
+/// Everything beneath a folder: paths, and the bytes of files.
+#[cfg(feature = "files")]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tree(std::collections::BTreeMap<String, Option<Vec<u8>>>);
+
+#[cfg(feature = "files")]
+impl Tree {
+    pub(crate) fn of(root: &std::path::Path) -> Self {
+        let mut tree = std::collections::BTreeMap::new();
+        let mut folders = vec![root.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let kind = std::fs::symlink_metadata(&path).unwrap().file_type();
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                tree.insert(name, kind.is_file().then(|| std::fs::read(&path).unwrap()));
+                folders.extend(kind.is_dir().then_some(path));
+            }
+        }
+        Self(tree)
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+}
+
+/// A folder on another file system than that of temporary files.
+#[cfg(feature = "files")]
+pub(crate) fn elsewhere() -> Option<tempfile::TempDir> {
+    use std::os::unix::fs::MetadataExt;
+    let here = std::fs::metadata(std::env::temp_dir()).ok()?.dev();
+    let there = ["/dev/shm", "/var/tmp", "/run"].map(std::path::Path::new);
+    let other =
+        there.into_iter().find(|path| std::fs::metadata(path).is_ok_and(|found| found.dev() != here))?;
+    tempfile::tempdir_in(other).ok()
+}

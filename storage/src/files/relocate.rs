@@ -1,0 +1,416 @@
+//! Moving a torrent to another folder while it is served.
+//!
+//! Files go one by one. On the same file system they are renamed; on another one each is copied under a name of its own,
+//! made durable, compared in length, given its right name, and only then removed at its old place. So there is at every
+//! moment one complete copy of each file, and whoever reads or writes finds it: [`Places`] knows which file is where. What is
+//! written to a file while it is copied makes the copy void, and it is made again.
+//!
+//! A move that was interrupted is resumed by naming the same folder again, or undone by naming the old one. The record keeps
+//! both folders until the move is over ([`FileOptions::moving_to`](super::FileOptions::moving_to)).
+
+use super::beneath::Root;
+use super::places::{Next, Places};
+use super::{FileStorage, calls, copy};
+use crate::{Operation, Progress, StorageError};
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How a move is watched and stopped.
+#[derive(Clone, Copy, Default)]
+pub struct MoveOptions<'a> {
+    /// Set it to stop early; the torrent then lies in both folders, and is complete.
+    pub cancel: Option<&'a AtomicBool>,
+    /// Told how many bytes were copied; bytes of files that are only renamed do not count.
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+impl fmt::Debug for MoveOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MoveOptions").field("cancel", &self.cancel).finish_non_exhaustive()
+    }
+}
+
+/// What came of a move.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Whether all is in the new folder. If not, it was stopped.
+    pub is_whole: bool,
+    /// Files that were renamed or copied.
+    pub files: usize,
+    /// Bytes that were copied.
+    pub copied: u64,
+    /// Files whose old copy could not be removed.
+    pub left_behind: Vec<PathBuf>,
+}
+
+/// Rounds of copying a file that is written meanwhile, before writers have to wait for it.
+const ROUNDS: usize = 3;
+
+impl FileStorage {
+    /// The folder to which a move is under way, that was begun and did not come to its end.
+    pub fn moving_to(&self) -> Option<PathBuf> {
+        self.places().next.as_ref().map(|next| next.root.path().to_path_buf())
+    }
+
+    /// Moves all files beneath another folder, which is made if it is not there. Files may be read and written
+    /// meanwhile. Naming the same folder by another spelling moves nothing. Blocks.
+    ///
+    /// # Errors
+    /// When something could not be done; what was moved stays moved, and the call may be repeated. Nothing at all is moved
+    /// when a file of somebody else is in the way ([`Trouble::Exists`](crate::Trouble::Exists)) or the room would not do.
+    pub fn relocate(&self, to: &Path, options: &MoveOptions<'_>) -> Result<Moved, StorageError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = Moved::default();
+        let Some(total) = self.begin_move(to)? else { return Ok(Moved { is_whole: true, ..moved }) };
+        let is_cancelled = || options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        for index in 0..self.layout().files().len() {
+            if is_cancelled() {
+                return Ok(moved);
+            }
+            let Some(path) = self.move_by_name(index, &mut moved)? else { continue };
+            let mut on = |bytes| {
+                moved.copied += bytes;
+                if let Some(progress) = options.progress {
+                    progress(Progress { done: moved.copied.min(total), total });
+                }
+                !is_cancelled()
+            };
+            match self.copy_over(index, &path, &mut on)? {
+                None => return Ok(moved),
+                Some(left_behind) => moved.left_behind.extend(left_behind),
+            }
+            moved.files += 1;
+        }
+        self.end_move()?;
+        Ok(Moved { is_whole: true, ..moved })
+    }
+
+    /// Finds out how far a move came that was interrupted.
+    pub(super) fn settle_move(&self, to: Option<&Path>) {
+        // A folder that cannot be opened has nothing that could be found there.
+        let Some(root) = to.and_then(|to| Root::open(to).ok()) else { return };
+        let mut places = self.places_mut();
+        if !places.root.is_same(&root) {
+            // What is in both places is complete in the old one. What is in neither has not begun.
+            let home: Vec<bool> =
+                (0..self.layout().files().len()).map(|at| places.find(self.layout(), at).is_ok()).collect();
+            let moved = home.iter().map(|_| true).collect();
+            places.next = Some(Next { root, moved });
+            let moved: Box<[bool]> = home
+                .iter()
+                .enumerate()
+                .map(|(at, is_home)| !is_home && places.find(self.layout(), at).is_ok())
+                .collect();
+            if let Some(next) = &mut places.next {
+                next.moved = moved;
+            }
+        }
+    }
+
+    /// Gives the bytes that lie at the old place, or nothing when that is the new place too.
+    fn begin_move(&self, to: &Path) -> Result<Option<u64>, StorageError> {
+        std::fs::create_dir_all(to).map_err(|cause| StorageError::new(Operation::Create, to, None, cause))?;
+        let root = Root::open(to).map_err(|cause| StorageError::new(Operation::Open, to, None, cause))?;
+        let mut places = self.places_mut();
+        places.root.check().map_err(|cause| Self::root_error(Operation::Open, &places.root, cause))?;
+        let is_home = places.root.is_same(&root);
+        match places.next.take() {
+            None if is_home => {
+                places.root = root;
+                return Ok(None);
+            }
+            None => {
+                let total = self.room_for_move(&places, &root)?;
+                let moved = self.layout().files().iter().map(|_| false).collect();
+                places.next = Some(Next { root, moved });
+                return Ok(Some(total));
+            }
+            Some(next) if is_home => {
+                // Back to where it came from.
+                let moved = next.moved.iter().map(|moved| !moved).collect();
+                places.root = next.root;
+                places.next = Some(Next { root, moved });
+            }
+            Some(next) => {
+                let is_same = next.root.is_same(&root);
+                let goal = next.root.path().to_path_buf();
+                places.next = Some(next);
+                if !is_same {
+                    let cause = io::Error::new(io::ErrorKind::InvalidInput, "another move is not finished");
+                    return Err(StorageError::new(Operation::Rename, goal, None, cause));
+                }
+            }
+        }
+        self.bytes_at_home(&places).map(Some)
+    }
+
+    fn bytes_at_home(&self, places: &Places) -> Result<u64, StorageError> {
+        let mut total = 0;
+        for index in 0..self.layout().files().len() {
+            if places.next.as_ref().is_none_or(|next| !next.moved[index]) {
+                match places.find(self.layout(), index) {
+                    Ok((_, stat)) => total += len(&stat),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(cause) => return Err(self.error_at(places, Operation::Stat, index, None, cause)),
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Whether nothing is in the way and the room will do; the bytes to be moved.
+    fn room_for_move(&self, places: &Places, to: &Root) -> Result<u64, StorageError> {
+        for index in 0..self.layout().files().len() {
+            let Ok((_, from)) = places.find(self.layout(), index) else { continue };
+            for path in places.paths(self.layout(), index) {
+                match to.stat_name(&path) {
+                    Ok(there) if is_same(&there, &from) => {}
+                    Ok(_) => {
+                        let cause = Errno::EXIST.into();
+                        return Err(StorageError::new(Operation::Rename, to.show(&path), None, cause));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(cause) => {
+                        return Err(StorageError::new(Operation::Stat, to.show(&path), None, cause));
+                    }
+                }
+            }
+        }
+        let total = self.bytes_at_home(places)?;
+        if to.device() != places.root.device() {
+            let free = to.free_space().map_err(|cause| Self::root_error(Operation::Stat, to, cause))?;
+            if free < self.room_taken(places) {
+                return Err(Self::root_error(Operation::Allocate, to, Errno::NOSPC.into()));
+            }
+        }
+        Ok(total)
+    }
+
+    /// Bytes of room that the files take, holes left out.
+    fn room_taken(&self, places: &Places) -> u64 {
+        let files = 0..self.layout().files().len();
+        let found = files.filter_map(|index| places.find(self.layout(), index).ok());
+        found.map(|(_, stat)| len(&stat).min(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)).sum()
+    }
+
+    /// Moves a file if that takes no copying. Otherwise gives its path.
+    fn move_by_name(&self, index: usize, moved: &mut Moved) -> Result<Option<String>, StorageError> {
+        let mut places = self.places_mut();
+        let found = places.find(self.layout(), index);
+        let failed = |operation, cause| self.error_at(&places, operation, index, None, cause);
+        let (path, from) = match found {
+            Ok(found) => found,
+            // What is made from now on is made at the new place.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(mark(&mut places, index));
+            }
+            Err(cause) => return Err(failed(Operation::Stat, cause)),
+        };
+        let Some(next) = places.next.as_ref().filter(|next| !next.moved[index]) else { return Ok(None) };
+        let goal = |operation, cause| StorageError::new(operation, next.root.show(&path), None, cause);
+        match next.root.stat_name(&path) {
+            Ok(there) if is_same(&there, &from) => return Ok(mark(&mut places, index)),
+            Ok(_) => {
+                // The move was interrupted after the copy was whole.
+                let both = open(&places.root, &path).and_then(|from| Ok((from, open(&next.root, &path)?)));
+                let is_copy = both.and_then(|(from, to)| copy::is_equal(from.as_fd(), to.as_fd()));
+                if !is_copy.map_err(|cause| goal(Operation::Read, cause))? {
+                    return Err(goal(Operation::Rename, Errno::EXIST.into()));
+                }
+                moved.left_behind.extend(self.drop_source(&places.root, &path));
+                moved.files += 1;
+                self.open_files.close((self.owner, index));
+                return Ok(mark(&mut places, index));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(goal(Operation::Stat, cause)),
+        }
+        next.root
+            .make_folders(&path, |folder| self.made().note(folder))
+            .map_err(|cause| goal(Operation::Create, cause))?;
+        match rename(&places.root, &path, &next.root, &path) {
+            Ok(()) => {
+                self.made().touch(&path);
+                moved.files += 1;
+                Ok(mark(&mut places, index))
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => Ok(Some(path)),
+            Err(cause) => Err(goal(Operation::Rename, cause)),
+        }
+    }
+
+    /// Copies a file and removes the old one. Nothing if it was stopped; otherwise what could not be removed.
+    fn copy_over(
+        &self,
+        index: usize,
+        path: &str,
+        on: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<Option<PathBuf>>, StorageError> {
+        let scratch = self.scratch_name(path);
+        for round in 0..=ROUNDS {
+            self.stale.store(false, Ordering::SeqCst);
+            self.copying.store(index, Ordering::SeqCst);
+            // Only to wait until those that write just now have done so, or, in the last round, to keep them out.
+            let fence = Some(self.places_mut()).filter(|_| round == ROUNDS);
+            let copying = match &fence {
+                Some(places) => self.open_copy(places, path, &scratch)?,
+                None => self.open_copy(&self.places(), path, &scratch)?,
+            };
+            let copied = copying.run(on);
+            let mut places = fence.unwrap_or_else(|| self.places_mut());
+            let copied = copied.and_then(|copied| match copied {
+                Some(_) if self.stale.load(Ordering::SeqCst) => Ok(None),
+                Some(len) => self.take_copy(&mut places, index, path, &copying.to, len).map(Some),
+                None => Ok(Some(None)),
+            });
+            self.copying.store(usize::MAX, Ordering::SeqCst);
+            if !matches!(copied, Ok(Some(Some(_))))
+                && let Some(next) = &places.next
+            {
+                // What is left of the copy is removed by the next attempt, if it cannot be now.
+                let _ =
+                    next.root.in_folder_of(&scratch, |folder, name| Ok(calls::remove_file(folder, name)?));
+            }
+            match copied? {
+                Some(Some(left_behind)) => return Ok(Some(left_behind)),
+                Some(None) => return Ok(None),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn open_copy(&self, places: &Places, path: &str, scratch: &str) -> Result<Copying, StorageError> {
+        let next = places.next.as_ref().map_or(&places.root, |next| &next.root);
+        let (old, new) = (places.root.show(path), next.show(path));
+        let from = open(&places.root, path)
+            .map_err(|cause| StorageError::new(Operation::Open, &old, None, cause))?;
+        // Left by an attempt that was killed.
+        let _ = next.in_folder_of(scratch, |folder, name| Ok(calls::remove_file(folder, name)?));
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let to = next
+            .open_at(scratch, flags, Mode::from_raw_mode(0o600))
+            .map_err(|cause| StorageError::new(Operation::Create, &new, None, cause))?;
+        Ok(Copying { from, to, old, new })
+    }
+
+    /// Puts a durable copy in the place of the file.
+    fn take_copy(
+        &self,
+        places: &mut Places,
+        index: usize,
+        path: &str,
+        to: &OwnedFd,
+        copied: u64,
+    ) -> Result<Option<Option<PathBuf>>, StorageError> {
+        let Some(next) = places.next.as_mut() else { return Ok(None) };
+        let goal = |operation, cause| StorageError::new(operation, next.root.show(path), None, cause);
+        let lengths = (|| Ok((len(&places.root.stat_file(path)?), len(&calls::stat(to)?))))();
+        let (was, is) = lengths.map_err(|cause| goal(Operation::Stat, cause))?;
+        if was != is || is != copied {
+            let cause = io::Error::other(format!("the copy has {is} bytes, the file {was}"));
+            return Err(goal(Operation::Rename, cause));
+        }
+        let scratch = self.scratch_name(path);
+        rename(&next.root, &scratch, &next.root, path).map_err(|cause| goal(Operation::Rename, cause))?;
+        // The name, and those of all folders on the way, are durable before the old copy goes.
+        let folders = path.rmatch_indices('/').map(|(end, _)| &path[..end]).chain([""]);
+        for folder in folders {
+            next.root.sync_folder(folder).map_err(|cause| goal(Operation::Sync, cause))?;
+        }
+        next.moved[index] = true;
+        self.open_files.close((self.owner, index));
+        Ok(Some(self.drop_source(&places.root, path)))
+    }
+
+    /// Removes the old copy of a file; gives its path when that fails.
+    fn drop_source(&self, root: &Root, path: &str) -> Option<PathBuf> {
+        match root.in_folder_of(path, |folder, name| Ok(calls::remove_file(folder, name)?)) {
+            Ok(()) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => Some(root.show(path)),
+        }
+    }
+
+    /// All files are in the new folder.
+    fn end_move(&self) -> Result<(), StorageError> {
+        let mut places = self.places_mut();
+        let Some(next) = places.next.take() else { return Ok(()) };
+        let old = std::mem::replace(&mut places.root, next.root);
+        let mut made = self.made();
+        let all: Vec<PathBuf> = made.paths().map(Path::to_path_buf).collect();
+        for path in all.iter().rev().filter_map(|path| path.to_str()) {
+            // Folders that are not empty stay, and so does what is no folder.
+            let _ = old.in_folder_of(path, |folder, name| Ok(calls::remove_folder(folder, name)?));
+            if matches!(places.root.stat_name(path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+                made.forget(Path::new(path));
+            }
+        }
+        let folders = made.take_folders();
+        drop(made);
+        self.sync_folders(&places, folders)
+    }
+
+    fn scratch_name(&self, path: &str) -> String {
+        let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        format!("{folder}.unchoke-{}.moving", self.short_name())
+    }
+}
+
+/// A file and the copy that is made of it.
+struct Copying {
+    from: OwnedFd,
+    to: OwnedFd,
+    /// Both as a person would name them.
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl Copying {
+    /// The length of what was copied and is durable now; nothing if it was stopped.
+    fn run(&self, on: &mut dyn FnMut(u64) -> bool) -> Result<Option<u64>, StorageError> {
+        let failed = |operation, cause| {
+            let path = if operation == Operation::Read { &self.old } else { &self.new };
+            StorageError::new(operation, path, None, cause)
+        };
+        let copied = copy::contents(self.from.as_fd(), self.to.as_fd(), on)
+            .map_err(|copy::Failed { operation, cause }| failed(operation, cause))?;
+        if copied.is_some() {
+            calls::sync(&self.to).map_err(|errno| failed(Operation::Sync, errno.into()))?;
+        }
+        Ok(copied)
+    }
+}
+
+/// Says that the file is at its new place.
+fn mark(places: &mut Places, index: usize) -> Option<String> {
+    if let Some(next) = &mut places.next {
+        next.moved[index] = true;
+    }
+    None
+}
+
+fn open(root: &Root, path: &str) -> io::Result<OwnedFd> {
+    root.open_at(path, OFlags::RDONLY | super::opening::PLAIN, Mode::empty())
+}
+
+/// Renames a file, but not over another.
+pub(super) fn rename(from: &Root, old: &str, to: &Root, new: &str) -> io::Result<()> {
+    from.in_folder_of(old, |old_folder, old| {
+        to.in_folder_of(new, |new_folder, new| Ok(calls::rename(old_folder, old, new_folder, new)?))
+    })
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+fn len(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}

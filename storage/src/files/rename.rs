@@ -1,0 +1,105 @@
+//! Other names for files: the user's, and the right one of a file that is finished.
+
+use super::places::Places;
+use super::relocate::rename;
+use super::{FileNames, FileStorage};
+use crate::{Operation, StorageError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+impl FileStorage {
+    /// The names that the user chose; to be recorded.
+    pub fn names(&self) -> FileNames {
+        self.places().names.clone()
+    }
+
+    /// Gives a file another path beneath the torrent's folder, and tells it after it was cleaned. To be found again after a
+    /// crash in between, the wanted path is recorded before ([`FileOptions::renaming`](super::FileOptions::renaming)).
+    ///
+    /// # Errors
+    /// When the name is of no use or taken ([`FileNames::usable`]), also by a file of somebody else, or when the file
+    /// cannot be renamed.
+    pub fn rename_file(&self, index: usize, wanted: &str) -> Result<String, StorageError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places_mut();
+        let failed = |cause| self.error_at(&places, Operation::Rename, index, None, cause);
+        let path = places.names.usable(self.layout(), index, wanted).map_err(failed)?;
+        if path == places.path(self.layout(), index) {
+            return Ok(path);
+        }
+        match places.find(self.layout(), index) {
+            Ok((old, _)) => {
+                let suffix = old.strip_prefix(places.path(self.layout(), index)).unwrap_or_default();
+                let new = format!("{path}{suffix}");
+                self.change_name(&places, index, &old, &new)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(failed(cause)),
+        }
+        places.names.set(self.layout(), index, path.clone());
+        Ok(path)
+    }
+
+    /// Takes the suffix of unfinished files off a file, if it has it.
+    ///
+    /// # Errors
+    /// When it cannot be renamed, also because a file of somebody else has the name.
+    pub fn finish_file(&self, index: usize) -> Result<(), StorageError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = self.places_mut();
+        let path = places.path(self.layout(), index);
+        match places.find(self.layout(), index) {
+            Ok((old, _)) if old != path => self.change_name(&places, index, &old, path),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(cause) => Err(self.error_at(&places, Operation::Rename, index, None, cause)),
+        }
+    }
+
+    fn change_name(&self, places: &Places, index: usize, old: &str, new: &str) -> Result<(), StorageError> {
+        let root = places.root_of(index);
+        let failed = |cause| StorageError::new(Operation::Rename, root.show(new), None, cause);
+        root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
+        root.make_folders(new, |folder| self.made().note(folder)).map_err(failed)?;
+        rename(root, old, root, new).map_err(failed)?;
+        let mut made = self.made();
+        made.touch(old);
+        made.touch(new);
+        if made.forget(Path::new(old)) {
+            made.note(new);
+        }
+        // Folders that we made and that are empty now.
+        for (end, _) in old.rmatch_indices('/') {
+            let folder = PathBuf::from(&old[..end]);
+            if !made.paths().any(|path| path == folder)
+                || !super::remove::remove(root, &folder).unwrap_or(false)
+            {
+                break;
+            }
+            made.forget(&folder);
+        }
+        Ok(())
+    }
+
+    /// Renames of which it is not known whether they were done: looks.
+    pub(super) fn settle_names(&self, renaming: Vec<(usize, String)>) {
+        let mut places = self.places_mut();
+        for (index, wanted) in renaming {
+            let Ok(path) = places.names.usable(self.layout(), index, &wanted) else { continue };
+            let is_there = |places: &Places| places.find(self.layout(), index).is_ok();
+            if !is_there(&places) {
+                let old = places.path(self.layout(), index).to_owned();
+                places.names.set(self.layout(), index, path.clone());
+                if is_there(&places) {
+                    let mut made = self.made();
+                    if made.forget(Path::new(&old)) {
+                        made.note(&path);
+                    }
+                } else {
+                    places.names.set(self.layout(), index, old);
+                }
+            }
+        }
+    }
+}

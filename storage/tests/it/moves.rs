@@ -1,0 +1,276 @@
+//! Moving, renaming and removing: one complete copy at every moment, and nothing of anybody else's.
+
+use crate::support::{Sample, Tree, read};
+use metainfo::Version;
+use std::fs;
+use std::io::IoSlice;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use storage::{
+    FileOptions, FileStorage, MoveOptions, Moved, Operation, Progress, Storage, Trouble, Verdict, recheck,
+};
+
+const FILES: [(&str, u64); 4] = [("a", 100_000), ("b/c", 70_000), ("b/d/e", 0), ("f", 5 << 20)];
+
+fn sample() -> Sample {
+    Sample::folder(Version::V1, 65_536, &FILES)
+}
+
+fn open(root: &Path, sample: &Sample, options: FileOptions) -> FileStorage {
+    FileStorage::create(root, sample.torrent.clone(), options).unwrap()
+}
+
+/// A whole download in `root`.
+fn seeded(root: &Path, sample: &Sample) -> FileStorage {
+    let storage = open(root, sample, FileOptions::default());
+    sample.write_to(&storage);
+    storage
+}
+
+fn is_whole(storage: &FileStorage, sample: &Sample) -> bool {
+    recheck(storage, &sample.torrent, &Default::default()).is_complete()
+}
+
+/// Folders on one file system, and on two where there is a second.
+fn pairs() -> Vec<(tempfile::TempDir, tempfile::TempDir)> {
+    let here = || tempfile::tempdir().unwrap();
+    let mut pairs = vec![(here(), here())];
+    match crate::support::elsewhere() {
+        Some(there) => pairs.push((here(), there)),
+        None => eprintln!("skipped: no second file system to move to"),
+    }
+    pairs
+}
+
+#[test]
+fn a_torrent_is_moved_while_it_is_open() {
+    let sample = sample();
+    for (from, to) in pairs() {
+        let storage = seeded(from.path(), &sample);
+        fs::write(from.path().join("t/foreign"), "mine").unwrap();
+        let goal = to.path().join("new/place");
+        let moved = storage.relocate(&goal, &MoveOptions::default()).unwrap();
+        assert!(moved.is_whole && moved.files == 4 && moved.left_behind.is_empty(), "{moved:?}");
+        assert!(is_whole(&storage, &sample));
+        assert_eq!(storage.root(), goal);
+        assert_eq!(Tree::of(from.path()).names(), ["t", "t/foreign"]);
+        assert_eq!(Tree::of(&goal).names(), ["t", "t/a", "t/b", "t/b/c", "t/b/d", "t/b/d/e", "t/f"]);
+        assert_eq!(storage.created().len(), 7);
+        let range = sample.range(0, 0, 100);
+        storage.write(range, &[IoSlice::new(sample.bytes(range))]).unwrap();
+        storage.sync().unwrap();
+        assert!(is_whole(&open(&goal, &sample, FileOptions::default()), &sample));
+    }
+}
+
+#[test]
+fn the_same_place_by_another_spelling_is_left_alone() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, link) = (dir.path().join("home"), dir.path().join("link"));
+    let storage = seeded(&home, &sample);
+    symlink(&home, &link).unwrap();
+    let before = Tree::of(&home);
+    let spellings = [
+        home.clone(),
+        link,
+        dir.path().join("home/../home/."),
+        PathBuf::from(format!("{}//home//", dir.path().display())),
+    ];
+    for spelling in spellings {
+        let moved = storage.relocate(&spelling, &MoveOptions::default()).unwrap();
+        assert_eq!(moved, Moved { is_whole: true, ..Moved::default() }, "{}", spelling.display());
+        assert!(Tree::of(&home) == before, "{}", spelling.display());
+    }
+    assert!(is_whole(&storage, &sample));
+}
+
+#[test]
+fn a_link_to_the_old_place_inside_the_new_one_is_no_way_to_lose_files() {
+    let sample = sample();
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let storage = seeded(from.path(), &sample);
+    symlink(from.path().join("t"), to.path().join("t")).unwrap();
+    let before = Tree::of(from.path());
+    storage.relocate(to.path(), &MoveOptions::default()).unwrap_err();
+    assert!(Tree::of(from.path()) == before && is_whole(&storage, &sample));
+    // The very same file, by a second name.
+    fs::remove_file(to.path().join("t")).unwrap();
+    fs::create_dir(to.path().join("t")).unwrap();
+    fs::hard_link(from.path().join("t/a"), to.path().join("t/a")).unwrap();
+    assert!(storage.relocate(to.path(), &MoveOptions::default()).unwrap().is_whole);
+    assert!(is_whole(&storage, &sample));
+}
+
+#[test]
+fn what_is_in_the_way_keeps_all_where_it_is() {
+    let sample = sample();
+    for (from, to) in pairs() {
+        let storage = seeded(from.path(), &sample);
+        fs::create_dir(to.path().join("t")).unwrap();
+        fs::write(to.path().join("t/f"), "somebody else's").unwrap();
+        let before = (Tree::of(from.path()), Tree::of(to.path()));
+        let error = storage.relocate(to.path(), &MoveOptions::default()).unwrap_err();
+        assert_eq!((error.trouble(), error.path), (Trouble::Exists, to.path().join("t/f")));
+        assert!((Tree::of(from.path()), Tree::of(to.path())) == before);
+        assert!(storage.moving_to().is_none() && is_whole(&storage, &sample));
+    }
+}
+
+#[test]
+fn a_move_that_was_stopped_goes_on_or_back() {
+    let sample = sample();
+    let Some(to) = crate::support::elsewhere() else {
+        return eprintln!("skipped: no second file system to move to");
+    };
+    for back in [false, true] {
+        for reopened in [false, true] {
+            let from = tempfile::tempdir().unwrap();
+            let goal = to.path().join(format!("{back}{reopened}"));
+            let mut storage = seeded(from.path(), &sample);
+            let cancel = AtomicBool::new(false);
+            let progress = |progress: Progress| {
+                // In the middle of the last file.
+                cancel.store(progress.done > 2_000_000, Ordering::Relaxed);
+            };
+            let options = MoveOptions { cancel: Some(&cancel), progress: Some(&progress) };
+            let moved = storage.relocate(&goal, &options).unwrap();
+            assert!(!moved.is_whole && is_whole(&storage, &sample));
+            assert_eq!(storage.moving_to(), Some(goal.clone()));
+            let names = Tree::of(&goal).names();
+            assert!(names.contains(&"t/b/c".into()) && !names.iter().any(|name| name.ends_with("moving")));
+            if reopened {
+                let options = FileOptions {
+                    moving_to: storage.moving_to(),
+                    created: storage.created(),
+                    ..FileOptions::default()
+                };
+                storage = open(from.path(), &sample, options);
+                assert!(is_whole(&storage, &sample));
+            }
+            let (end, left) = if back { (from.path(), &*goal) } else { (&*goal, from.path()) };
+            assert!(storage.relocate(end, &MoveOptions::default()).unwrap().is_whole);
+            assert!(is_whole(&open(end, &sample, FileOptions::default()), &sample));
+            assert!(Tree::of(left).names().is_empty(), "{:?}", Tree::of(left).names());
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_was_whole_when_the_process_was_killed_is_taken() {
+    let sample = sample();
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let storage = seeded(from.path(), &sample);
+    let created = storage.created();
+    drop(storage);
+    fs::create_dir(to.path().join("t")).unwrap();
+    fs::copy(from.path().join("t/f"), to.path().join("t/f")).unwrap();
+    let moving_to = Some(to.path().to_path_buf());
+    let options = FileOptions { moving_to, created, ..FileOptions::default() };
+    let storage = open(from.path(), &sample, options);
+    assert!(is_whole(&storage, &sample));
+    assert!(storage.relocate(to.path(), &MoveOptions::default()).unwrap().is_whole);
+    assert!(is_whole(&storage, &sample) && Tree::of(from.path()).names().is_empty());
+}
+
+#[test]
+fn what_is_written_while_its_file_is_copied_is_not_lost() {
+    let Some(to) = crate::support::elsewhere() else {
+        return eprintln!("skipped: no second file system to move to");
+    };
+    let from = tempfile::tempdir().unwrap();
+    let sample = Sample::single(Version::V1, 65_536, 8 << 20);
+    let storage = seeded(from.path(), &sample);
+    // Each chunk that is copied, the first piece is written anew: the last bytes count.
+    let rounds = AtomicU64::new(0);
+    let range = sample.range(0, 0, 8);
+    let progress = |_: Progress| {
+        let round = rounds.fetch_add(1, Ordering::Relaxed);
+        if round < 20 {
+            storage.write(range, &[IoSlice::new(&round.to_le_bytes())]).unwrap();
+        }
+    };
+    let options = MoveOptions { cancel: None, progress: Some(&progress) };
+    assert!(storage.relocate(to.path(), &options).unwrap().is_whole);
+    assert_eq!(read(&storage, range, 8).unwrap(), 19u64.to_le_bytes());
+    assert_eq!(&fs::read(to.path().join("file.bin")).unwrap()[8..], &sample.file(0)[8..]);
+}
+
+#[test]
+fn only_what_was_made_is_removed() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("t")).unwrap();
+    fs::write(dir.path().join("t/a"), vec![1; 100_000]).unwrap();
+    let storage = seeded(dir.path(), &sample);
+    fs::write(dir.path().join("t/b/foreign"), "mine").unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("e"), "outside").unwrap();
+    // One of the folders is now a link to the outside.
+    fs::remove_dir_all(dir.path().join("t/b/d")).unwrap();
+    symlink(outside.path(), dir.path().join("t/b/d")).unwrap();
+    let created = storage.created();
+    drop(storage);
+    let storage = open(dir.path(), &sample, FileOptions { created, ..FileOptions::default() });
+    let removed = storage.remove_created().unwrap();
+    assert_eq!(Tree::of(dir.path()).names(), ["t", "t/a", "t/b", "t/b/d", "t/b/foreign"]);
+    assert_eq!(fs::read(outside.path().join("e")).unwrap(), b"outside");
+    assert_eq!(removed.removed, ["t/f", "t/b/c"].map(PathBuf::from));
+    assert!(removed.kept.contains(&"t/b".into()), "{removed:?}");
+    assert!(!storage.created().contains(&"t".into()), "it was there before");
+}
+
+#[test]
+fn files_get_the_users_names_and_keep_them() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    let storage = seeded(dir.path(), &sample);
+    fs::write(dir.path().join("taken"), "mine").unwrap();
+    let error = storage.rename_file(1, "taken").unwrap_err();
+    assert_eq!((error.operation, error.trouble()), (Operation::Rename, Trouble::Exists));
+    assert_eq!(storage.rename_file(1, "x/../y/film.mkv").unwrap(), "x/y/film.mkv");
+    assert!(is_whole(&storage, &sample));
+    let names = ["t", "t/a", "t/b", "t/b/d", "t/b/d/e", "t/f", "taken", "x", "x/y", "x/y/film.mkv"];
+    assert_eq!(Tree::of(dir.path()).names(), names);
+    let options = FileOptions { names: storage.names(), ..FileOptions::default() };
+    assert!(is_whole(&open(dir.path(), &sample, options), &sample));
+    // Killed between the rename and its record, or before the rename.
+    for done in [true, false] {
+        let renaming = vec![(0, if done { "t/b/new" } else { "t/b/newer" }.into())];
+        let names = storage.names();
+        if done {
+            storage.rename_file(0, "t/b/new").unwrap();
+        }
+        let names = if done { names } else { storage.names() };
+        let options = FileOptions { names, renaming, created: storage.created(), ..FileOptions::default() };
+        assert!(is_whole(&open(dir.path(), &sample, options), &sample));
+    }
+    storage.remove_created().unwrap();
+    assert_eq!(Tree::of(dir.path()).names(), ["taken"]);
+}
+
+#[test]
+fn unfinished_files_can_be_told_by_their_names() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    let options = FileOptions { suffix: Some(".part".into()), ..FileOptions::default() };
+    let storage = open(dir.path(), &sample, options.clone());
+    sample.write_to(&storage);
+    let names = ["t", "t/a.part", "t/b", "t/b/c.part", "t/b/d", "t/b/d/e", "t/f.part"];
+    assert_eq!(Tree::of(dir.path()).names(), names);
+    storage.finish_file(0).unwrap();
+    storage.finish_file(0).unwrap();
+    fs::write(dir.path().join("t/f"), "in the way").unwrap();
+    assert_eq!(storage.finish_file(3).unwrap_err().trouble(), Trouble::Exists);
+    fs::remove_file(dir.path().join("t/f")).unwrap();
+    assert!(is_whole(&storage, &sample));
+    let again = open(dir.path(), &sample, options);
+    assert!(is_whole(&again, &sample));
+    assert!(again.file_stamps().iter().all(Option::is_some));
+    again.finish_file(3).unwrap();
+    storage.finish_file(1).unwrap();
+    assert!(is_whole(&open(dir.path(), &sample, FileOptions::default()), &sample));
+    storage.rename_file(0, "t/other").unwrap();
+    assert_eq!(recheck(&storage, &sample.torrent, &Default::default()).count(Verdict::Missing), 0);
+}
