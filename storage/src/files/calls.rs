@@ -24,6 +24,25 @@ pub enum Call {
     Truncate,
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl Call {
+    /// All kinds.
+    pub const ALL: [Self; 12] = [
+        Self::Open,
+        Self::Mkdir,
+        Self::Stat,
+        Self::Read,
+        Self::Write,
+        Self::Sync,
+        Self::Allocate,
+        Self::Rename,
+        Self::Remove,
+        Self::Link,
+        Self::Clone,
+        Self::Truncate,
+    ];
+}
+
 /// Does it, again and again while signals interrupt it.
 fn call<T>(kind: Call, mut run: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {

@@ -27,6 +27,7 @@ mod slices;
 mod stamps;
 mod syncing;
 mod sys;
+mod unsynced;
 
 pub use cache::OpenFiles;
 #[cfg(any(test, feature = "testing"))]
@@ -54,6 +55,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
+use unsynced::Unsynced;
 
 /// A torrent in files beneath a folder; see the crate's README for what it promises.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ pub struct FileStorage {
     owner: u64,
     /// A bit per file: written since the last sync.
     dirty: Box<[AtomicU64]>,
+    unsynced: Unsynced,
     reserved: Reserved,
     is_prepared: AtomicBool,
     /// Whether files were written that lie on another file system than the root.
@@ -106,6 +109,7 @@ impl FileStorage {
         let places = Places { root, next: None, names: options.names, suffix };
         let storage = Self {
             reserved: Reserved::new(space),
+            unsynced: Unsynced::new(space),
             torrent,
             places: RwLock::new(places),
             allocation: options.allocation,
@@ -183,6 +187,7 @@ impl FileStorage {
             self.stale.store(true, Ordering::SeqCst);
         }
         let File { offset, length, .. } = self.file(segment.file);
+        self.unsynced.note(offset + segment.offset, segment.len.into());
         self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
         data.write(&file.fd, segment.offset, segment.len)
             .map_err(|(at, cause)| self.error_at(places, Operation::Write, segment.file, Some(at), cause))

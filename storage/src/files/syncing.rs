@@ -13,7 +13,15 @@ const MANY: usize = 64;
 
 impl FileStorage {
     pub(super) fn sync_all(&self) -> Result<(), StorageError> {
+        if self.unsynced.is_doubtful() {
+            self.write_again(&mut self.places_mut())?;
+        }
         let places = self.places();
+        let written = self.unsynced.take();
+        self.sync_dirty(&places).inspect_err(|_| self.unsynced.put_back(&written))
+    }
+
+    fn sync_dirty(&self, places: &Places) -> Result<(), StorageError> {
         let dirty = self.take_dirty();
         let folders = self.made().take_folders();
         let is_one_place = places.next.is_none() && !self.has_mounts.load(Ordering::Acquire);
@@ -22,11 +30,11 @@ impl FileStorage {
         }
         let mut result = Ok(());
         for index in dirty {
-            if let Err(error) = self.sync_file(&places, index) {
+            if let Err(error) = self.sync_file(places, index) {
                 result = Err(error);
             }
         }
-        self.sync_folders(&places, folders).and(result)
+        result.and(self.sync_folders(places, folders))
     }
 
     /// Makes the names in folders durable, in both places while the torrent is moved.

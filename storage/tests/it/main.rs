@@ -15,4 +15,6 @@ mod power;
 mod recheck;
 mod record;
 mod record_driver;
+#[cfg(feature = "files")]
+mod strikes;
 mod support;
