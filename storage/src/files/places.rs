@@ -3,6 +3,7 @@
 use super::FileNames;
 use super::beneath::Root;
 use metainfo::Layout;
+use metainfo::path::MAX_PART;
 use rustix::fs::Stat;
 use std::borrow::Cow;
 use std::io;
@@ -49,7 +50,9 @@ impl Places {
     ) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
         let path = self.path(layout, index);
         let is_empty = layout.files().get(index).is_none_or(|file| file.length == 0);
-        let suffix = self.suffix.as_deref().filter(|_| !is_empty);
+        let name = path.len() - path.rfind('/').map_or(0, |at| at + 1);
+        let fits = |suffix: &&str| !is_empty && name + suffix.len() <= MAX_PART;
+        let suffix = self.suffix.as_deref().filter(fits);
         suffix.map(|suffix| Cow::from(format!("{path}{suffix}"))).into_iter().chain([Cow::from(path)])
     }
 

@@ -49,7 +49,9 @@ impl Unsynced {
     /// The sync failed.
     pub(super) fn put_back(&self, taken: &[u64]) {
         self.is_doubtful.store(true, Ordering::Release);
-        self.chunks.iter().zip(taken).for_each(|(word, bits)| drop(word.fetch_or(*bits, Ordering::AcqRel)));
+        for (word, bits) in self.chunks.iter().zip(taken) {
+            word.fetch_or(*bits, Ordering::AcqRel);
+        }
     }
 
     pub(super) fn is_doubtful(&self) -> bool {

@@ -8,6 +8,8 @@ mod faults;
 #[cfg(feature = "files")]
 mod files;
 #[cfg(feature = "files")]
+mod mounts;
+#[cfg(feature = "files")]
 mod moves;
 mod plan;
 mod power;
