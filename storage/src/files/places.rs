@@ -74,9 +74,13 @@ impl Places {
         last
     }
 
-    /// The path of the file, if it is there, and what it is.
+    /// The path of the file, if it is there, and what it is. What can have no such name is not there.
     pub(super) fn find(&self, layout: &Layout, index: usize) -> io::Result<(String, Stat)> {
-        self.first(layout, index, |root, path| Ok((path.to_owned(), root.stat_file(path)?)))
+        let found = self.first(layout, index, |root, path| Ok((path.to_owned(), root.stat_file(path)?)));
+        found.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidFilename => io::ErrorKind::NotFound.into(),
+            _ => error,
+        })
     }
 
     /// As a person would name the file.
