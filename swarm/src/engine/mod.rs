@@ -37,6 +37,7 @@ pub mod config;
 pub mod dht;
 pub mod external;
 pub mod limiter;
+pub mod metadata;
 pub mod picker;
 pub mod rate;
 pub mod scope;

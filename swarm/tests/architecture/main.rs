@@ -78,6 +78,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
             "rand",
             "rand_chacha",
             "sha1",
+            "sha2",
             "slab",
             "storage",
             "tracing",
