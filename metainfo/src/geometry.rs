@@ -227,12 +227,17 @@ impl Geometry {
         Ok(Self { piece_length: length, pieces: pieces as u32, total, short: short.into() })
     }
 
+    /// No pieces at all: of a torrent that nothing is known of yet.
+    pub fn empty() -> Self {
+        Self { piece_length: BLOCK, pieces: 0, total: 0, short: Arc::default() }
+    }
+
     /// Bytes in a full piece.
     pub fn piece_length(&self) -> u32 {
         self.piece_length
     }
 
-    /// Number of pieces, at least 1.
+    /// Number of pieces; 0 only of [`Geometry::empty`].
     pub fn piece_count(&self) -> u32 {
         self.pieces
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metainfo::TorrentId;
+use metainfo::{InfoHashes, PieceIndex, TorrentId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use storage::{Completion, Job, Pool, StoreId};
@@ -18,7 +18,7 @@ use super::cx::{ConnTimer, Cx, Limits, Ready};
 use super::hub::Hub;
 use super::link::{ConnId, Direction, Link};
 use super::output::{Action, Outbox};
-use super::picker::PeerKey;
+use super::picker::{PeerKey, Priority};
 use super::resume::PartialPiece;
 use super::rx::{ReadSlices, Slots};
 use super::scope::Scope;
@@ -93,6 +93,26 @@ impl AddTorrent {
     }
 }
 
+/// What to look for, when only the hashes of a torrent are known.
+#[derive(Clone, Debug)]
+pub struct AddMagnet {
+    /// Its hashes; all of them have to match.
+    pub hashes: InfoHashes,
+    /// Trackers in tiers (`tr`).
+    pub trackers: Vec<Vec<String>>,
+    /// Peers that the magnet names (`x.pe`).
+    pub peers: Vec<SocketAddr>,
+    /// It waits until it is [resumed](Engine::resume).
+    pub paused: bool,
+}
+
+impl AddMagnet {
+    /// A torrent to look for by its hashes alone.
+    pub fn new(hashes: InfoHashes) -> Self {
+        Self { hashes, trackers: Vec::new(), peers: Vec::new(), paused: false }
+    }
+}
+
 impl Engine {
     /// An engine without torrents. `seed` is the source of all its randomness: fresh entropy, or a number to replay a
     /// simulation.
@@ -134,6 +154,33 @@ impl Engine {
         let key = self.shard.add_torrent(&mut self.cx, add)?;
         self.maintain();
         Some(key)
+    }
+
+    /// Looks for a torrent of which only the hashes are known: trackers, peers and timers run, and its info dictionary is
+    /// fetched from peers (BEP 9). [`Event::Metadata`](super::Event::Metadata) comes with it, and then it waits for
+    /// [`Engine::furnish`]. `None` when it runs already.
+    pub fn add_magnet(&mut self, now: Time, add: AddMagnet) -> Option<TorrentKey> {
+        self.cx.now = now;
+        let key = self.shard.add_magnet(&mut self.cx, add)?;
+        self.maintain();
+        Some(key)
+    }
+
+    /// Makes a torrent that was added by its hashes a whole one, under the same key. What peers said of their pieces counts
+    /// now; who said what cannot be is dropped. `priorities` hold before the first request goes out. A private
+    /// torrent forgets the peers that it may not use (BEP 27). It stays paused or running as it is, whatever `add` says. Whether it
+    /// was done: not for a torrent that is whole already, or has other hashes.
+    pub fn furnish(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        add: AddTorrent,
+        priorities: impl IntoIterator<Item = (PieceIndex, Priority)>,
+    ) -> bool {
+        self.cx.now = now;
+        let done = self.shard.furnish(&mut self.cx, key, add, priorities);
+        self.maintain();
+        done
     }
 
     /// Stops a torrent and forgets it: its peers are closed and its trackers told. What its files hold stays.

@@ -37,6 +37,8 @@ pub enum Close {
     Stopped,
     /// The torrent is private and its tracker changed (BEP 27).
     TrackerChanged,
+    /// The torrent turned out to be private, and the peer was found in a way that it may not use (BEP 27).
+    Private,
 }
 
 /// What the peer did against the protocol.
@@ -60,8 +62,10 @@ pub enum Violation {
     WrongBlock,
     /// Far more requests than are queued.
     RequestFlood,
-    /// Blocks of pieces that did not match their hash.
+    /// Blocks of pieces that did not match their hash, or metadata that did not.
     BadData,
+    /// Over 1 MiB of metadata that was never asked for, or requests for it without end.
+    MetadataFlood,
 }
 
 /// Which patience ended.
@@ -112,6 +116,7 @@ impl fmt::Display for Close {
             Self::Redundant => f.write_str("both sides are complete"),
             Self::Limit => f.write_str("the connection limit was reached"),
             Self::Stopped => f.write_str("the torrent was stopped"),
+            Self::Private => f.write_str("the torrent is private and may not use the peer"),
             Self::TrackerChanged => f.write_str("the private torrent changed its tracker"),
         }
     }
@@ -129,6 +134,7 @@ impl fmt::Display for Violation {
             Self::UnaskedBlocks => f.write_str("over 1 MiB of blocks that were never requested"),
             Self::WrongBlock => f.write_str("a block of another size or place than requested"),
             Self::RequestFlood => f.write_str("far more requests than are queued"),
+            Self::MetadataFlood => f.write_str("metadata or requests for it without end"),
             Self::BadData => f.write_str("sent blocks that do not match their hash"),
         }
     }

@@ -50,6 +50,11 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Silence of ours after which a keep-alive is sent (BEP 3).
     pub keepalive: Duration,
+    /// Whether peers are told about each other (BEP 11). Never of private torrents, and not before it is known that a torrent
+    /// is none.
+    pub pex: bool,
+    /// Whether torrents are announced to the local network (BEP 14). Never private ones.
+    pub lsd: bool,
     /// Whether two complete peers part (they have nothing for each other).
     pub close_redundant: bool,
 }
@@ -79,6 +84,8 @@ impl Config {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(240),
             keepalive: Duration::from_secs(115),
+            pex: true,
+            lsd: true,
             close_redundant: true,
         }
     }

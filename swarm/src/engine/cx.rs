@@ -56,6 +56,8 @@ pub(crate) enum TorrentTimer {
     Dial,
     /// Something is due at a tracker.
     Tracker,
+    /// Peers were asked for metadata and did not answer.
+    Metadata,
     /// What passed is to be made durable.
     Sync,
     /// The storage failed and is tried again.
@@ -68,7 +70,7 @@ pub(crate) enum TorrentTimer {
 
 impl Kind for TorrentTimer {
     const ALL: &'static [Self] =
-        &[Self::Dial, Self::Tracker, Self::Sync, Self::Retry, Self::Recheck, Self::Settle];
+        &[Self::Dial, Self::Tracker, Self::Metadata, Self::Sync, Self::Retry, Self::Recheck, Self::Settle];
     fn index(self) -> usize {
         self as usize
     }

@@ -15,7 +15,7 @@ mod status;
 mod torrent_key;
 mod tx;
 
-pub use api::{AddTorrent, Engine, Transfer};
+pub use api::{AddMagnet, AddTorrent, Engine, Transfer};
 pub use close::{Close, Timeout, Violation};
 pub use config::Config;
 pub use link::{ConnId, Direction};

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use metainfo::{PieceIndex, TorrentId};
 use storage::{Job, StorageError};
@@ -125,6 +126,14 @@ pub enum Event {
         torrent: TorrentKey,
         /// Its address.
         addr: SocketAddr,
+    },
+    /// The info dictionary of a torrent that was added by its hashes is there and matches them. Open its files, check what
+    /// they hold, and hand it to [`Engine::furnish`](super::Engine::furnish).
+    Metadata {
+        /// Which torrent.
+        torrent: TorrentKey,
+        /// The dictionary as it was written.
+        info: Arc<[u8]>,
     },
     /// The torrent was removed; nothing of it is in flight any more.
     Removed {

@@ -80,7 +80,7 @@ impl TorrentStatus {
         let wanted = torrent.picker.have_bytes() + left;
         Self {
             id: torrent.id,
-            activity: torrent.activity.clone(),
+            activity: torrent.current_activity(),
             wanted,
             done: wanted - left,
             in_progress: torrent.picker.partial_bytes(),
@@ -105,7 +105,7 @@ impl PeerStatus {
             addr: peer.link.addr,
             outgoing: peer.link.outgoing,
             client,
-            progress: peer.piece_count as f32 / pieces as f32,
+            progress: peer.piece_count as f32 / pieces.max(1) as f32,
             down_rate: peer.down.window.rate(now),
             up_rate: peer.up.rate.get(now),
             downloaded: peer.down.window.total(),

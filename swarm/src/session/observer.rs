@@ -47,6 +47,7 @@ fn translate(
 ) -> Option<Event> {
     Some(match event {
         engine::Event::PieceDone { torrent, piece } => Event::PieceDone { torrent: name(torrent)?, piece },
+        engine::Event::Metadata { .. } => return None,
         engine::Event::PieceFailed { torrent, piece } => {
             Event::PieceFailed { torrent: name(torrent)?, piece }
         }

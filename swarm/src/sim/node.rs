@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use metainfo::Torrent;
 use storage::{Completion, Job};
+use wire::peer::Bitfield;
 
 use super::actor::Actor;
 use super::content::Content;
 use super::disk::SimDisk;
 use super::network::{Access, Wire};
 use super::store::SimStore;
-use crate::engine::{ConnId, Engine, Event, SourceId, Time, TorrentKey};
+use crate::engine::picker::Priority;
+use crate::engine::{AddTorrent, ConnId, Engine, Event, SourceId, Time, TorrentKey};
 
 /// Names a node of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +34,10 @@ pub struct Node {
     pub content: Content,
     /// What its engine told, and when.
     pub events: Vec<(Time, Event)>,
+    /// What its user chose before it knew its pieces.
+    pub choices: Vec<(u32, Priority)>,
+    /// When it knew its pieces, if it was added by its hashes.
+    pub furnished: Option<Time>,
     /// When it was complete.
     pub completed: Option<Time>,
     /// The most bytes that its engine held for peers at a time.
@@ -66,6 +73,18 @@ pub(super) enum What {
 }
 
 impl Node {
+    /// The metadata is there: opens the files and lets the engine begin.
+    pub(super) fn furnish(&mut self, now: Time, info: &[u8]) {
+        let meta = Arc::new(Torrent::from_info(info).expect("metadata that matches its hash"));
+        let store = self.disk.attach(self.store.clone(), meta.clone());
+        let geometry = meta.geometry().clone();
+        let choices = self.choices.iter().filter_map(|(index, p)| Some((geometry.piece(*index).ok()?, *p)));
+        let have = Bitfield::new(geometry.piece_count());
+        let add = AddTorrent::new(meta, store, have);
+        assert!(self.engine.furnish(now, self.torrent, add, choices), "what it looked for");
+        self.furnished = Some(now);
+    }
+
     /// Pieces that it says to have and that are not right on its disk. Must always be empty.
     pub fn false_claims(&self) -> Vec<u32> {
         let have = self.engine.have(self.torrent);

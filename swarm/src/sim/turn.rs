@@ -138,6 +138,9 @@ impl World {
                     if matches!(event, Event::Complete { .. }) {
                         node.completed.get_or_insert(now);
                     }
+                    if let Event::Metadata { info, .. } = &event {
+                        node.furnish(now, info);
+                    }
                     node.events.push((now, event));
                 }
             }

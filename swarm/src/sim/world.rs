@@ -21,7 +21,7 @@ use super::tracker::SimTracker;
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
 use crate::engine::tracker::{AnnounceId, AnnounceReply, Failure};
-use crate::engine::{AddTorrent, Config, Engine, Time, TorrentKey};
+use crate::engine::{AddMagnet, AddTorrent, Config, Engine, Time, TorrentKey};
 
 /// What a node starts with.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub enum Role {
     Leech,
     /// These pieces.
     Partial(Bitfield),
+    /// Nothing, not even the metainfo: the hashes and trackers of a magnet.
+    Magnet,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,9 +140,10 @@ impl World {
     ) -> NodeId {
         let torrent = content.torrent.clone();
         let geometry = torrent.geometry();
+        let is_magnet = matches!(role, Role::Magnet);
         let have = match role {
             Role::Seed => Bitfield::with_all(geometry.piece_count()),
-            Role::Leech => Bitfield::new(geometry.piece_count()),
+            Role::Leech | Role::Magnet => Bitfield::new(geometry.piece_count()),
             Role::Partial(bits) => bits,
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
@@ -151,13 +154,18 @@ impl World {
         self.rng.fill_bytes(&mut entropy);
         let mut engine = Engine::new(config, entropy);
         let mut disk = SimDisk::new(disk);
-        let id = disk.attach(store.clone(), torrent.clone());
         let index = self.machines.len();
         let addr = address(index);
         engine.set_listen_port(addr.port());
-        let torrent = engine
-            .add_torrent(self.now, AddTorrent::new(torrent, id, have))
-            .expect("a fresh engine takes any torrent");
+        let key = if is_magnet {
+            let hashes = *torrent.info_hashes();
+            let trackers = torrent.trackers().to_vec();
+            engine.add_magnet(self.now, AddMagnet { trackers, ..AddMagnet::new(hashes) })
+        } else {
+            let id = disk.attach(store.clone(), torrent.clone());
+            engine.add_torrent(self.now, AddTorrent::new(torrent, id, have))
+        };
+        let torrent = key.expect("a fresh engine takes any torrent");
         let node = Node {
             addr,
             engine,
@@ -165,6 +173,8 @@ impl World {
             store,
             content: content.clone(),
             events: Vec::new(),
+            choices: Vec::new(),
+            furnished: None,
             completed: None,
             disk,
             streams: BTreeMap::new(),

@@ -12,6 +12,7 @@ mod framing;
 mod honest;
 mod limits;
 mod links;
+mod magnets;
 mod opening;
 mod review;
 mod selection;

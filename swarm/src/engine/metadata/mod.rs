@@ -33,7 +33,7 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
 use self::assembly::Assembly;
-pub use self::quota::Quota;
+pub use self::quota::{Answer, Quota};
 use super::time::Time;
 
 /// Bytes of the largest info dictionary that is fetched (64 MiB, what a torrent file may have).

@@ -64,7 +64,10 @@ fn play(seed: u64, ways: &[Ways], patience: Duration) -> Option<(Duration, BTree
                     serial += 1;
                     *requests.entry(peer).or_default() += 1;
                     assert!(requests[&peer] <= OUTSTANDING, "{peer} is asked for too much");
-                    answers.insert((now + Duration::from_millis(rng.random_range(20..60)), serial), (peer, piece));
+                    answers.insert(
+                        (now + Duration::from_millis(rng.random_range(20..60)), serial),
+                        (peer, piece),
+                    );
                 }
                 Output::Guilty(peer) => {
                     guilty.insert(peer);
@@ -76,7 +79,8 @@ fn play(seed: u64, ways: &[Ways], patience: Duration) -> Option<(Duration, BTree
                 }
             }
         }
-        let next = answers.keys().next().map(|(at, _)| *at).into_iter().chain(fetch.next_timeout(now)).min()?;
+        let next =
+            answers.keys().next().map(|(at, _)| *at).into_iter().chain(fetch.next_timeout(now)).min()?;
         now = now.max(next);
         if now > start + patience {
             return None;
@@ -88,7 +92,8 @@ fn play(seed: u64, ways: &[Ways], patience: Duration) -> Option<(Duration, BTree
             answers.pop_first();
             let waiting = requests.entry(peer).or_default();
             *waiting = waiting.saturating_sub(1);
-            let data = &right[piece as usize * PIECE..(piece as usize * PIECE + PIECE).min(SIZE)];
+            let start = (piece as usize * PIECE).min(SIZE);
+            let data = &right[start..(start + PIECE).min(SIZE)];
             match ways[peer] {
                 Ways::Honest => fetch.handle_data(now, peer, piece, Some(SIZE as u64), data).unwrap(),
                 Ways::Silent => {
@@ -169,15 +174,9 @@ fn one_honest_peer_is_enough_whatever_the_others_do() {
         (&[huge, Honest], 1),
         (&[huge, huge, huge, Honest], 1),
         (&[OtherSize(40_000), OtherSize(40_000), OtherSize(40_000), Honest], 2),
-        (
-            &[OtherSize(1), OtherSize(2), OtherSize(3), OtherSize(4), OtherSize(5), OtherSize(6), Honest],
-            70,
-        ),
+        (&[OtherSize(1), OtherSize(2), OtherSize(3), OtherSize(4), OtherSize(5), OtherSize(6), Honest], 70),
         (&[Changes, Short, Honest], 1),
-        (
-            &[Liar, Silent, huge, Rejects, Short, Changes, OtherSize(9), Liar, Silent, Silent, Honest],
-            10,
-        ),
+        (&[Liar, Silent, huge, Rejects, Short, Changes, OtherSize(9), Liar, Silent, Silent, Honest], 10),
     ];
     for (ways, seconds) in cases {
         for seed in 0..20 {
@@ -207,7 +206,9 @@ fn liars_among_many_honest_peers_are_found_and_nobody_else() {
 fn without_an_honest_peer_nothing_is_taken() {
     use Ways::{Changes, Liar, Rejects, Short, Silent};
     for seed in 0..5 {
-        assert!(play(seed, &[Liar, Liar, Silent, Rejects, Changes, Short], Duration::from_secs(600)).is_none());
+        assert!(
+            play(seed, &[Liar, Liar, Silent, Rejects, Changes, Short], Duration::from_secs(600)).is_none()
+        );
     }
 }
 
@@ -243,8 +244,7 @@ fn a_slow_peer_is_taken_at_its_own_pace() {
 fn what_nobody_asked_for_is_not_taken_and_too_much_of_it_is_an_offence() {
     let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
     fetch.add_peer(Time::ZERO, 1, 1, 1 << 20);
-    let results: Vec<_> =
-        (0..80).map(|_| fetch.handle_data(Time::ZERO, 1, 40, None, &[0; PIECE])).collect();
+    let results: Vec<_> = (0..80).map(|_| fetch.handle_data(Time::ZERO, 1, 40, None, &[0; PIECE])).collect();
     assert!(results[..64].iter().all(Result::is_ok));
     assert!(results[65..].iter().all(Result::is_err));
     assert_eq!(fetch.held_bytes(), 0);

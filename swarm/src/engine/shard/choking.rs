@@ -1,12 +1,11 @@
 //! Who gets to download from us.
 
-use wire::peer::{ExtendedHandshake, Message};
+use wire::peer::ExtendedHandshake;
 
 use super::{PeerKey, Shard};
 use crate::engine::changes::Columns;
 use crate::engine::choker::{Decision, Mode};
 use crate::engine::cx::Cx;
-use crate::engine::link::Direction;
 
 impl Shard {
     /// A peer wants something of us, or nothing more.
@@ -25,19 +24,11 @@ impl Shard {
     /// A torrent downloads, or does not any more: the choker is told, and its peers are (BEP 21).
     pub(super) fn mode_changed(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &self.torrents[slot];
-        let downloads = torrent.downloads();
+        let downloads = torrent.wants();
         self.choker.set_mode(slot, if downloads { Mode::Leeching } else { Mode::Seeding });
         self.ledger.mark(slot, Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
         let said = ExtendedHandshake { upload_only: Some(!downloads), ..ExtendedHandshake::default() };
-        let mut payload = Vec::new();
-        said.encode(&mut payload);
-        for key in &torrent.peers {
-            let peer = &mut self.peers[key.slot()];
-            if peer.reserved.extended() {
-                peer.link.tx.push(&Message::Extended { id: 0, payload: &payload });
-                cx.ready.enlist(&mut peer.link, Direction::Write);
-            }
-        }
+        self.say_to_all(cx, slot, &said);
     }
 
     /// Ranks all peers anew, or fills slots that came free, when it is time to.

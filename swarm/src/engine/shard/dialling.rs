@@ -96,7 +96,7 @@ impl Shard {
     /// Nobody is left to dial: a tracker may know more.
     fn want_peers(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
-        if torrent.downloads() && torrent.peers.len() < FEW_PEERS {
+        if torrent.wants() && torrent.peers.len() < FEW_PEERS {
             torrent.tracker.want_peers(cx.now);
             self.arm_tracker(cx, slot);
         }
@@ -111,7 +111,7 @@ impl Shard {
         if torrent.keeping.paused {
             return Err(Close::Stopped);
         }
-        if torrent.meta.private() && arrival.outgoing && torrent.candidates.get(arrival.addr).is_none() {
+        if torrent.is_private() && arrival.outgoing && torrent.candidates.get(arrival.addr).is_none() {
             return Err(Close::TrackerChanged);
         }
         let same = |key: &&PeerKey| self.peers[key.slot()].id == arrival.id;

@@ -194,6 +194,7 @@ impl Shard {
             }
             return;
         }
+        self.renege(cx, slot, piece);
         let torrent = &mut self.torrents[slot];
         cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
         if torrent.keeping.seed_only {
@@ -216,7 +217,7 @@ impl Shard {
     pub(crate) fn recheck(&mut self, cx: &mut Cx, key: TorrentKey) {
         let Some(torrent) = self.torrent_mut(key) else { return };
         let picker = &torrent.picker;
-        let pieces: Vec<_> = torrent.meta.geometry().pieces().filter(|p| !picker.is_partial(*p)).collect();
+        let pieces: Vec<_> = torrent.geometry().pieces().filter(|p| !picker.is_partial(*p)).collect();
         let keeping = &mut torrent.keeping;
         keeping.recheck = u32::try_from(pieces.len()).ok().filter(|len| *len > 0).map(|len| (0, len));
         keeping.to_check = pieces.into_iter().filter(|piece| !keeping.checking.contains(piece)).collect();

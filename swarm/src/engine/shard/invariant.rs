@@ -34,6 +34,7 @@ impl Shard {
                 Pieces::Some(bits) => torrent.picker.count_wanted(Have::Some(bits)),
             };
             assert_eq!(peer.wanted, wanted, "peer {slot}");
+            assert_eq!(peer.early.is_some(), torrent.awaits.is_some(), "peer {slot}");
             serving += peer.up.reading + peer.link.tx.buffers();
         }
         assert!(serving <= cx.serving, "{serving} bytes of upload buffers, {} counted", cx.serving);

@@ -48,6 +48,8 @@ impl Shard {
             piece_count: 0,
             wanted: 0,
             extended: None,
+            early: self.torrents[slot].awaits.is_some().then(Box::default),
+            asks: None,
             down: Down::new(cx.config.max_outstanding),
             up: Up::default(),
             check_at: Time::MAX,
@@ -88,29 +90,14 @@ impl Shard {
         }
         if peer.reserved.extended() {
             let handshake = self.our_extended_handshake(cx, key);
-            let mut payload = Vec::new();
-            handshake.encode(&mut payload);
-            self.peers[key.slot()].link.tx.push(&Message::Extended { id: 0, payload: &payload });
+            self.say_to(cx, key, &handshake);
         }
         self.allow_fast(key);
         cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
     }
 
-    fn our_extended_handshake(&self, cx: &Cx, key: PeerKey) -> ExtendedHandshake {
-        let peer = &self.peers[key.slot()];
-        let torrent = &self.torrents[peer.torrent.slot()];
-        ExtendedHandshake {
-            client: Some(cx.config.client.clone()),
-            request_queue: u32::try_from(cx.config.max_requests).ok(),
-            port: self.listen_port,
-            your_ip: Some(peer.link.addr.ip()),
-            upload_only: (!torrent.downloads()).then_some(true),
-            ..ExtendedHandshake::default()
-        }
-    }
-
     /// Tells a peer that has little which pieces it may ask for while it is choked (BEP 6, IPv4 only).
-    fn allow_fast(&mut self, key: PeerKey) {
+    pub(super) fn allow_fast(&mut self, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
         let IpAddr::V4(ip) = peer.link.addr.ip() else { return };
@@ -173,6 +160,9 @@ impl Shard {
         if let Some(moved) = torrent.peers.get(peer.place) {
             self.peers[moved.slot()].place = peer.place;
         }
+        if let Some(awaits) = &mut torrent.awaits {
+            awaits.handle_left(cx.now, key, peer.early.as_deref());
+        }
         let useful = peer.down.window.total() + peer.up.bytes > 0 && !matches!(reason, Close::Violation(_));
         if let Some(addr) = peer.listens {
             torrent.candidates.handle_lost(cx.now, addr, useful);
@@ -186,6 +176,7 @@ impl Shard {
         self.choker.remove_peer(cx.now, key.slot());
         self.apply_choker(cx);
         self.feed_hungry(cx, slot);
+        self.run_metadata(cx, slot);
         self.serve_thirsty(cx);
         self.arm_dial(cx, slot);
     }
@@ -227,6 +218,7 @@ impl Shard {
                 peer.listens = Some(addr);
             }
         }
+        self.offered_metadata(cx, key);
         self.part_if_redundant(cx, key);
     }
 

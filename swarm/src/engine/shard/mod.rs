@@ -1,15 +1,21 @@
 //! The torrents that run and their peers.
 
+mod awaited;
 mod budget;
 mod choking;
 mod dialling;
 mod disk;
+mod donthave;
 mod doubts;
 mod download;
+mod early;
+mod extensions;
 mod invariant;
 mod keeping;
 mod ledger;
+mod magnets;
 mod members;
+mod metadata;
 mod peer;
 mod receive;
 mod running;
@@ -155,6 +161,7 @@ impl Shard {
     pub(crate) fn handle_written(&mut self, cx: &mut Cx, key: PeerKey, n: usize) {
         self.peers[key.slot()].link.last_written = cx.now;
         self.sent(cx, key, n);
+        self.pump_metadata(cx, key);
         let peer = &mut self.peers[key.slot()];
         cx.ready.enlist(&mut peer.link, Direction::Write);
     }

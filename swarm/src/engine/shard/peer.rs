@@ -16,6 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 use metainfo::{Block, PieceIndex, PieceRange};
 use wire::peer::{Bitfield, ExtendedHandshake, PeerId, Reserved};
 
+use super::early::Early;
+use super::metadata::Asks;
 use crate::engine::TorrentKey;
 use crate::engine::cx::LimitNodes;
 use crate::engine::link::Link;
@@ -75,6 +77,10 @@ pub(crate) struct Peer {
     /// Pieces that it has and we want.
     pub(crate) wanted: u32,
     pub(crate) extended: Option<Box<ExtendedHandshake>>,
+    /// What it said of its pieces before anybody could check it.
+    pub(crate) early: Option<Box<Early>>,
+    /// What it asks of the info dictionary.
+    pub(crate) asks: Option<Box<Asks>>,
 
     pub(crate) down: Down,
     pub(crate) up: Up,

@@ -6,6 +6,7 @@ use metainfo::{Block, PieceIndex};
 use storage::{Buf, Pool};
 use wire::peer::{Bitfield, ExtendedHandshake, Message, Request};
 
+use super::early::{Claim, MAX_ALLOWED};
 use super::peer::{Peer, Pieces};
 use super::{PeerKey, Shard};
 use crate::engine::close::{Close, Violation};
@@ -15,8 +16,6 @@ use crate::engine::rx::{Incoming, Sink};
 
 /// Bytes of blocks never asked for that a peer may send before it is dropped.
 const MAX_UNASKED: u64 = 1 << 20;
-/// Pieces that a peer may allow us to ask for while it chokes us.
-const MAX_ALLOWED: usize = 64;
 /// Rejects in a row after which a peer that lets us ask is left alone for a while.
 const PATIENCE_WITH_REJECTS: u32 = 4;
 /// How long.
@@ -49,7 +48,7 @@ impl Sink for Turn<'_> {
             Message::HaveNone => self.have_none(),
             Message::Request(request) => self.shard.requested(self.cx, self.key, request),
             Message::Cancel(request) => self.shard.cancelled(self.cx, self.key, request),
-            Message::Suggest(index) => self.fast_piece(index).map(drop),
+            Message::Suggest(index) => self.suggested(index),
             Message::Reject(request) => self.rejected(request),
             Message::AllowedFast(index) => self.allowed_fast(index),
             Message::Extended { id, payload } => self.extended(id, payload),
@@ -106,7 +105,6 @@ impl Turn<'_> {
 
     /// The piece that a message of the Fast extension names.
     fn fast_piece(&mut self, index: u32) -> Result<PieceIndex, Close> {
-        self.require_fast()?;
         Ok(self.shard.torrent_of_mut(self.key).geometry().piece(index)?)
     }
 
@@ -139,7 +137,26 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Lets a torrent that does not know its pieces keep what a peer says of them; whether it did.
+    fn too_early(&mut self, claim: Claim<'_>) -> Result<bool, Close> {
+        if self.peer().early.is_none() {
+            return Ok(false);
+        }
+        self.shard.early_claim(self.key, claim).map(|()| true)
+    }
+
+    fn suggested(&mut self, index: u32) -> Result<(), Close> {
+        self.require_fast()?;
+        if self.peer().early.is_some() {
+            return Ok(());
+        }
+        self.fast_piece(index).map(drop)
+    }
+
     fn have(&mut self, index: u32) -> Result<(), Close> {
+        if self.too_early(Claim::Have(index))? {
+            return Ok(());
+        }
         let torrent = self.shard.torrent_of_mut(self.key);
         let (piece, count) = (torrent.geometry().piece(index)?, torrent.geometry().piece_count());
         let peer = self.peer();
@@ -162,6 +179,9 @@ impl Turn<'_> {
 
     /// The first bitfield says what the peer has. A later one adds to it: aria2 sends one instead of many haves.
     fn bitfield(&mut self, bytes: &[u8]) -> Result<(), Close> {
+        if self.too_early(Claim::Bitfield(bytes))? {
+            return Ok(());
+        }
         let count = self.shard.torrent_of_mut(self.key).geometry().piece_count();
         let bits = Bitfield::from_bytes(bytes, count).map_err(|_| Violation::Bitfield)?;
         if !matches!(self.peer().pieces, Pieces::Unsaid) {
@@ -173,11 +193,17 @@ impl Turn<'_> {
 
     fn have_all(&mut self) -> Result<(), Close> {
         self.require_fast()?;
+        if self.too_early(Claim::All)? {
+            return Ok(());
+        }
         self.first_pieces(Pieces::All)
     }
 
     fn have_none(&mut self) -> Result<(), Close> {
         self.require_fast()?;
+        if self.too_early(Claim::None)? {
+            return Ok(());
+        }
         let count = self.shard.torrent_of_mut(self.key).geometry().piece_count();
         self.first_pieces(Pieces::Some(Bitfield::new(count)))
     }
@@ -216,6 +242,10 @@ impl Turn<'_> {
     }
 
     fn allowed_fast(&mut self, index: u32) -> Result<(), Close> {
+        self.require_fast()?;
+        if self.too_early(Claim::Allowed(index))? {
+            return Ok(());
+        }
         let piece = self.fast_piece(index)?;
         let allowed = &mut self.peer().down.allowed;
         if allowed.len() < MAX_ALLOWED && !allowed.contains(&piece) {
@@ -230,7 +260,7 @@ impl Turn<'_> {
             return Err(Violation::ExtensionNotNegotiated.into());
         }
         if id != EXTENSION_HANDSHAKE {
-            return Ok(());
+            return self.shard.extension_message(self.cx, self.key, id, payload);
         }
         // An unreadable handshake says nothing; it is no reason to part.
         if let Ok(said) = ExtendedHandshake::parse(payload) {

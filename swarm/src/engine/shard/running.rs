@@ -1,11 +1,13 @@
 //! Torrents come and go.
 
+use metainfo::{Geometry, PieceIndex, TorrentId};
 use rand::RngExt;
 use storage::Job;
+use wire::peer::Bitfield;
 
 use super::Shard;
 use super::keeping::Keeping;
-use super::torrent::{Torrent, Totals};
+use super::torrent::{Activity, NO_STORE, Torrent, Totals};
 use crate::engine::TorrentKey;
 use crate::engine::api::AddTorrent;
 use crate::engine::blame::Blame;
@@ -13,7 +15,7 @@ use crate::engine::candidates::{self, Candidates, Sources};
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
-use crate::engine::picker::{self, Picker};
+use crate::engine::picker::{self, Picker, Priority};
 use crate::engine::rate::Rate;
 use crate::engine::resume::PartialPiece;
 use crate::engine::tracker::{self, Families, Schedule};
@@ -28,48 +30,61 @@ impl Shard {
     }
 
     pub(crate) fn add_torrent(&mut self, cx: &mut Cx, add: AddTorrent) -> Option<TorrentKey> {
-        let id = add.meta.id();
+        let meta = add.meta.clone();
+        let config = tracker::Config {
+            private: meta.private(),
+            complete: add.have.is_full(),
+            key: cx.rng.random(),
+            families: Families::Both,
+        };
+        let complete = config.complete;
+        let key = self.enlist(cx, meta.id(), config, meta.trackers(), add.paused)?;
+        self.fill(cx, key.slot(), add, []);
+        self.mode_changed(cx, key.slot());
+        if complete {
+            cx.out.event(Event::Complete { torrent: key });
+        }
+        self.run_tracker(cx, key.slot());
+        Some(key)
+    }
+
+    /// Takes a torrent up, of which nothing is known yet but its name. `None` when it runs already.
+    pub(super) fn enlist(
+        &mut self,
+        cx: &mut Cx,
+        id: TorrentId,
+        config: tracker::Config,
+        trackers: &[Vec<String>],
+        paused: bool,
+    ) -> Option<TorrentKey> {
         if self.by_id.contains_key(&id) {
             return None;
         }
         self.generation = self.generation.wrapping_add(1);
         let entry = self.torrents.vacant_entry();
         let key = TorrentKey { slot: u32::try_from(entry.key()).ok()?, generation: self.generation };
-        let mut picker = Picker::new(add.meta.geometry().clone(), picker::Config::default());
-        picker.have_all_of(&add.have);
-        for partial in &add.partial {
-            picker.adopt(partial.piece, &partial.blocks);
-        }
-        let complete = add.have.is_full();
-        let mut keeping = Keeping::new(&add.have);
-        keeping.paused = add.paused;
-        keeping.told_stopped = add.paused;
-        keeping.seed_only = add.seed_only;
-        keeping.told_complete = picker.finished();
-        keeping.unverified = (add.unverified && !add.have.is_clear()).then(|| add.have.clone());
-        let config = tracker::Config {
-            private: add.meta.private(),
-            complete,
-            key: cx.rng.random(),
-            families: Families::Both,
-        };
-        let mut schedule = Schedule::new(config, add.meta.trackers(), &mut cx.rng);
-        if !add.paused {
+        let mut keeping = Keeping::new(&Bitfield::new(0));
+        keeping.paused = paused;
+        keeping.told_stopped = paused;
+        let mut schedule = Schedule::new(config, trackers, &mut cx.rng);
+        if !paused {
             schedule.start();
         }
-        let sources = if add.meta.private() { Sources::PRIVATE } else { Sources::ALL };
+        let sources = if config.private { Sources::PRIVATE } else { Sources::ALL };
         let book = candidates::Config { sources, ..candidates::Config::default() };
         entry.insert(Torrent {
             key,
             id,
             limit_nodes: cx.limits.add_torrent(cx.now),
-            limits: wire::peer::Limits::for_pieces(add.meta.geometry().piece_count()),
-            activity: keeping.activity(picker.finished()),
+            limits: wire::peer::Limits::DEFAULT,
+            activity: Activity::Downloading,
             keeping,
-            store: add.store,
-            have: add.have,
-            picker,
-            blame: Blame::new(add.meta.geometry().clone()),
+            meta: None,
+            awaits: None,
+            store: NO_STORE,
+            have: Bitfield::new(0),
+            picker: Picker::new(Geometry::empty(), picker::Config::default()),
+            blame: Blame::new(Geometry::empty()),
             peers: Vec::new(),
             hungry: Vec::new(),
             candidates: Candidates::new(book, cx.rng.random()),
@@ -77,26 +92,55 @@ impl Shard {
             totals: Totals::default(),
             down_rate: Rate::new(),
             up_rate: Rate::new(),
-            meta: add.meta,
         });
         self.by_id.insert(id, key);
         self.ledger.insert(key.slot(), id);
-        self.by_store.insert(add.store, key.slot());
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
-        self.mode_changed(cx, key.slot());
-        let torrent = &mut self.torrents[key.slot()];
-        torrent.candidates.set_complete(cx.now, torrent.picker.finished());
-        if complete {
-            cx.out.event(Event::Complete { torrent: key });
+        Some(key)
+    }
+
+    /// Gives a torrent its pieces.
+    pub(super) fn fill(
+        &mut self,
+        cx: &mut Cx,
+        slot: usize,
+        add: AddTorrent,
+        priorities: impl IntoIterator<Item = (PieceIndex, Priority)>,
+    ) {
+        let geometry = add.meta.geometry();
+        let mut picker = Picker::new(geometry.clone(), picker::Config::default());
+        picker.have_all_of(&add.have);
+        for partial in &add.partial {
+            picker.adopt(partial.piece, &partial.blocks);
         }
+        picker.set_priorities(priorities);
         for PartialPiece { piece, blocks } in add.partial {
-            if torrent.picker.is_partial(piece) {
+            if picker.is_partial(piece) {
                 cx.out.jobs.push(Job::Adopt { store: add.store, piece, blocks });
             }
         }
-        self.run_tracker(cx, key.slot());
-        Some(key)
+        let finished = picker.finished();
+        let torrent = &mut self.torrents[slot];
+        let known = &torrent.keeping;
+        torrent.keeping = Keeping {
+            paused: known.paused,
+            told_stopped: known.told_stopped,
+            seed_only: add.seed_only,
+            told_complete: finished,
+            unverified: (add.unverified && !add.have.is_clear()).then(|| add.have.clone()),
+            ..Keeping::new(&add.have)
+        };
+        torrent.limits = wire::peer::Limits::for_pieces(geometry.piece_count());
+        torrent.store = add.store;
+        torrent.have = add.have;
+        torrent.picker = picker;
+        torrent.blame = Blame::new(geometry.clone());
+        torrent.meta = Some(add.meta);
+        torrent.activity = torrent.next_activity();
+        torrent.retarget();
+        torrent.candidates.set_complete(cx.now, finished);
+        self.by_store.insert(add.store, slot);
     }
 
     pub(crate) fn remove_torrent(&mut self, cx: &mut Cx, key: TorrentKey) {
@@ -139,6 +183,7 @@ impl Shard {
                     self.dialers.insert(slot);
                 }
                 TorrentTimer::Tracker => self.run_tracker(cx, slot),
+                TorrentTimer::Metadata => self.metadata_due(cx, slot),
                 TorrentTimer::Sync => self.sync(cx, slot),
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),

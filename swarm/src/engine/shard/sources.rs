@@ -130,7 +130,7 @@ impl Shard {
                 source.claim = Some(Claim { run, piece: run.first.get(), block: 0 });
                 continue;
             };
-            let geometry = torrent.meta.geometry();
+            let geometry = torrent.picker.geometry();
             let piece = geometry
                 .piece(claim.piece)
                 .ok()

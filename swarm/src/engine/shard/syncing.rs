@@ -114,7 +114,7 @@ impl Shard {
 
     /// Makes everything durable now. `None` when there is no such torrent.
     pub(crate) fn sync_now(&mut self, cx: &mut Cx, key: TorrentKey) {
-        if self.torrent(key).is_some() {
+        if self.torrent(key).is_some_and(|torrent| torrent.awaits.is_none()) {
             self.sync(cx, key.slot());
         }
     }

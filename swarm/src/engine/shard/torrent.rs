@@ -17,6 +17,7 @@ use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
 
 use super::keeping::Keeping;
+use super::awaited::Awaited;
 use super::peer::{Peer, Sender};
 
 /// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
@@ -25,6 +26,11 @@ const WINDOWS_PER_PIECE: u32 = 8;
 const LEAST_PIECES: usize = 4;
 /// Peers asked for in one announce, while more are wanted.
 const NUM_WANT: u32 = 100;
+/// What trackers are told to be missing while nobody knows how much it is: not nothing, which would be a seed, and the number
+/// that libtorrent tells.
+const UNKNOWN_LEFT: u64 = 16 * 1024;
+/// The store of a torrent without pieces; no job ever names it.
+pub(crate) const NO_STORE: StoreId = StoreId(u32::MAX);
 
 /// What a torrent does.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +50,15 @@ pub enum Activity {
     },
     /// It does nothing until it is resumed.
     Paused,
+    /// It was added by its hashes alone, and looks for peers that have its info dictionary (BEP 9).
+    Metadata {
+        /// Pieces of 16 KiB received.
+        have: u32,
+        /// Pieces of the whole; `None` when nobody said.
+        pieces: Option<u32>,
+        /// Connected peers that say to have it.
+        peers: usize,
+    },
 }
 
 impl Activity {
@@ -56,7 +71,11 @@ impl Activity {
 pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
     pub(crate) id: TorrentId,
-    pub(crate) meta: Arc<metainfo::Torrent>,
+    /// What it is; `None` as long as only its hashes are known.
+    pub(crate) meta: Option<Arc<metainfo::Torrent>>,
+    /// The search for what it is.
+    pub(crate) awaits: Option<Box<Awaited>>,
+    /// Where its bytes are; [`NO_STORE`] while it has no pieces.
     pub(crate) store: StoreId,
     pub(crate) limits: Limits,
     pub(crate) limit_nodes: LimitNodes,
@@ -89,7 +108,7 @@ pub struct Totals {
 
 impl Torrent {
     pub(crate) fn geometry(&self) -> &Geometry {
-        self.meta.geometry()
+        self.picker.geometry()
     }
 
     /// Pieces that are there, as far as is known: also those whose check is not over.
@@ -103,6 +122,31 @@ impl Torrent {
 
     pub(crate) fn downloads(&self) -> bool {
         self.activity == Activity::Downloading
+    }
+
+    /// What it does now, by what is there and how its storage does.
+    pub(super) fn next_activity(&self) -> Activity {
+        match self.keeping.activity(self.awaits.is_none() && self.picker.finished()) {
+            Activity::Downloading if self.awaits.is_some() => {
+                Activity::Metadata { have: 0, pieces: None, peers: 0 }
+            }
+            activity => activity,
+        }
+    }
+
+    /// Whether it wants anything of others: pieces, or to know what it is.
+    pub(crate) fn wants(&self) -> bool {
+        self.downloads() || self.awaits.is_some()
+    }
+
+    /// Whether it is known to be private (BEP 27).
+    pub(crate) fn is_private(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.private())
+    }
+
+    /// Whether it is known not to be.
+    pub(crate) fn is_public(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| !meta.private())
     }
 
     /// How a peer takes part in pieces: a fast one takes whole ones, so that they come in order.
@@ -138,12 +182,12 @@ impl Torrent {
         tracker::Totals {
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
-            left: self.picker.missing_bytes(),
+            left: if self.awaits.is_some() { UNKNOWN_LEFT } else { self.picker.missing_bytes() },
             num_want: if self.peers.len() < max_peers { NUM_WANT } else { 0 },
         }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.have.is_full()
+        self.awaits.is_none() && self.have.is_full()
     }
 }

@@ -224,7 +224,7 @@ impl Shard {
                 self.retry(cx, slot);
             }
             None if is_low && torrent.activity == Activity::Downloading => {
-                let name = torrent.meta.name().to_owned();
+                let name = torrent.meta.as_ref().map_or("", |meta| meta.name()).to_owned();
                 let cause = std::io::ErrorKind::StorageFull.into();
                 self.storage_failed(cx, slot, StorageError::new(Operation::Allocate, name, None, cause));
                 if let Some(trouble) = &mut self.torrents[slot].keeping.trouble {
@@ -238,7 +238,7 @@ impl Shard {
     /// Brings what the torrent does in line with how it stands, and tells everyone of it.
     pub(super) fn review(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
-        let next = torrent.keeping.activity(torrent.picker.finished());
+        let next = torrent.next_activity();
         if next == torrent.activity {
             return;
         }

@@ -1,6 +1,6 @@
 //! Serving what peers ask for.
 
-use metainfo::PieceRange;
+use metainfo::{PieceIndex, PieceRange};
 use storage::{Buf, Job, StorageError, Token};
 use wire::peer::{Message, Request};
 
@@ -163,6 +163,20 @@ impl Shard {
                 self.pump_uploads(cx, key);
             }
         }
+    }
+
+    /// Refuses what a peer waits for of a piece that is gone.
+    pub(super) fn refuse_piece(&mut self, cx: &mut Cx, key: PeerKey, piece: PieceIndex) {
+        let peer = &mut self.peers[key.slot()];
+        let queue = std::mem::take(&mut peer.up.queue);
+        for range in queue {
+            if range.piece() == piece {
+                reject(cx, peer, Request { index: piece.get(), begin: range.begin(), len: range.len() });
+            } else {
+                peer.up.queue.push_back(range);
+            }
+        }
+        peer.up.allowed.retain(|allowed| *allowed != piece);
     }
 
     /// Opens or closes a peer's slot.

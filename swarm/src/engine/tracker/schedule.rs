@@ -139,6 +139,13 @@ impl Schedule {
         }
     }
 
+    /// What was not known when it started: whether the torrent is private, and whether all of it is there already, so that
+    /// `completed` is never told.
+    pub fn set_nature(&mut self, private: bool, complete: bool) {
+        self.config.private = private;
+        self.config.complete |= complete;
+    }
+
     /// Ends the session: every tracker that knows of us is told `stopped`, once.
     pub fn stop(&mut self) {
         if self.phase != Phase::Active {

@@ -1,0 +1,77 @@
+//! Pieces that are there no more (BEP 54).
+
+use wire::peer::{Bitfield, DontHave};
+
+use super::extensions::Extension;
+use super::peer::Pieces;
+use super::{PeerKey, Shard};
+use crate::engine::close::Close;
+use crate::engine::cx::Cx;
+use metainfo::PieceIndex;
+
+impl Shard {
+    /// A peer does not have a piece any more. Without BEP 6 it drops what we asked of it; with BEP 6 it rejects that by name.
+    pub(super) fn reneged(&mut self, cx: &mut Cx, key: PeerKey, index: u32) -> Result<(), Close> {
+        let peer = &mut self.peers[key.slot()];
+        if peer.early.is_some() {
+            // Of what is not known yet, more is believed than is there; a reject will tell.
+            return Ok(());
+        }
+        let slot = peer.torrent.slot();
+        let torrent = &mut self.torrents[slot];
+        let piece = torrent.geometry().piece(index)?;
+        if !peer.has(piece) {
+            return Ok(());
+        }
+        if peer.is_seed() {
+            let all = Bitfield::with_all(torrent.geometry().piece_count());
+            torrent.picker.remove_seed();
+            torrent.picker.add_bitfield(&all);
+            if let Some(addr) = peer.listens {
+                torrent.candidates.handle_seed(cx.now, addr, false);
+            }
+            peer.pieces = Pieces::Some(all);
+        }
+        if let Pieces::Some(bits) = &mut peer.pieces {
+            bits.clear(index);
+        }
+        torrent.picker.remove_have(piece);
+        peer.piece_count -= 1;
+        peer.wanted -= u32::from(torrent.picker.is_wanted(piece));
+        peer.down.allowed.retain(|allowed| *allowed != piece);
+        if !peer.fast() {
+            self.drop_requests_of(cx, key, piece);
+        }
+        self.update_interest(cx, key);
+        Ok(())
+    }
+
+    /// The peer dropped our requests for a piece; a block that is on its way may still come.
+    fn drop_requests_of(&mut self, cx: &mut Cx, key: PeerKey, piece: PieceIndex) {
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &mut self.torrents[peer.torrent.slot()];
+        let requests = std::mem::take(&mut peer.down.requests);
+        let (gone, left): (Vec<_>, _) = requests.into_iter().partition(|r| r.block.piece() == piece);
+        peer.down.requests = left.into();
+        let live = gone.iter().filter(|request| !request.given_up);
+        for request in live.clone() {
+            torrent.picker.release(request.block, key);
+        }
+        let lost = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        peer.down.late = peer.down.late.saturating_add(lost(gone.len()));
+        peer.down.window.handle_lost(lost(live.count()));
+        let slot = peer.torrent.slot();
+        self.feed_hungry(cx, slot);
+        self.fill_requests(cx, key);
+    }
+
+    /// We do not have a piece any more that we said to have.
+    pub(super) fn renege(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        let mut payload = Vec::new();
+        DontHave(piece.get()).encode(&mut payload);
+        for key in self.torrents[slot].peers.clone() {
+            self.refuse_piece(cx, key, piece);
+            self.say_extension(cx, key, Extension::DontHave, &payload);
+        }
+    }
+}

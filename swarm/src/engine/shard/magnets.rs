@@ -1,0 +1,143 @@
+//! Torrents of which only the hashes are known, until they are whole.
+//!
+//! ```text
+//!   add_magnet ──▶ peers, trackers, timers run; no pieces ──Event::Metadata──▶ the application opens files
+//!                                                                                │
+//!                  a torrent like any other ◀──────────── furnish ◀──────────────┘
+//! ```
+
+use metainfo::{InfoHashes, PieceIndex};
+use rand::RngExt;
+
+use super::awaited::{Awaited, MAX_EARLY};
+use super::early::{Claim, Early};
+use super::peer::Pieces;
+use super::{PeerKey, Shard};
+use crate::engine::TorrentKey;
+use crate::engine::api::{AddMagnet, AddTorrent};
+use crate::engine::candidates::{Source, Sources};
+use crate::engine::close::Close;
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::output::Event;
+use crate::engine::picker::Priority;
+use crate::engine::scope::Scope;
+use crate::engine::tracker::{self, Families};
+use crate::engine::tx::MAX_CONTROL;
+use wire::peer::{ExtendedHandshake, Message};
+
+impl Shard {
+    /// Looks for a torrent.
+    pub(crate) fn add_magnet(&mut self, cx: &mut Cx, add: AddMagnet) -> Option<TorrentKey> {
+        let config = tracker::Config {
+            private: false,
+            complete: false,
+            key: cx.rng.random(),
+            families: Families::Both,
+        };
+        let key = self.enlist(cx, add.hashes.id(), config, &add.trackers, add.paused)?;
+        let torrent = &mut self.torrents[key.slot()];
+        torrent.awaits = Some(Box::new(Awaited::new(add.hashes)));
+        torrent.activity = torrent.next_activity();
+        self.mode_changed(cx, key.slot());
+        self.run_tracker(cx, key.slot());
+        self.add_peers(cx, key, &add.peers, Source::User, Scope::Loopback);
+        Some(key)
+    }
+
+    /// Takes what a peer says of pieces that nobody knows yet.
+    pub(super) fn early_claim(&mut self, key: PeerKey, claim: Claim<'_>) -> Result<(), Close> {
+        let peer = &mut self.peers[key.slot()];
+        let awaits = self.torrents[peer.torrent.slot()].awaits.as_mut();
+        let (Some(early), Some(awaits)) = (&mut peer.early, awaits) else { return Ok(()) };
+        let before = early.held();
+        let result = early.claim(claim);
+        awaits.early = awaits.early + early.held() - before;
+        result?;
+        if awaits.early > MAX_EARLY { Err(Close::Limit) } else { Ok(()) }
+    }
+
+    /// Makes a torrent whole.
+    pub(crate) fn furnish(
+        &mut self,
+        cx: &mut Cx,
+        key: TorrentKey,
+        add: AddTorrent,
+        priorities: impl IntoIterator<Item = (PieceIndex, Priority)>,
+    ) -> bool {
+        let slot = key.slot();
+        let Some(torrent) = self.torrent_mut(key) else { return false };
+        let fits = |awaits: &Box<Awaited>| are_of(&awaits.hashes, add.meta.info_hashes());
+        if !torrent.awaits.as_ref().is_some_and(fits) {
+            return false;
+        }
+        torrent.awaits = None;
+        cx.torrent_timers.cancel(slot, TorrentTimer::Metadata);
+        self.fill(cx, slot, add, priorities);
+        let torrent = &mut self.torrents[slot];
+        let complete = torrent.is_complete();
+        torrent.tracker.set_nature(torrent.is_private(), complete);
+        if torrent.is_private() {
+            self.go_private(cx, slot);
+        }
+        let said =
+            ExtendedHandshake { upload_only: Some(!self.torrents[slot].wants()), ..self.what_it_is(slot) };
+        self.say_to_all(cx, slot, &said);
+        for peer in self.torrents[slot].peers.clone() {
+            self.catch_up(cx, peer);
+        }
+        if complete {
+            cx.out.event(Event::Complete { torrent: key });
+        }
+        self.run_tracker(cx, slot);
+        self.arm_dial(cx, slot);
+        true
+    }
+
+    /// Forgets the peers that a private torrent may not use, and parts with them.
+    fn go_private(&mut self, cx: &mut Cx, slot: usize) {
+        let dropped = self.torrents[slot].candidates.purge(cx.now, Sources::PRIVATE);
+        for key in self.torrents[slot].peers.clone() {
+            let peer = &self.peers[key.slot()];
+            // Who dialled us, we did not find.
+            if peer.link.outgoing && peer.listens.is_some_and(|addr| dropped.contains(&addr)) {
+                self.leave(cx, key, Close::Private);
+            }
+        }
+    }
+
+    /// What a peer said too early counts now, and it is told what we have.
+    fn catch_up(&mut self, cx: &mut Cx, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &self.torrents[peer.torrent.slot()];
+        let early = peer.early.take().unwrap_or_default();
+        let have = torrent.have.count_ones() as usize;
+        if peer.link.tx.control() + 9 * have > MAX_CONTROL / 2 {
+            // It learns that from a bitfield, when it comes back.
+            return self.leave(cx, key, Close::Stopped);
+        }
+        for index in torrent.have.iter_ones() {
+            peer.link.tx.push(&Message::Have(index));
+        }
+        match self.judge(key, &early) {
+            Ok(Pieces::Unsaid) => {}
+            Ok(pieces) => self.announced_pieces(cx, key, pieces),
+            Err(reason) => return self.leave(cx, key, reason),
+        }
+        self.allow_fast(key);
+        let peer = &mut self.peers[key.slot()];
+        cx.ready.enlist(&mut peer.link, crate::engine::link::Direction::Write);
+    }
+
+    fn judge(&mut self, key: PeerKey, early: &Early) -> Result<Pieces, Close> {
+        let peer = &mut self.peers[key.slot()];
+        let geometry = self.torrents[peer.torrent.slot()].geometry();
+        peer.down.allowed = early.allowed(geometry)?;
+        early.pieces(geometry.piece_count())
+    }
+}
+
+/// Whether the hashes of a whole torrent are those that were looked for.
+fn are_of(looked_for: &InfoHashes, found: &InfoHashes) -> bool {
+    let v1 = looked_for.v1().is_none_or(|v1| found.v1() == Some(v1));
+    v1 && looked_for.v2().is_none_or(|v2| found.v2() == Some(v2))
+}

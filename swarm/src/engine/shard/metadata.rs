@@ -1,0 +1,169 @@
+//! Metadata between peers (BEP 9): asking for it, and giving it.
+
+use std::collections::VecDeque;
+
+use wire::peer::MetadataMessage;
+
+use super::extensions::Extension;
+use super::torrent::{Activity, Torrent};
+use super::{PeerKey, Shard};
+use crate::engine::close::{Close, Violation};
+use crate::engine::cx::{Cx, TorrentTimer};
+use crate::engine::metadata::{Answer, Output, PIECE, Quota, pieces_of};
+use crate::engine::output::Event;
+
+/// Requests of one peer that wait; more are refused.
+const MOST_ASKED: usize = 64;
+/// Pieces are queued for a peer until so many bytes wait for its socket.
+const AHEAD: usize = 64 * 1024;
+
+/// What a peer asks of our metadata.
+#[derive(Debug, Default)]
+pub(crate) struct Asks {
+    quota: Quota,
+    queue: VecDeque<u32>,
+}
+
+impl Torrent {
+    /// What it does, with how far the search for its metadata is.
+    pub(crate) fn current_activity(&self) -> Activity {
+        let awaits = self.awaits.as_ref().filter(|_| matches!(self.activity, Activity::Metadata { .. }));
+        let Some(awaits) = awaits else { return self.activity.clone() };
+        let progress = awaits.fetch.progress();
+        let (have, pieces) = match &awaits.info {
+            Some(info) => {
+                let pieces = pieces_of(info.len() as u64);
+                (pieces, Some(pieces))
+            }
+            None => (progress.have, progress.pieces),
+        };
+        Activity::Metadata { have, pieces, peers: progress.peers }
+    }
+
+    /// The info dictionary, if others may have it.
+    fn info_to_give(&self) -> Option<&[u8]> {
+        self.meta.as_ref().filter(|_| self.is_public()).map(|meta| meta.info_bytes())
+    }
+}
+
+impl Shard {
+    /// A peer may have said that it has the metadata.
+    pub(super) fn offered_metadata(&mut self, cx: &mut Cx, key: PeerKey) {
+        let peer = &self.peers[key.slot()];
+        let (slot, who) = (peer.torrent.slot(), peer.sender());
+        let size = peer.extended.as_ref().and_then(|said| said.metadata_size);
+        let Some(size) = size.filter(|_| self.speaks(key, Extension::Metadata)) else { return };
+        let Some(awaits) = &mut self.torrents[slot].awaits else { return };
+        awaits.fetch.add_peer(cx.now, key, who, size);
+        self.run_metadata(cx, slot);
+    }
+
+    /// A message about metadata came. One that cannot be read is no reason to part.
+    pub(super) fn metadata_message(
+        &mut self,
+        cx: &mut Cx,
+        key: PeerKey,
+        payload: &[u8],
+    ) -> Result<(), Close> {
+        let slot = self.peers[key.slot()].torrent.slot();
+        let Ok(Some(message)) = MetadataMessage::parse(payload) else { return Ok(()) };
+        if let MetadataMessage::Request { piece } = message {
+            return self.asked_for_metadata(cx, key, piece);
+        }
+        let Some(awaits) = &mut self.torrents[slot].awaits else { return Ok(()) };
+        match message {
+            MetadataMessage::Data { piece, total_size, data } => {
+                let taken = awaits.fetch.handle_data(cx.now, key, piece, total_size, data);
+                taken.map_err(|_| Violation::MetadataFlood)?;
+            }
+            MetadataMessage::Reject { piece } => awaits.fetch.handle_reject(cx.now, key, piece),
+            MetadataMessage::Request { .. } => {}
+        }
+        self.run_metadata(cx, slot);
+        Ok(())
+    }
+
+    /// Time went on for the metadata of a torrent.
+    pub(super) fn metadata_due(&mut self, cx: &mut Cx, slot: usize) {
+        if let Some(awaits) = &mut self.torrents[slot].awaits {
+            awaits.fetch.handle_timeout(cx.now);
+            self.run_metadata(cx, slot);
+        }
+    }
+
+    /// Does what the search for metadata wants done.
+    pub(super) fn run_metadata(&mut self, cx: &mut Cx, slot: usize) {
+        loop {
+            let torrent = &mut self.torrents[slot];
+            let Some(awaits) = &mut torrent.awaits else { return };
+            match awaits.fetch.poll() {
+                Some(Output::Request { peer, piece }) => {
+                    let mut payload = Vec::new();
+                    MetadataMessage::Request { piece }.encode(&mut payload);
+                    self.say_extension(cx, peer, Extension::Metadata, &payload);
+                }
+                Some(Output::Done(info)) => {
+                    awaits.info = Some(info.clone());
+                    cx.out.event(Event::Metadata { torrent: torrent.key, info });
+                }
+                Some(Output::Guilty(sender)) => {
+                    self.banned.push(sender);
+                    for key in &torrent.peers {
+                        let peer = &self.peers[key.slot()];
+                        if peer.sender() == sender {
+                            cx.out.event(Event::PeerBanned { torrent: torrent.key, addr: peer.link.addr });
+                            self.doomed.push((*key, peer.generation, Violation::BadData.into()));
+                        }
+                    }
+                }
+                None => break,
+            }
+        }
+        let awaits = self.torrents[slot].awaits.as_ref();
+        match awaits.and_then(|awaits| awaits.fetch.next_timeout(cx.now)) {
+            Some(at) => cx.torrent_timers.set(slot, TorrentTimer::Metadata, at),
+            None => cx.torrent_timers.cancel(slot, TorrentTimer::Metadata),
+        }
+    }
+
+    /// A peer asks for a piece of our metadata.
+    fn asked_for_metadata(&mut self, cx: &mut Cx, key: PeerKey, piece: u32) -> Result<(), Close> {
+        let peer = &mut self.peers[key.slot()];
+        let info = self.torrents[peer.torrent.slot()].info_to_give();
+        let pieces = info.map_or(0, |info| pieces_of(info.len() as u64));
+        let asks = peer.asks.get_or_insert_default();
+        let room = piece < pieces && asks.queue.len() < MOST_ASKED;
+        match asks.quota.ask(cx.now, if room { pieces } else { 0 }) {
+            Answer::Give => asks.queue.push_back(piece),
+            Answer::Refuse => {
+                let mut payload = Vec::new();
+                MetadataMessage::Reject { piece }.encode(&mut payload);
+                self.say_extension(cx, key, Extension::Metadata, &payload);
+            }
+            Answer::Part => return Err(Violation::MetadataFlood.into()),
+        }
+        self.pump_metadata(cx, key);
+        Ok(())
+    }
+
+    /// Queues pieces of metadata for a peer, as far as its socket takes them.
+    pub(super) fn pump_metadata(&mut self, cx: &mut Cx, key: PeerKey) {
+        loop {
+            let peer = &mut self.peers[key.slot()];
+            let Some(asks) = &mut peer.asks else { return };
+            if peer.link.tx.control() > AHEAD {
+                return;
+            }
+            let Some(piece) = asks.queue.pop_front() else { return };
+            let Some(info) = self.torrents[peer.torrent.slot()].info_to_give() else { return };
+            let start = piece as usize * PIECE;
+            let data = info.get(start..(start + PIECE).min(info.len())).unwrap_or_default();
+            let mut payload = Vec::with_capacity(data.len() + 64);
+            let total_size = Some(info.len() as u64);
+            MetadataMessage::Data { piece, total_size, data }.encode(&mut payload);
+            if !self.say_extension(cx, key, Extension::Metadata, &payload) {
+                return;
+            }
+        }
+    }
+}
