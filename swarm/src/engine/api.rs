@@ -159,7 +159,7 @@ impl Engine {
     /// Looks for a torrent of which only the hashes are known: trackers, peers and timers run, and its info dictionary is
     /// fetched from peers (BEP 9). [`Event::Metadata`](super::Event::Metadata) comes with it, and then it waits for
     /// [`Engine::furnish`]. `None` when it runs already.
-    pub fn add_magnet(&mut self, now: Time, add: AddMagnet) -> Option<TorrentKey> {
+    pub fn add_magnet(&mut self, now: Time, add: &AddMagnet) -> Option<TorrentKey> {
         self.cx.now = now;
         let key = self.shard.add_magnet(&mut self.cx, add)?;
         self.maintain();

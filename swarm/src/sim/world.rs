@@ -160,7 +160,7 @@ impl World {
         let key = if is_magnet {
             let hashes = *torrent.info_hashes();
             let trackers = torrent.trackers().to_vec();
-            engine.add_magnet(self.now, AddMagnet { trackers, ..AddMagnet::new(hashes) })
+            engine.add_magnet(self.now, &AddMagnet { trackers, ..AddMagnet::new(hashes) })
         } else {
             let id = disk.attach(store.clone(), torrent.clone());
             engine.add_torrent(self.now, AddTorrent::new(torrent, id, have))

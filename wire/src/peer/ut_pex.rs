@@ -78,9 +78,8 @@ impl PexMessage {
         let document = OPTIONS.decode(payload).map_err(PexError::Bencode)?;
         let dict = document.root().as_dict().ok_or(PexError::NotADictionary)?;
         let mut message = Self::default();
-        for (key, flags, read) in
-            [("added", "added.f", read_v4 as Read), ("added6", "added6.f", read_v6 as Read)]
-        {
+        let added: [(_, _, Read); 2] = [("added", "added.f", read_v4), ("added6", "added6.f", read_v6)];
+        for (key, flags, read) in added {
             let flags = dict.bytes(flags).unwrap_or_default();
             let peers = contacts(dict, key, read).enumerate();
             let peers = peers.map(|(at, addr)| PexPeer {
@@ -90,7 +89,8 @@ impl PexMessage {
             let room = Self::MAX_PEERS.saturating_sub(message.added.len());
             message.added.extend(peers.filter(|peer| peer.addr.port() != 0).take(room));
         }
-        for (key, read) in [("dropped", read_v4 as Read), ("dropped6", read_v6 as Read)] {
+        let dropped: [(_, Read); 2] = [("dropped", read_v4), ("dropped6", read_v6)];
+        for (key, read) in dropped {
             let room = Self::MAX_PEERS.saturating_sub(message.dropped.len());
             let peers = contacts(dict, key, read).filter(|addr| addr.port() != 0);
             message.dropped.extend(peers.take(room));

@@ -229,7 +229,7 @@ fn a_slow_peer_is_taken_at_its_own_pace() {
         }
         // One answer in 12 s, longer than anyone is waited for.
         for _ in 0..12 {
-            now = now + Duration::from_secs(1);
+            now += Duration::from_secs(1);
             fetch.handle_timeout(now);
         }
         if let Some(piece) = asked.pop_front() {

@@ -27,7 +27,7 @@ use wire::peer::{ExtendedHandshake, Message};
 
 impl Shard {
     /// Looks for a torrent.
-    pub(crate) fn add_magnet(&mut self, cx: &mut Cx, add: AddMagnet) -> Option<TorrentKey> {
+    pub(crate) fn add_magnet(&mut self, cx: &mut Cx, add: &AddMagnet) -> Option<TorrentKey> {
         let config = tracker::Config {
             private: false,
             complete: false,
@@ -66,8 +66,8 @@ impl Shard {
     ) -> bool {
         let slot = key.slot();
         let Some(torrent) = self.torrent_mut(key) else { return false };
-        let fits = |awaits: &Box<Awaited>| are_of(&awaits.hashes, add.meta.info_hashes());
-        if !torrent.awaits.as_ref().is_some_and(fits) {
+        let looked_for = torrent.awaits.as_ref().map(|awaits| awaits.hashes);
+        if !looked_for.is_some_and(|hashes| are_of(&hashes, add.meta.info_hashes())) {
             return false;
         }
         torrent.awaits = None;
