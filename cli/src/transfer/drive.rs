@@ -135,7 +135,10 @@ impl Run<'_, '_> {
                 let hint = "what came so far is kept; the same command goes on from there";
                 return Err(failure(of_io(&error.cause), format!("{error}; {hint}")));
             }
-            Activity::Downloading | Activity::Metadata { .. } | Activity::Checking { .. } | Activity::Paused => {
+            Activity::Downloading
+            | Activity::Metadata { .. }
+            | Activity::Checking { .. }
+            | Activity::Paused => {
                 return Ok(None);
             }
             Activity::Seeding => {}

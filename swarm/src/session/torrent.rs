@@ -196,7 +196,10 @@ impl Torrent {
             match status.activity {
                 Activity::Seeding => return Ok(()),
                 Activity::Failed(error) => return Err(WaitError::Storage(error)),
-                Activity::Downloading | Activity::Metadata { .. } | Activity::Checking { .. } | Activity::Paused => {}
+                Activity::Downloading
+                | Activity::Metadata { .. }
+                | Activity::Checking { .. }
+                | Activity::Paused => {}
             }
             loop {
                 match events.next().await {

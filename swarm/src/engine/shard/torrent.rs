@@ -16,8 +16,8 @@ use crate::engine::rate::Rate;
 use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
 
-use super::keeping::Keeping;
 use super::awaited::Awaited;
+use super::keeping::Keeping;
 use super::peer::{Peer, Sender};
 
 /// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
