@@ -1,9 +1,10 @@
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::values::{HostPort, Rate, duration};
+use super::values::{HostPort, Rate, Size, duration};
 
 /// Flags of the commands that talk to peers.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +26,17 @@ pub(crate) struct Net {
     /// Send at most this much a second
     #[arg(long, env = "UNCHOKE_UP_LIMIT", value_name = "RATE")]
     pub up_limit: Option<Rate>,
+    /// Keep records in this folder: which pieces are there, so that the next start need not hash them
+    ///
+    /// Without it, $XDG_STATE_HOME/unchoke or ~/.local/state/unchoke.
+    #[arg(long, env = "UNCHOKE_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Neither read nor keep a record
+    #[arg(long, env = "UNCHOKE_NO_RESUME")]
+    pub no_resume: bool,
+    /// Leave at least this much of the disk free, such as 500M; 0 does not look
+    #[arg(long, env = "UNCHOKE_MIN_FREE", value_name = "SIZE", default_value = "10M")]
+    pub min_free: Size,
     /// Whether to hash what is on disk before starting
     #[arg(long, env = "UNCHOKE_CHECK", value_name = "WHEN", default_value = "auto")]
     pub check: Check,
@@ -41,7 +53,7 @@ pub(crate) struct Net {
 /// When data on disk are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Check {
-    /// If there are any
+    /// If no record says that they are right
     Auto,
     /// Always
     Always,

@@ -9,15 +9,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::event::Reason;
 use super::report::Report;
-use super::{Plan, Role, start};
+use super::{Plan, Role, records, start};
 use crate::exit::{Exit, failure, of_io};
 use crate::flags::Net;
 use crate::flags::values::SeedGoal;
 use crate::output::Console;
 use crate::stop::Stop;
 
-/// How long the end may take: a person who pressed Ctrl-C waits for it.
-const DEADLINE: Duration = Duration::from_secs(4);
+/// How long the end may take: until a slow disk has taken what came. Whoever stops a program that does not end kills it
+/// after ten seconds.
+const DEADLINE: Duration = Duration::from_secs(8);
 /// A moment that does not come.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
@@ -25,7 +26,7 @@ const NEVER: Duration = Duration::from_secs(1 << 32);
 pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
     let until = Instant::now() + net.stop_after.unwrap_or(NEVER).min(NEVER);
     let peers = start::peers(&net.peer).await?;
-    let session = start::session(net).await?;
+    let session = start::session(net, records::store(net, console)?).await?;
     let mut report = Report::new(plan, console, net.json);
     let outcome = in_session(&session, plan, net, peers, stop, until, &mut report).await;
     report.end();

@@ -3,6 +3,7 @@
 mod drive;
 mod event;
 pub(crate) mod live;
+mod records;
 mod report;
 mod start;
 

@@ -26,6 +26,8 @@ pub(super) struct Report<'a> {
     live: Live<'a>,
     started: Instant,
     told: Option<Instant>,
+    /// What was last told of records that fail.
+    unrecorded: Option<String>,
     /// Trackers whose failure was told.
     failed: BTreeSet<String>,
 }
@@ -33,7 +35,8 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn new(plan: &'a Plan, console: &'a Console, is_json: bool) -> Self {
         let live = Live::new(console);
-        Self { plan, console, is_json, live, started: Instant::now(), told: None, failed: BTreeSet::new() }
+        let (started, failed) = (Instant::now(), BTreeSet::new());
+        Self { plan, console, is_json, live, started, told: None, unrecorded: None, failed }
     }
 
     /// How often there is something to show.
@@ -136,7 +139,9 @@ impl<'a> Report<'a> {
 
     /// Something that happened in the session.
     pub(super) fn event(&mut self, event: &session::Event) {
-        use session::Event::{Checking, PeerBanned, PieceFailed, TrackerAnswered, TrackerFailed};
+        use session::Event::{
+            Checking, PeerBanned, PieceFailed, RecordFailed, TrackerAnswered, TrackerFailed,
+        };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
             TrackerFailed { tracker, failure, .. } => {
@@ -158,6 +163,14 @@ impl<'a> Report<'a> {
             }
             PieceFailed { piece, .. } => {
                 tracing::warn!(piece = piece.get(), "a piece did not match its hash");
+            }
+            RecordFailed { error, .. } => {
+                tracing::warn!(%error, "a record failed");
+                let text = error.to_string();
+                if self.unrecorded.as_ref() != Some(&text) {
+                    self.note(&format!("{}; more has to be checked at the next start", plain(&text)));
+                    self.unrecorded = Some(text);
+                }
             }
             PeerBanned { addr, .. } => {
                 tracing::warn!(%addr, "a peer that sent wrong data was banned");

@@ -1,8 +1,10 @@
 //! Opening the session and adding the torrent.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
+use storage::record::{Store, StoreError};
 use swarm::session::resolve::Resolver;
 use swarm::session::{AddError, AddOptions, Check, Session, SessionConfig, StartError};
 
@@ -10,18 +12,19 @@ use super::{Plan, Role};
 use crate::exit::{Exit, failure, of_io};
 use crate::flags::values::HostPort;
 use crate::flags::{self, Net};
+use crate::output::human::size;
 
 /// Ports that are tried when none is named.
 const USUAL_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
 /// Starts a session as the flags say.
-pub(super) async fn session(net: &Net) -> Result<Session> {
+pub(super) async fn session(net: &Net, store: Option<Arc<dyn Store>>) -> Result<Session> {
     let ports: Vec<u16> = match net.port {
         Some(port) => vec![port],
         None => USUAL_PORTS.chain([0]).collect(),
     };
     for port in &ports {
-        match Session::start(config(net, *port)).await {
+        match Session::start(config(net, *port, store.clone())).await {
             Ok(session) => return Ok(session),
             Err(StartError::Listen(error))
                 if error.cause.kind() == std::io::ErrorKind::AddrInUse && Some(port) != ports.last() => {}
@@ -35,8 +38,8 @@ pub(super) async fn session(net: &Net) -> Result<Session> {
     unreachable!("the last port either worked or was an error")
 }
 
-fn config(net: &Net, port: u16) -> SessionConfig {
-    let mut config = SessionConfig { port, ..SessionConfig::default() };
+fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>) -> SessionConfig {
+    let mut config = SessionConfig { port, store, ..SessionConfig::default() };
     config.listen = net.listen.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
     config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
     config.engine.up_limit = net.up_limit.and_then(|rate| rate.limit());
@@ -68,13 +71,16 @@ pub(super) fn options(plan: &Plan, net: &Net, peers: Vec<SocketAddr>) -> AddOpti
         flags::Check::Always => Check::Always,
         flags::Check::Never => Check::Never,
     };
-    AddOptions { check, peers, files: plan.files.clone(), ..options }
+    let min_free = Some(net.min_free.0).filter(|bytes| *bytes > 0);
+    AddOptions { check, peers, files: plan.files.clone(), min_free, ..options }
 }
 
 /// Why it was not added, with its status.
 pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
     let exit = match error {
         AddError::Storage(error) => of_io(&error.cause),
+        AddError::NoSpace { .. } => Exit::Disk,
+        AddError::Store(StoreError::Io { cause, .. }) => of_io(cause),
         AddError::NoSuchFile { .. } => Exit::Usage,
         AddError::Cancelled => Exit::Unfinished,
         _ => Exit::Failed,
@@ -83,5 +89,27 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
         Role::Download(_) => "download",
         Role::Seed => "seed",
     };
-    failure(exit, format!("cannot {what} {:?}: {error}", plan.torrent.name()))
+    let dir = plan.dir.display();
+    let why = match error {
+        AddError::Store(StoreError::Locked { by, .. }) => {
+            let who = by.map_or(String::from("another process"), |pid| format!("process {pid}"));
+            format!("{who} downloads or seeds it in {dir} already")
+        }
+        AddError::Store(error) => {
+            format!("{error}; --state chooses another place for records, --no-resume does without")
+        }
+        AddError::Storage(error) if error.is_gone() => format!(
+            "{error}. Nothing was written. If the folder is meant to be empty or another one now, --check always \
+             starts with what is in it"
+        ),
+        AddError::NoSpace { needed, free, reserve } => format!(
+            "{} are needed in {dir} and {} are free, of which {} are to be left (--min-free); nothing was written. \
+             Free some space, --select fewer files, or try all the same with --min-free 0",
+            size(*needed),
+            size(*free),
+            size(*reserve)
+        ),
+        error => error.to_string(),
+    };
+    failure(exit, format!("cannot {what} {:?}: {why}", plan.torrent.name()))
 }

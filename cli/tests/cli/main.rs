@@ -7,6 +7,7 @@ mod demo;
 mod edit;
 mod env;
 mod fetch;
+mod resume;
 mod show;
 mod status;
 mod transfer;

@@ -45,6 +45,8 @@ pub struct AddOptions {
     pub down_limit: Option<u64>,
     /// Upload limit in bytes per second.
     pub up_limit: Option<u64>,
+    /// Refuse to start when what is missing does not fit the disk with this many bytes left; `None` does not look.
+    pub min_free: Option<u64>,
     /// Whether what is missing is fetched: folder and files are made. Else only what is there is seeded.
     pub create: bool,
 }
@@ -62,6 +64,7 @@ impl AddOptions {
             trackers: Vec::new(),
             down_limit: None,
             up_limit: None,
+            min_free: None,
             create: true,
         }
     }
@@ -95,6 +98,15 @@ pub enum AddError {
     },
     /// Its folder or files cannot be used.
     Storage(StorageError),
+    /// What is missing does not fit the disk.
+    NoSpace {
+        /// Bytes that are missing.
+        needed: u64,
+        /// Bytes that may be written.
+        free: u64,
+        /// Bytes that are to be left.
+        reserve: u64,
+    },
     /// Its record cannot be used; most often because another process runs it.
     Store(StoreError),
     /// The check was given up because the session ends.
@@ -118,6 +130,10 @@ impl fmt::Display for AddError {
                 write!(f, "expected the index of one of {files} files, got {index}")
             }
             Self::Storage(error) => error.fmt(f),
+            Self::NoSpace { needed, free, reserve } => write!(
+                f,
+                "expected room for {needed} bytes with {reserve} left, got {free} on the disk of the folder"
+            ),
             Self::Store(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the check was given up"),
             Self::Unavailable(error) => error.fmt(f),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +55,9 @@ pub(in crate::session) fn begin(
     claim(&files)?;
     let record = prior.as_mut().and_then(|prior| prior.record.take());
     let have = there(link, options, &files, record.as_ref(), cancel)?;
+    if let Some(reserve) = options.min_free.filter(|_| options.create) {
+        room(options, &files, &have, reserve)?;
+    }
     if have.is_full() && options.create {
         // Nothing will be written that could make files of length 0 on its way.
         files.prepare()?;
@@ -135,6 +139,24 @@ fn there(
         have.or(&found);
     }
     Ok(have)
+}
+
+/// Whether what is missing fits the disk. Room that files have taken already counts as theirs.
+fn room(options: &AddOptions, files: &FileStorage, have: &Bitfield, reserve: u64) -> Result<(), AddError> {
+    let layout = options.torrent.layout();
+    let lacks = |(index, file): (usize, &metainfo::File)| {
+        let is_wanted = options.files.has(index) && !file.is_pad();
+        let is_there = layout.file_pieces(index).into_iter().flatten().all(|piece| have.get(piece));
+        let taken =
+            || std::fs::metadata(files.root().join(file.path.as_str())).map_or(0, |file| file.blocks() * 512);
+        if is_wanted && !is_there { file.length.saturating_sub(taken()) } else { 0 }
+    };
+    let needed: u64 = layout.files().iter().enumerate().map(lacks).sum();
+    let free = files.free_space()?;
+    if needed == 0 || needed.saturating_add(reserve) <= free {
+        return Ok(());
+    }
+    Err(AddError::NoSpace { needed, free, reserve })
 }
 
 /// What was found may have been written just before a crash, and may not be durable yet.

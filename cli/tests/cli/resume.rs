@@ -1,0 +1,162 @@
+//! Going on after an end, in time and not.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::env::{Env, listening};
+
+const LOCAL: [&str; 5] = ["--json", "--listen", "127.0.0.1", "--port", "0"];
+
+fn env() -> Env {
+    let env = Env::new();
+    env.album();
+    env.ok(&["create", "album"]);
+    env
+}
+
+fn words<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [words, &LOCAL].concat()
+}
+
+/// Hashing is told on standard error, unless it is told as JSON.
+fn was_checked(env: &Env, words: &[&str]) -> bool {
+    let ran = env.run(&[words, &["--listen", "127.0.0.1", "--port", "0", "--stop-after", "200ms"]].concat());
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    ran.err.contains("checking")
+}
+
+#[test]
+fn what_was_hashed_once_is_not_hashed_again() {
+    let env = env();
+    let seed = ["seed", "album.torrent", "-d", "."];
+    assert!(was_checked(&env, &seed));
+    assert!(!was_checked(&env, &seed));
+    assert!(!was_checked(&env, &["download", "album.torrent"]), "the record is that of the folder");
+    assert!(was_checked(&env, &[&seed[..], &["--check", "always"]].concat()));
+    assert!(was_checked(&env, &[&seed[..], &["--no-resume"]].concat()));
+    assert!(was_checked(&env, &[&seed[..], &["--state", "other"]].concat()));
+    assert!(env.path("other/transfers").is_dir());
+    assert!(env.path(".local/state/unchoke/transfers").is_dir());
+    env.write("album/one.flac", env.read("album/one.flac"));
+    assert!(was_checked(&env, &seed), "somebody wrote to it");
+}
+
+#[test]
+fn a_download_that_is_complete_says_so_at_once() {
+    let env = env();
+    for _ in 0..2 {
+        let mut all = env.start(&words(&["download", "album.torrent"]));
+        assert_eq!(all.until("complete")["done"], 470_001);
+        assert_eq!(all.end(), Some(0));
+    }
+}
+
+#[test]
+fn two_on_the_same_torrent_and_folder_are_told_apart() {
+    let env = env();
+    let mut first = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    first.until("started");
+    let pid = first.pid().to_string();
+    let again = ["download", "album.torrent", "-o", "album/..", "--listen", "127.0.0.1"];
+    env.fails(1, &again, &format!("process {pid} downloads or seeds it in album/.. already"));
+    let mut ten: Vec<_> = (0..10)
+        .map(|n| env.start(&words(&["download", "album.torrent", "-o", &format!("out{n}")])))
+        .collect();
+    ten.iter_mut().for_each(|one| drop(one.until("started")));
+    first.signal(Signal::KILL);
+    first.end();
+    assert_eq!(env.run(&words(&["download", "album.torrent"])).code, Some(0), "a lock ends with its process");
+}
+
+#[test]
+fn a_folder_that_is_gone_is_not_made_again() {
+    let env = env();
+    fs::create_dir(env.path("disk")).unwrap();
+    fs::rename(env.path("album"), env.path("disk/album")).unwrap();
+    env.ok(&["download", "album.torrent", "-o", "disk", "--listen", "127.0.0.1"]);
+    fs::rename(env.path("disk"), env.path("away")).unwrap();
+    let words = ["download", "album.torrent", "-o", "disk", "--listen", "127.0.0.1"];
+    env.fails(3, &words, "the folder is not there");
+    env.fails(3, &words, "Nothing was written");
+    assert!(!env.path("disk").exists());
+    fs::rename(env.path("away"), env.path("disk")).unwrap();
+    env.ok(&words);
+}
+
+#[test]
+fn a_damaged_record_is_named_and_set_aside() {
+    let env = env();
+    let seed = ["seed", "album.torrent", "-d", "."];
+    was_checked(&env, &seed);
+    let folder = env.path(".local/state/unchoke/transfers");
+    let record = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(&record, [0; 100]).unwrap();
+    let ran = env.run(&[&seed[..], &["--listen", "127.0.0.1", "--stop-after", "200ms"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("is damaged") && ran.err.contains("it was set aside as"), "{}", ran.err);
+    assert!(!was_checked(&env, &seed));
+}
+
+#[test]
+fn a_place_for_records_that_cannot_be_used_is_said_so() {
+    let env = env();
+    env.write("file", "");
+    let words = ["download", "album.torrent", "--listen", "127.0.0.1"];
+    env.fails(3, &[&words[..], &["--state", "file/x"]].concat(), "--state: cannot make");
+    let ran = env.command(&words).env("XDG_STATE_HOME", env.path("file")).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("no record is kept"));
+}
+
+#[test]
+fn a_disk_without_room_is_refused_before_anything_is_written() {
+    let env = env();
+    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--min-free", "1000000T"];
+    env.fails(6, &words, "459.0 KiB are needed in out and ");
+    assert!(!env.path("out/album").exists());
+    let there = ["download", "album.torrent", "-o", ".", "--listen", "127.0.0.1", "--min-free", "1000000T"];
+    env.ok(&there);
+}
+
+#[test]
+fn an_idle_one_ends_within_two_seconds_of_the_signal() {
+    let env = env();
+    // Somebody accepts and never speaks.
+    let silent = crate::env::taken();
+    let url = format!("http://{}/announce", silent.local_addr().unwrap());
+    env.ok(&["edit", "album.torrent", "--add-tracker", &url]);
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    seed.until("complete");
+    let begun = Instant::now();
+    seed.signal(Signal::TERM);
+    seed.until("stopped");
+    assert_eq!(seed.end(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_busy_one_ends_in_time_and_goes_on_without_hashing() {
+    let env = Env::new();
+    env.content("big.bin", 48 << 20);
+    env.ok(&["create", "big.bin"]);
+    let mut seed = env.start(&words(&["seed", "big.bin.torrent", "-d", ".", "--up-limit", "12M"]));
+    let peer = listening(&seed.until("started")).to_string();
+    let download = ["download", "big.bin.torrent", "-o", "out", "--peer", &peer];
+    let mut leecher = env.start(&words(&download));
+    while leecher.until("progress")["pieces_done"].as_u64() < Some(20) {}
+    let begun = Instant::now();
+    leecher.signal(Signal::TERM);
+    let stopped = leecher.until("stopped");
+    assert_eq!(leecher.end(), Some(7));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let done = stopped["done"].as_u64().unwrap();
+    let mut again = env.start(&words(&download));
+    let first = again.until("progress")["done"].as_u64().unwrap();
+    assert!(first >= done, "{first} of {done}");
+    let complete = again.until("complete");
+    assert!(complete["downloaded"].as_u64().unwrap() <= (48 << 20) - done, "{stopped} {complete}");
+    assert_eq!(again.end(), Some(0));
+    assert!(env.read("big.bin") == env.read("out/big.bin"));
+}
