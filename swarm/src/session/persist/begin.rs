@@ -94,6 +94,7 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
         allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
         open_files: link.open_files.clone(),
         created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
+        ..FileOptions::default()
     };
     let expected = record.filter(|record| record.summary.done > 0 && options.check == Check::Auto);
     if let Some(record) = expected
