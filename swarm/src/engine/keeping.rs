@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use storage::StoreId;
+use wire::peer::Bitfield;
 
 use super::TorrentKey;
 use super::api::Engine;
@@ -51,6 +52,11 @@ impl Engine {
         self.cx.now = now;
         self.shard.set_space(&mut self.cx, store, free);
         self.maintain();
+    }
+
+    /// Those pieces of [`Engine::have`] that nobody has checked yet; `None` when all were.
+    pub fn unverified(&self, key: TorrentKey) -> Option<&Bitfield> {
+        self.shard.torrent(key)?.keeping.unverified()
     }
 
     /// What to remember of a torrent: best asked for after [`Event::Synced`](super::Event::Synced) and

@@ -38,6 +38,15 @@ impl Content {
         Self { torrent: Arc::new(torrent), bytes: bytes.into() }
     }
 
+    /// A part of a piece as a range.
+    ///
+    /// # Panics
+    /// When it is not inside the piece.
+    pub fn part(&self, piece: metainfo::PieceIndex, begin: u32, end: u32) -> PieceRange {
+        let range = self.torrent.geometry().range_at(piece.get(), begin, end - begin, u32::MAX);
+        range.expect("a part of the piece")
+    }
+
     /// The bytes of a range.
     pub fn range(&self, range: PieceRange) -> &[u8] {
         let start = self.torrent.geometry().piece_start(range.piece()) as usize + range.begin() as usize;

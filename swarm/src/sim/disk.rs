@@ -26,6 +26,8 @@ impl Default for DiskSpeed {
     }
 }
 
+/// A sync takes as long as so many seeks.
+const SYNC_SEEKS: u32 = 50;
 /// How long blocks wait for their neighbours.
 const LINGER: Duration = Duration::from_millis(25);
 
@@ -35,6 +37,8 @@ pub(super) struct SimDisk {
     stores: Vec<Store>,
     speed: DiskSpeed,
     running: Option<(Time, Order)>,
+    /// A sync covers what was written when it began, and goes on beside other orders.
+    syncing: Option<(Time, Order)>,
     tick_at: Option<Time>,
     scratch: Vec<u8>,
 }
@@ -42,7 +46,15 @@ pub(super) struct SimDisk {
 impl SimDisk {
     pub(super) fn new(speed: DiskSpeed) -> Self {
         let plan = Plan::new(PlanConfig::default());
-        Self { plan, stores: Vec::new(), speed, running: None, tick_at: None, scratch: Vec::new() }
+        Self {
+            plan,
+            stores: Vec::new(),
+            speed,
+            running: None,
+            syncing: None,
+            tick_at: None,
+            scratch: Vec::new(),
+        }
     }
 
     pub(super) fn attach(&mut self, store: Arc<SimStore>, torrent: Arc<Torrent>) -> StoreId {
@@ -71,18 +83,29 @@ impl SimDisk {
             order.execute(|id| self.stores.get(id.0 as usize).cloned(), &mut self.scratch);
             self.plan.done(order);
         }
+        if self.syncing.as_ref().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, order)) = self.syncing.take()
+        {
+            self.plan.done(order);
+        }
         self.start(now);
         self.plan.drain(into);
     }
 
     pub(super) fn next_event(&self) -> Option<Time> {
-        self.running.as_ref().map(|(at, _)| *at).into_iter().chain(self.tick_at).min()
+        let orders = self.running.iter().chain(&self.syncing).map(|(at, _)| *at);
+        orders.chain(self.tick_at).min()
     }
 
     fn start(&mut self, now: Time) {
-        if self.running.is_none()
-            && let Some(order) = self.plan.next_order()
+        while self.running.is_none()
+            && let Some(mut order) = self.plan.next_order()
         {
+            if matches!(order, Order::Sync(_)) && self.syncing.is_none() {
+                order.execute(|id| self.stores.get(id.0 as usize).cloned(), &mut self.scratch);
+                self.syncing = Some((now + self.speed.seek * SYNC_SEEKS, order));
+                continue;
+            }
             let transfer = Duration::from_micros(order.bytes() * 1_000_000 / self.speed.rate);
             self.running = Some((now + self.speed.seek + transfer, order));
         }

@@ -14,7 +14,7 @@ use super::disk::SimDisk;
 use super::network::{Access, Wire};
 use super::store::SimStore;
 use crate::engine::picker::Priority;
-use crate::engine::{AddTorrent, ConnId, Engine, Event, SourceId, Time, TorrentKey};
+use crate::engine::{AddTorrent, ConnId, Engine, Event, ResumeState, SourceId, Time, TorrentKey};
 
 /// Names a node of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +40,8 @@ pub struct Node {
     pub furnished: Option<Time>,
     /// When it was complete.
     pub completed: Option<Time>,
+    /// Its record: what its engine said to remember at the last sync.
+    pub saved: Option<ResumeState>,
     /// The most bytes that its engine held for peers at a time.
     pub most_held: usize,
     /// What its engine dialled, and when.
@@ -87,8 +89,12 @@ impl Node {
 
     /// Pieces that it says to have and that are not right on its disk. Must always be empty.
     pub fn false_claims(&self) -> Vec<u32> {
-        let have = self.engine.have(self.torrent);
-        let pieces = have.iter().flat_map(|bits| bits.iter_ones());
+        let (have, claimed) = (self.engine.have(self.torrent), self.engine.unverified(self.torrent));
+        if self.store.is_tampered() {
+            return Vec::new();
+        }
+        let is_claimed = |index: &u32| claimed.is_some_and(|bits| bits.get(*index));
+        let pieces = have.iter().flat_map(|bits| bits.iter_ones()).filter(|index| !is_claimed(index));
         let geometry = self.content.torrent.geometry();
         pieces.filter(|index| geometry.piece(*index).is_ok_and(|piece| !self.store.is_right(piece))).collect()
     }

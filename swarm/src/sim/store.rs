@@ -1,16 +1,22 @@
 //! Bytes at rest on a virtual disk.
 //!
 //! Hundreds of nodes keep the same torrent, so a store keeps only which bytes were written, and the blocks that differ from the
-//! torrent's content.
+//! torrent's content. On request it also keeps apart what was synced, so that a power cut can lose the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Mutex, PoisonError};
 
 use metainfo::{PieceIndex, PieceRange};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use storage::{Operation, Storage, StorageError};
 
 use super::content::Content;
+use super::platter::Platter;
+
+/// Bytes that a power cut keeps, loses or tears as one.
+const SECTOR: u32 = 4096;
 
 /// One node's copy of a torrent.
 pub struct SimStore {
@@ -18,15 +24,38 @@ pub struct SimStore {
     state: Mutex<State>,
 }
 
+/// Calls that fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Calls of this kind: `Read`, `Write`, `Sync`, or `Open` for probes.
+    pub operation: Operation,
+    /// The first that fails, counted from 0 since the failing was set.
+    pub nth: u64,
+    /// Whether those after it fail too.
+    pub lasting: bool,
+    /// How.
+    pub kind: io::ErrorKind,
+}
+
 #[derive(Default)]
 struct State {
-    /// Written parts of each piece: start to end.
-    written: BTreeMap<PieceIndex, BTreeMap<u32, u32>>,
-    /// Bytes that differ from the content.
-    wrong: BTreeMap<(PieceIndex, u32), u8>,
+    now: Platter,
+    /// What is durable, and what was written since: only when power may be cut.
+    power: Option<Power>,
     /// Pieces that cannot be read or written.
     broken: BTreeSet<PieceIndex>,
     writes_left: Option<u64>,
+    failing: Option<(Failing, u64)>,
+    calls: [u64; 4],
+    is_gone: bool,
+    /// Its bytes were changed behind the engine's back.
+    is_tampered: bool,
+}
+
+#[derive(Default)]
+struct Power {
+    durable: Platter,
+    unsynced: Vec<(PieceRange, Vec<u8>)>,
 }
 
 impl SimStore {
@@ -39,18 +68,14 @@ impl SimStore {
     pub fn with(content: Content, pieces: impl IntoIterator<Item = PieceIndex>) -> Self {
         let store = Self::new(content);
         for piece in pieces {
-            let len = store.content.torrent.geometry().piece_len(piece);
-            store.lock().written.entry(piece).or_default().insert(0, len);
+            store.lock().now.mark(store.content.torrent.geometry().whole(piece));
         }
         store
     }
 
     /// Whether every byte of the piece is there and right.
     pub fn is_right(&self, piece: PieceIndex) -> bool {
-        let state = self.lock();
-        let len = self.content.torrent.geometry().piece_len(piece);
-        let whole = state.written.get(&piece).is_some_and(|parts| parts.get(&0) == Some(&len));
-        whole && state.wrong.range((piece, 0)..(piece, len)).next().is_none()
+        self.lock().now.is_right(self.content.torrent.geometry().whole(piece))
     }
 
     /// Makes a piece fail every read and write.
@@ -58,9 +83,115 @@ impl SimStore {
         self.lock().broken.insert(piece);
     }
 
+    /// Makes all broken pieces whole again.
+    pub fn mend(&self) {
+        let mut state = self.lock();
+        state.broken.clear();
+        state.failing = None;
+        state.is_gone = false;
+    }
+
+    /// Changes one byte of a piece behind everyone's back.
+    pub fn corrupt(&self, piece: PieceIndex, at: u32) {
+        let mut state = self.lock();
+        state.now.corrupt(piece, at);
+        state.is_tampered = true;
+    }
+
+    /// Loses every byte that is there.
+    pub fn wipe(&self) {
+        let mut state = self.lock();
+        state.now = Platter::default();
+        state.is_tampered = true;
+    }
+
+    /// Whether its bytes were changed behind the engine's back, or are out of reach: the engine may claim what is not there
+    /// until it looks.
+    pub fn is_tampered(&self) -> bool {
+        let state = self.lock();
+        state.is_tampered || state.is_gone
+    }
+
     /// The disk is full after so many more bytes; `None` gives it room again.
     pub fn fill_up_after(&self, bytes: Option<u64>) {
         self.lock().writes_left = bytes;
+    }
+
+    /// Lets calls fail from now on; `None` ends it.
+    pub fn fail(&self, failing: Option<Failing>) {
+        self.lock().failing = failing.map(|failing| (failing, 0));
+    }
+
+    /// The device is gone, or back.
+    pub fn set_gone(&self, is_gone: bool) {
+        self.lock().is_gone = is_gone;
+    }
+
+    /// Reads, writes, syncs and probes so far.
+    pub fn calls(&self) -> [u64; 4] {
+        self.lock().calls
+    }
+
+    /// From now on a power cut loses what was not synced; what is there now is durable.
+    pub fn power_may_fail(&self) {
+        let mut state = self.lock();
+        let durable = state.now.clone();
+        state.power.get_or_insert_with(|| Power { durable, unsynced: Vec::new() });
+    }
+
+    /// The power is cut: of what was written and not synced, any part is there, in any order, torn at sectors, or zeros.
+    pub fn cut_power(&self, seed: u64) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut state = self.lock();
+        let Some(power) = &mut state.power else { return };
+        let mut lost = std::mem::take(&mut power.unsynced);
+        let mut left = power.durable.clone();
+        while !lost.is_empty() {
+            let (range, bytes) = lost.swap_remove(rng.random_range(0..lost.len()));
+            for begin in (range.begin()..range.end()).step_by(SECTOR as usize) {
+                let end = range.end().min(begin + SECTOR);
+                let part = self.content.part(range.piece(), begin, end);
+                let sector = &bytes[(begin - range.begin()) as usize..(end - range.begin()) as usize];
+                match rng.random_range(0..10) {
+                    0..4 => {}
+                    4..8 => left.write(part, self.content.range(part), sector),
+                    _ => left.write(part, self.content.range(part), &vec![0; sector.len()]),
+                }
+            }
+        }
+        power.durable = left.clone();
+        state.now = left;
+    }
+
+    /// Counts a call, and lets it fail if it is to.
+    fn call(
+        &self,
+        state: &mut State,
+        operation: Operation,
+        range: Option<PieceRange>,
+    ) -> Result<(), StorageError> {
+        let at = match operation {
+            Operation::Read => 0,
+            Operation::Write => 1,
+            Operation::Sync => 2,
+            _ => 3,
+        };
+        state.calls[at] += 1;
+        if state.is_gone {
+            return Err(failed(operation, range, io::ErrorKind::NotConnected));
+        }
+        if let Some((failing, count)) = &mut state.failing
+            && failing.operation == operation
+        {
+            *count += 1;
+            if *count == failing.nth + 1 || (*count > failing.nth && failing.lasting) {
+                return Err(failed(operation, range, failing.kind));
+            }
+        }
+        if range.is_some_and(|range| state.broken.contains(&range.piece())) {
+            return Err(failed(operation, range, io::ErrorKind::Other));
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -68,46 +199,19 @@ impl SimStore {
     }
 }
 
-impl State {
-    fn mark_written(&mut self, range: PieceRange) {
-        let parts = self.written.entry(range.piece()).or_default();
-        let (mut start, mut end) = (range.begin(), range.end());
-        let touching: Vec<_> =
-            parts.range(..=end).filter(|(_, e)| **e >= start).map(|(s, e)| (*s, *e)).collect();
-        for (s, e) in touching {
-            parts.remove(&s);
-            start = start.min(s);
-            end = end.max(e);
-        }
-        parts.insert(start, end);
-    }
-
-    fn covers(&self, range: PieceRange) -> bool {
-        let part =
-            self.written.get(&range.piece()).and_then(|parts| parts.range(..=range.begin()).next_back());
-        part.is_some_and(|(_, end)| *end >= range.end())
-    }
-}
-
-fn failed(operation: Operation, range: PieceRange, kind: io::ErrorKind) -> StorageError {
-    let path = format!("piece {}", range.piece().get());
-    StorageError::new(operation, path, Some(range.begin().into()), kind.into())
+fn failed(operation: Operation, range: Option<PieceRange>, kind: io::ErrorKind) -> StorageError {
+    let path = range.map_or("the folder".into(), |range| format!("piece {}", range.piece().get()));
+    StorageError::new(operation, path, range.map(|range| range.begin().into()), kind.into())
 }
 
 impl Storage for SimStore {
     fn read(&self, range: PieceRange, into: &mut [IoSliceMut<'_>]) -> Result<(), StorageError> {
-        let state = self.lock();
-        if state.broken.contains(&range.piece()) {
-            return Err(failed(Operation::Read, range, io::ErrorKind::Other));
+        let mut state = self.lock();
+        self.call(&mut state, Operation::Read, Some(range))?;
+        if !state.now.covers(range) {
+            return Err(failed(Operation::Read, Some(range), io::ErrorKind::UnexpectedEof));
         }
-        if !state.covers(range) {
-            return Err(failed(Operation::Read, range, io::ErrorKind::UnexpectedEof));
-        }
-        let mut bytes = self.content.range(range).to_vec();
-        for ((_, at), byte) in state.wrong.range((range.piece(), range.begin())..(range.piece(), range.end()))
-        {
-            bytes[(at - range.begin()) as usize] = *byte;
-        }
+        let bytes = state.now.read(range, self.content.range(range));
         let mut rest = &bytes[..];
         for slice in into {
             let (now, later) = rest.split_at(slice.len().min(rest.len()));
@@ -119,37 +223,47 @@ impl Storage for SimStore {
 
     fn write(&self, range: PieceRange, data: &[IoSlice<'_>]) -> Result<(), StorageError> {
         let mut state = self.lock();
-        if state.broken.contains(&range.piece()) {
-            return Err(failed(Operation::Write, range, io::ErrorKind::Other));
-        }
+        self.call(&mut state, Operation::Write, Some(range))?;
         if let Some(left) = &mut state.writes_left {
             *left = left
                 .checked_sub(range.len().into())
-                .ok_or_else(|| failed(Operation::Write, range, io::ErrorKind::StorageFull))?;
+                .ok_or_else(|| failed(Operation::Write, Some(range), io::ErrorKind::StorageFull))?;
         }
         let right = self.content.range(range);
-        let mut at = 0;
-        for slice in data {
-            let expected = &right[at..at + slice.len()];
-            if **slice == *expected && state.wrong.is_empty() {
-                at += slice.len();
-                continue;
-            }
-            for (byte, expected) in slice.iter().zip(expected) {
-                let place = (range.piece(), range.begin() + at as u32);
-                if byte == expected {
-                    state.wrong.remove(&place);
-                } else {
-                    state.wrong.insert(place, *byte);
-                }
-                at += 1;
-            }
+        if let Some(power) = &mut state.power {
+            let bytes: Vec<u8> = data.iter().flat_map(|slice| slice.iter().copied()).collect();
+            power.unsynced.push((range, bytes));
         }
-        state.mark_written(range);
+        let mut at = range.begin();
+        for slice in data {
+            let end = at + slice.len() as u32;
+            let from = (at - range.begin()) as usize;
+            let part = self.content.part(range.piece(), at, end);
+            state.now.write(part, &right[from..from + slice.len()], slice);
+            at = end;
+        }
         Ok(())
     }
 
     fn sync(&self) -> Result<(), StorageError> {
+        let mut state = self.lock();
+        self.call(&mut state, Operation::Sync, None)?;
+        let State { now, power, .. } = &mut *state;
+        if let Some(power) = power {
+            power.durable = now.clone();
+            power.unsynced.clear();
+        }
         Ok(())
+    }
+
+    fn probe(&self) -> Result<(), StorageError> {
+        let mut state = self.lock();
+        self.call(&mut state, Operation::Open, None)?;
+        match state.writes_left {
+            Some(left) if left < u64::from(metainfo::BLOCK) => {
+                Err(failed(Operation::Write, None, io::ErrorKind::StorageFull))
+            }
+            _ => Ok(()),
+        }
     }
 }

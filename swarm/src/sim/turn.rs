@@ -135,6 +135,9 @@ impl World {
                 Action::SourceReady { source } => node.ready_sources.push(source),
                 Action::SourceBanned { source } => node.banned_sources.push(source),
                 Action::Event(event) => {
+                    if matches!(event, Event::Synced { .. }) {
+                        node.saved = node.engine.resume_state(now, node.torrent);
+                    }
                     if matches!(event, Event::Complete { .. }) {
                         node.completed.get_or_insert(now);
                     }

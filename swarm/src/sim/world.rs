@@ -21,7 +21,7 @@ use super::tracker::SimTracker;
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
 use crate::engine::tracker::{AnnounceId, AnnounceReply, Failure};
-use crate::engine::{AddMagnet, AddTorrent, Config, Engine, Time, TorrentKey};
+use crate::engine::{AddMagnet, AddTorrent, Config, Engine, PartialPiece, ResumeState, Time, TorrentKey};
 
 /// What a node starts with.
 #[derive(Clone, Debug)]
@@ -34,6 +34,14 @@ pub enum Role {
     Partial(Bitfield),
     /// Nothing, not even the metainfo: the hashes and trackers of a magnet.
     Magnet,
+}
+
+/// What a node finds on its disk.
+struct Resumed {
+    have: Bitfield,
+    partial: Vec<PartialPiece>,
+    unverified: bool,
+    is_magnet: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,8 +146,7 @@ impl World {
         disk: DiskSpeed,
         adjust: impl FnOnce(&mut Config),
     ) -> NodeId {
-        let torrent = content.torrent.clone();
-        let geometry = torrent.geometry();
+        let geometry = content.torrent.geometry();
         let is_magnet = matches!(role, Role::Magnet);
         let have = match role {
             Role::Seed => Bitfield::with_all(geometry.piece_count()),
@@ -148,6 +155,48 @@ impl World {
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
         let store = Arc::new(SimStore::with(content.clone(), held));
+        let resumed = Resumed { have, partial: Vec::new(), unverified: false, is_magnet };
+        self.start(content, store, resumed, access, disk, adjust)
+    }
+
+    /// Starts a node anew on the disk of one that was switched off, with what an earlier [`Engine::resume_state`] said, or
+    /// with nothing. It has another address.
+    pub fn start_again(
+        &mut self,
+        old: NodeId,
+        state: Option<&ResumeState>,
+        disk: DiskSpeed,
+        adjust: impl FnOnce(&mut Config),
+    ) -> NodeId {
+        let access = self.machines[old.0].access;
+        let (content, store) = (self.node(old).content.clone(), self.node(old).store.clone());
+        let nothing = Bitfield::new(content.torrent.geometry().piece_count());
+        let resumed = Resumed {
+            have: state.map_or(nothing, |state| state.clean.clone()),
+            partial: state.map(|state| state.partial.clone()).unwrap_or_default(),
+            unverified: false,
+            is_magnet: false,
+        };
+        self.start(&content, store, resumed, access, disk, adjust)
+    }
+
+    /// Starts a node that has these pieces on its disk, but trusts nobody who says so.
+    pub fn add_unverified(&mut self, content: &Content, store: SimStore, access: Access) -> NodeId {
+        let have = Bitfield::with_all(content.torrent.geometry().piece_count());
+        let resumed = Resumed { have, partial: Vec::new(), unverified: true, is_magnet: false };
+        self.start(content, Arc::new(store), resumed, access, DiskSpeed::default(), |_| {})
+    }
+
+    fn start(
+        &mut self,
+        content: &Content,
+        store: Arc<SimStore>,
+        resumed: Resumed,
+        access: Access,
+        disk: DiskSpeed,
+        adjust: impl FnOnce(&mut Config),
+    ) -> NodeId {
+        let torrent = content.torrent.clone();
         let mut config = Config::new(PeerId::new(PeerId::PREFIX, self.rng.random()));
         adjust(&mut config);
         let mut entropy = [0; 32];
@@ -157,13 +206,15 @@ impl World {
         let index = self.machines.len();
         let addr = address(index);
         engine.set_listen_port(addr.port());
-        let key = if is_magnet {
+        let key = if resumed.is_magnet {
             let hashes = *torrent.info_hashes();
             let trackers = torrent.trackers().to_vec();
             engine.add_magnet(self.now, &AddMagnet { trackers, ..AddMagnet::new(hashes) })
         } else {
             let id = disk.attach(store.clone(), torrent.clone());
-            engine.add_torrent(self.now, AddTorrent::new(torrent, id, have))
+            let Resumed { have, partial, unverified, .. } = resumed;
+            let add = AddTorrent { partial, unverified, ..AddTorrent::new(torrent, id, have) };
+            engine.add_torrent(self.now, add)
         };
         let torrent = key.expect("a fresh engine takes any torrent");
         let node = Node {
@@ -180,6 +231,7 @@ impl World {
             streams: BTreeMap::new(),
             jobs: Vec::new(),
             completions: Vec::new(),
+            saved: None,
             most_held: 0,
             dials: Vec::new(),
             ready_sources: Vec::new(),
@@ -247,6 +299,11 @@ impl World {
         let torrent = node_ref.torrent;
         node_ref.engine.add_peers(now, torrent, &[addr], Source::User, Scope::Loopback);
         self.pump(node.0);
+    }
+
+    /// Lets a node go on after its engine was told something directly.
+    pub fn touch(&mut self, id: NodeId) {
+        self.pump(id.0);
     }
 
     /// Switches a node off: its connections break and nobody reaches it any more.
@@ -317,6 +374,9 @@ impl World {
     pub fn check(&self) {
         for machine in &self.machines {
             let What::Engine(node) = &machine.what else { continue };
+            if node.gone {
+                continue;
+            }
             let claims = node.false_claims();
             assert!(claims.is_empty(), "seed {}: {} claims {claims:?}", self.seed, machine.addr);
             node.engine.check_invariant();

@@ -94,6 +94,11 @@ impl Shard {
                 }
                 cx.out.event(Event::Synced { torrent: torrent.key });
                 self.arm_sync(cx, slot);
+                // What passed meanwhile does not wait for longer because this sync took long.
+                let at = self.torrents[slot].keeping.synced_at + cx.config.sync_interval;
+                if !self.torrents[slot].keeping.fresh.is_empty() {
+                    cx.torrent_timers.set(slot, TorrentTimer::Sync, at.max(cx.now));
+                }
                 self.try_on(cx, slot);
             }
             Err(error) => {

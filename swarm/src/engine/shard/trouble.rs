@@ -5,7 +5,7 @@
 //!   fine -------------------------------> Waiting ------------------------------> Probing
 //!    ^                                     ^   ^   the probe failed                  |
 //!    |                                     |   +-------------------------------------+
-//!    |   one block was written, and synced |                                         | the probe went well
+//!    |   what was refused is written       |                                         | the probe went well
 //!    +------------------------------------ Trial <-----------------------------------+
 //! ```
 //!
@@ -141,7 +141,7 @@ impl Shard {
             }
             Ok(()) => {
                 trouble.stage = Stage::Trial;
-                if !self.write_one_kept(cx, slot) {
+                if !self.write_kept(cx, slot, 1) {
                     self.try_on(cx, slot);
                 }
             }
@@ -154,9 +154,13 @@ impl Shard {
         let Some(trouble) = keeping.trouble.as_ref().filter(|trouble| trouble.stage == Stage::Trial) else {
             return;
         };
-        if trouble.needs_sync {
+        let needs_sync = trouble.needs_sync;
+        if keeping.writing > 0 || self.write_kept(cx, slot, usize::MAX) {
+            return;
+        }
+        if needs_sync {
             self.sync(cx, slot);
-        } else if !trouble.was_gone || keeping.writing == 0 {
+        } else {
             self.recovered(cx, slot);
         }
     }
@@ -170,7 +174,6 @@ impl Shard {
         if trouble.was_gone {
             self.distrust(cx, slot);
         }
-        while self.write_one_kept(cx, slot) {}
         for doubt in self.torrents[slot].keeping.doubts.values_mut() {
             doubt.again_at = doubt.again_at.map(|_| cx.now);
         }
@@ -194,20 +197,24 @@ impl Shard {
         }
     }
 
-    /// Hands one of the blocks that were kept to the disk. Whether there was one.
-    fn write_one_kept(&mut self, cx: &mut Cx, slot: usize) -> bool {
+    /// Hands some of the blocks that were kept to the disk. Whether there were any.
+    fn write_kept(&mut self, cx: &mut Cx, slot: usize, most: usize) -> bool {
         let torrent = &mut self.torrents[slot];
-        while let Some((block, data)) = torrent.keeping.kept.pop_front() {
+        let mut count = 0;
+        while count < most
+            && let Some((block, data)) = torrent.keeping.kept.pop_front()
+        {
             cx.kept -= data.capacity();
             if torrent.picker.block_state(block) == BlockState::Received {
                 cx.writing += data.capacity();
                 torrent.keeping.writing += 1;
                 cx.out.jobs.push(Job::Write { store: torrent.store, block, data });
-                return true;
+                count += 1;
+            } else {
+                cx.pool.give(data);
             }
-            cx.pool.give(data);
         }
-        false
+        count > 0
     }
 
     /// The driver looked how much room there is.
