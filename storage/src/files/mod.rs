@@ -17,6 +17,7 @@ mod names;
 mod opening;
 mod options;
 mod places;
+mod probe;
 mod refusal;
 mod relocate;
 mod remove;
@@ -79,6 +80,8 @@ pub struct FileStorage {
     /// The file that is copied to another place, and whether it was written since that began.
     copying: AtomicUsize,
     stale: AtomicBool,
+    /// The file that could not be written last.
+    failed: Mutex<Option<usize>>,
 }
 
 impl FileStorage {
@@ -123,6 +126,7 @@ impl FileStorage {
             changing: Mutex::default(),
             copying: AtomicUsize::new(usize::MAX),
             stale: AtomicBool::new(false),
+            failed: Mutex::default(),
         };
         storage.settle_names(options.renaming);
         storage.settle_move(options.moving_to.as_deref());
@@ -233,7 +237,10 @@ impl Storage for FileStorage {
         let places = self.places();
         self.make_empty_files(&places)?;
         let mut data = Writing::new(data);
-        self.layout().segments(range).try_for_each(|segment| self.write_segment(&places, &segment, &mut data))
+        self.layout().segments(range).try_for_each(|segment| {
+            let written = self.write_segment(&places, &segment, &mut data);
+            written.inspect_err(|_| self.note_failed(segment.file))
+        })
     }
 
     fn sync(&self) -> Result<(), StorageError> {
@@ -268,6 +275,10 @@ impl Storage for FileStorage {
             rest = later;
         }
         Some(Ok(()))
+    }
+
+    fn probe(&self) -> Result<(), StorageError> {
+        self.try_writing()
     }
 
     fn prepare(&self) -> Result<(), StorageError> {

@@ -312,3 +312,17 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
     }
     assert!(Tree::of(&world.home()) == before);
 }
+
+#[test]
+fn a_probe_finds_any_failure_and_leaves_nothing_behind() {
+    let runs = strike_all(
+        || World::new(false),
+        World::seeded,
+        |_, storage| storage.probe().err().into_iter().collect(),
+        |world, storage, _| {
+            storage.probe().unwrap();
+            assert_eq!(Tree::of(&world.home()).names().len(), 7);
+        },
+    );
+    eprintln!("{runs} runs");
+}
