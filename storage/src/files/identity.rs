@@ -33,7 +33,7 @@ impl FileStorage {
         if !expected.is_same(&found) {
             return Err(Refusal::OtherPlace.error(Operation::Open, path));
         }
-        Ok(Self::beneath(root, torrent, options))
+        Self::beneath(root, torrent, options)
     }
 
     /// The folder that the files are beneath, as it was named.

@@ -5,6 +5,7 @@
 //!   tells which were made. Files of length 0 come with the first write to any file.
 //! - Writing is in place and never truncates. A file that is longer than the torrent says keeps its tail, and
 //!   bytes of a file that was there before change only where pieces are written.
+//! - Skipped files are not made: what comes of them with pieces of wanted files is kept in one part file.
 //! - Pads are not stored, and symlinks are not made.
 
 mod beneath;
@@ -16,6 +17,7 @@ mod made;
 mod names;
 mod opening;
 mod options;
+mod parts;
 mod places;
 mod probe;
 mod refusal;
@@ -24,6 +26,7 @@ mod remove;
 mod rename;
 mod reserve;
 mod root_id;
+mod skipped;
 mod slices;
 mod stamps;
 mod syncing;
@@ -41,11 +44,12 @@ pub use remove::Removed;
 pub use root_id::RootId;
 pub use stamps::Stamp;
 
-use crate::{Operation, Storage, StorageError};
+use crate::{Operation, Storage, StorageError, Trouble};
 use beneath::Root;
 use made::Made;
 use metainfo::{File, Layout, PieceRange, Segment, Torrent};
 use opening::Owners;
+use parts::Parts;
 use places::Places;
 use reserve::Reserved;
 use slices::{Reading, Writing};
@@ -82,6 +86,7 @@ pub struct FileStorage {
     stale: AtomicBool,
     /// The file that could not be written last.
     failed: Mutex<Option<usize>>,
+    parts: Mutex<Option<Parts>>,
 }
 
 impl FileStorage {
@@ -91,7 +96,7 @@ impl FileStorage {
     /// When the folder cannot be opened.
     pub fn open(root: &Path, torrent: Arc<Torrent>, options: FileOptions) -> Result<Self, StorageError> {
         let root = Root::open(root).map_err(|cause| StorageError::new(Operation::Open, root, None, cause))?;
-        Ok(Self::beneath(root, torrent, options))
+        Self::beneath(root, torrent, options)
     }
 
     /// Beneath a folder that is made, with all above it, if it is not there.
@@ -104,12 +109,13 @@ impl FileStorage {
         Self::open(root, torrent, options)
     }
 
-    fn beneath(root: Root, torrent: Arc<Torrent>, options: FileOptions) -> Self {
+    fn beneath(root: Root, torrent: Arc<Torrent>, options: FileOptions) -> Result<Self, StorageError> {
         let geometry = torrent.geometry();
         let space = u64::from(geometry.piece_count()) * u64::from(geometry.piece_length());
         let words = torrent.layout().files().len().div_ceil(64);
         let suffix = options.suffix.map(String::into_boxed_str);
-        let places = Places { root, next: None, names: options.names, suffix };
+        let parted = torrent.layout().files().iter().map(|_| false).collect();
+        let places = Places { root, next: None, names: options.names, suffix, parted };
         let storage = Self {
             reserved: Reserved::new(space),
             unsynced: Unsynced::new(space),
@@ -127,10 +133,13 @@ impl FileStorage {
             copying: AtomicUsize::new(usize::MAX),
             stale: AtomicBool::new(false),
             failed: Mutex::default(),
+            parts: Mutex::default(),
         };
         storage.settle_names(options.renaming);
         storage.settle_move(options.moving_to.as_deref());
-        storage
+        storage.load_parts(&storage.places())?;
+        storage.set_skipped(&options.skipped)?;
+        Ok(storage)
     }
 
     /// The files and folders that this storage made, in this run and those before, relative to its folder; folders come
@@ -185,6 +194,9 @@ impl FileStorage {
             data.skip(segment.len);
             return Ok(());
         }
+        if places.is_in_parts(segment.file) {
+            return self.write_part(places, segment, data);
+        }
         let file = self.opened(places, segment.file, true)?;
         self.mark_dirty(segment.file);
         if self.copying.load(Ordering::SeqCst) == segment.file {
@@ -207,18 +219,32 @@ impl FileStorage {
             into.zero(segment.len);
             return Ok(());
         }
-        let file = self.opened(places, segment.file, false)?;
+        if places.is_in_parts(segment.file)
+            && let Some(read) = self.read_part(places, segment, into)
+        {
+            return read;
+        }
+        let file = match self.opened(places, segment.file, false) {
+            Err(error) if error.trouble() == Trouble::Missing => {
+                return self.read_part(places, segment, into).unwrap_or(Err(error));
+            }
+            file => file?,
+        };
         into.read(&file.fd, segment.offset, segment.len)
             .map_err(|(at, cause)| self.error_at(places, Operation::Read, segment.file, Some(at), cause))
     }
 
-    fn make_empty_files(&self, places: &Places) -> Result<(), StorageError> {
+    /// Does what comes before the first write.
+    fn prepare_once(&self) -> Result<(), StorageError> {
         if self.is_prepared.load(Ordering::Acquire) {
             return Ok(());
         }
+        let mut places = self.places_mut();
+        self.fold_in_wanted(&mut places)?;
         for (index, file) in self.layout().files().iter().enumerate() {
-            if file.length == 0 && !file.is_pad() && !file.attributes.symlink {
-                self.open_to_write(places, index)?;
+            let is_stored = !file.is_pad() && !file.attributes.symlink;
+            if file.length == 0 && is_stored && !places.is_in_parts(index) {
+                self.open_to_write(&places, index)?;
             }
         }
         self.is_prepared.store(true, Ordering::Release);
@@ -234,8 +260,8 @@ impl Storage for FileStorage {
     }
 
     fn write(&self, range: PieceRange, data: &[IoSlice<'_>]) -> Result<(), StorageError> {
+        self.prepare_once()?;
         let places = self.places();
-        self.make_empty_files(&places)?;
         let mut data = Writing::new(data);
         self.layout().segments(range).try_for_each(|segment| {
             let written = self.write_segment(&places, &segment, &mut data);
@@ -282,7 +308,7 @@ impl Storage for FileStorage {
     }
 
     fn prepare(&self) -> Result<(), StorageError> {
-        self.make_empty_files(&self.places())
+        self.prepare_once()
     }
 }
 

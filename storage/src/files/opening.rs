@@ -99,19 +99,24 @@ impl FileStorage {
     }
 
     fn create_file(&self, places: &Places, index: usize) -> Result<OwnedFd, StorageError> {
-        let file = self.file(index);
-        let failed = |cause| self.error_at(places, Operation::Create, index, None, cause);
-        let root = places.root_of(index);
         let path = &*places.paths(self.layout(), index).next().unwrap_or_default();
-        if file.length > FAT_MOST && root.is_fat() {
-            return Err(failed(Refusal::TooBig.into()));
-        }
-        root.make_folders(path, |folder| self.made().note(folder)).map_err(failed)?;
-        let bits = if file.attributes.executable { 0o777 } else { 0o666 };
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | PLAIN;
-        let fd = root.open_at(path, flags, Mode::from_raw_mode(bits)).map_err(failed)?;
+        let fd = self
+            .make_at(places.root_of(index), path, path, index)
+            .map_err(|cause| self.error_at(places, Operation::Create, index, None, cause))?;
         self.made().note(path);
         Ok(fd)
+    }
+
+    /// Makes the file with this index, that is to have the path `path`, under another name in the same folder.
+    pub(super) fn make_at(&self, root: &Root, name: &str, path: &str, index: usize) -> io::Result<OwnedFd> {
+        let file = self.file(index);
+        if file.length > FAT_MOST && root.is_fat() {
+            return Err(Refusal::TooBig.into());
+        }
+        root.make_folders(path, |folder| self.made().note(folder))?;
+        let bits = if file.attributes.executable { 0o777 } else { 0o666 };
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | PLAIN;
+        root.open_at(name, flags, Mode::from_raw_mode(bits))
     }
 
     /// Sees to it that no two files of the torrent are one on disk, as they may be where names are compared in

@@ -32,6 +32,8 @@ pub struct FileOptions {
     pub moving_to: Option<PathBuf>,
     /// What the names of files end in until [`FileStorage::finish_file`](super::FileStorage::finish_file).
     pub suffix: Option<String>,
+    /// Files that are not wanted, by index; see [`FileStorage::set_skipped`](super::FileStorage::set_skipped).
+    pub skipped: Vec<usize>,
 }
 
 impl Default for FileOptions {
@@ -45,6 +47,7 @@ impl Default for FileOptions {
             renaming: Vec::new(),
             moving_to: None,
             suffix: None,
+            skipped: Vec::new(),
         }
     }
 }

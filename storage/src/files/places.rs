@@ -18,6 +18,8 @@ pub(super) struct Places {
     pub(super) names: FileNames,
     /// What names of unfinished files end in.
     pub(super) suffix: Option<Box<str>>,
+    /// For each file, whether it is kept in the part file: it is skipped and was not there.
+    pub(super) parted: Box<[bool]>,
 }
 
 /// The goal of a move that is under way.
@@ -29,6 +31,10 @@ pub(super) struct Next {
 }
 
 impl Places {
+    pub(super) fn is_in_parts(&self, index: usize) -> bool {
+        self.parted.get(index) == Some(&true)
+    }
+
     /// The folder that the file is beneath.
     pub(super) fn root_of(&self, index: usize) -> &Root {
         match &self.next {

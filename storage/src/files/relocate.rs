@@ -341,6 +341,7 @@ impl FileStorage {
     /// All files are in the new folder.
     fn end_move(&self) -> Result<(), StorageError> {
         let mut places = self.places_mut();
+        self.move_parts(&places)?;
         let Some(next) = places.next.take() else { return Ok(()) };
         let old = std::mem::replace(&mut places.root, next.root);
         let mut made = self.made();
@@ -357,7 +358,7 @@ impl FileStorage {
         self.sync_folders(&places, folders)
     }
 
-    fn scratch_name(&self, path: &str) -> String {
+    pub(super) fn scratch_name(&self, path: &str) -> String {
         let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         format!("{folder}.unchoke-{}.moving", self.short_name())
     }

@@ -31,6 +31,7 @@ impl FileStorage {
         let root = &places.root;
         root.check().map_err(|cause| Self::root_error(Operation::Remove, root, cause))?;
         self.open_files.close_all(self.owner);
+        self.close_parts();
         let mut outcome = Removed::default();
         // What is in a folder comes after the folder.
         for path in self.created().into_iter().rev() {

@@ -14,7 +14,9 @@ const MANY: usize = 64;
 impl FileStorage {
     pub(super) fn sync_all(&self) -> Result<(), StorageError> {
         if self.unsynced.is_doubtful() {
-            self.write_again(&mut self.places_mut())?;
+            let mut places = self.places_mut();
+            self.write_parts_again(&places)?;
+            self.write_again(&mut places)?;
         }
         let places = self.places();
         let written = self.unsynced.take();
@@ -28,7 +30,7 @@ impl FileStorage {
         if dirty.len() > MANY && is_one_place && places.root.sync_file_system() {
             return Ok(());
         }
-        let mut result = Ok(());
+        let mut result = self.sync_parts(places);
         for index in dirty {
             if let Err(error) = self.sync_file(places, index) {
                 result = Err(error);

@@ -11,6 +11,8 @@ mod files;
 mod mounts;
 #[cfg(feature = "files")]
 mod moves;
+#[cfg(feature = "files")]
+mod parts;
 mod plan;
 mod power;
 #[cfg(feature = "files")]

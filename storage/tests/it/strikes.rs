@@ -326,3 +326,44 @@ fn a_probe_finds_any_failure_and_leaves_nothing_behind() {
     );
     eprintln!("{runs} runs");
 }
+
+#[test]
+fn skipping_and_wanting_files_survives_the_failure_of_any_call() {
+    let options = FileOptions { skipped: vec![1, 2], ..FileOptions::default() };
+    let pieces = |storage: &FileStorage, world: &World| -> Vec<_> {
+        let found = recheck(
+            storage,
+            &world.sample.torrent,
+            &storage::ScanOptions { threads: 1, ..Default::default() },
+        );
+        found.verdicts.into_iter().map(|verdict| verdict == storage::Verdict::Good).collect()
+    };
+    let runs = strike_all(
+        || World::new(false),
+        |world| {
+            let storage = world.open(options.clone());
+            // All pieces hold bytes of wanted files, but for the second.
+            for range in world.sample.pieces().filter(|range| range.piece().get() != 2) {
+                storage.write(range, &[std::io::IoSlice::new(world.sample.bytes(range))]).unwrap();
+            }
+            storage
+        },
+        |_, storage| {
+            let synced = storage.sync().err();
+            synced.into_iter().chain(storage.set_skipped(&[]).err()).collect()
+        },
+        |world, storage, is_ok| {
+            let good = pieces(&storage, world);
+            assert_eq!(good.iter().filter(|good| !**good).count(), 1, "{good:?}");
+            drop(storage);
+            // Killed, and wanted from the start in the next run.
+            let storage = world.open(FileOptions::default());
+            assert_eq!(pieces(&storage, world), good);
+            world.sample.write_to(&storage);
+            assert!(is_whole(&storage, &world.sample));
+            let names = ["t", "t/a", "t/b", "t/b/c", "t/b/empty", "t/b/foreign", "t/d"];
+            assert_eq!(Tree::of(&world.home()).names(), names, "{is_ok}");
+        },
+    );
+    eprintln!("{runs} runs");
+}

@@ -1,0 +1,297 @@
+//! Files that are not wanted: they are not made, and what comes of them with their neighbours goes to the part file.
+
+use super::parts::Parts;
+use super::places::Places;
+use super::slices::{Reading, Writing};
+use super::{FileStorage, Stamp, calls, copy};
+use crate::{Operation, StorageError};
+use metainfo::{File, Segment};
+use rustix::fs::{Mode, OFlags};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
+
+impl FileStorage {
+    /// Says which files are not wanted, by index; all others are. A skipped file that is not there is not made. One that is
+    /// wanted again gets what the part file has of it.
+    ///
+    /// # Errors
+    /// When what the part file has of a file could not be moved into it. The file then stays with the part file.
+    pub fn set_skipped(&self, skipped: &[usize]) -> Result<(), StorageError> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places_mut();
+        let mut wanted = vec![true; places.parted.len()];
+        for index in skipped {
+            if let Some(wanted) = wanted.get_mut(*index) {
+                *wanted = false;
+            }
+        }
+        if wanted.iter().zip(&places.parted).all(|(wanted, parted)| *wanted && !parted) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        for (index, is_wanted) in wanted.into_iter().enumerate() {
+            let (is_kept, is_skipped) = (places.is_in_parts(index), !is_wanted);
+            if is_skipped && !is_kept {
+                places.parted[index] = places.find(self.layout(), index).is_err();
+            } else if is_kept && !is_skipped {
+                match self.fold_in(&mut places, index) {
+                    Ok(()) if self.file(index).length == 0 => {
+                        places.parted[index] = false;
+                        self.is_prepared.store(false, std::sync::atomic::Ordering::Release);
+                    }
+                    Ok(()) => places.parted[index] = false,
+                    Err(error) => result = Err(error),
+                }
+            }
+        }
+        self.give_up_parts(&places).and(result)
+    }
+
+    /// Moves into wanted files what an earlier run left of them in the part file.
+    pub(super) fn fold_in_wanted(&self, places: &mut Places) -> Result<(), StorageError> {
+        if self.parts().is_none() {
+            return Ok(());
+        }
+        for index in 0..self.layout().files().len() {
+            if !places.is_in_parts(index) {
+                self.fold_in(places, index)?;
+            }
+        }
+        self.give_up_parts(places)
+    }
+
+    pub(super) fn write_part(
+        &self,
+        places: &Places,
+        segment: &Segment,
+        data: &mut Writing<'_, '_>,
+    ) -> Result<(), StorageError> {
+        let mut parts = self.parts();
+        let root = &places.root;
+        if parts.is_none() {
+            root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
+            let made = Parts::create(root, &self.parts_name(), &self.torrent);
+            *parts = Some(made.map_err(|cause| self.parts_error(places, Operation::Create, None, cause))?);
+            self.made().note(&self.parts_name());
+        }
+        let Some(parts) = parts.as_mut() else { return Ok(()) };
+        let (piece, begin) = self.place_in_piece(segment);
+        parts
+            .write(piece, begin, segment.len, data)
+            .map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause))
+    }
+
+    /// Nothing if the part file has nothing of the piece.
+    pub(super) fn read_part(
+        &self,
+        places: &Places,
+        segment: &Segment,
+        into: &mut Reading<'_, '_>,
+    ) -> Option<Result<(), StorageError>> {
+        let parts = self.parts();
+        let (piece, begin) = self.place_in_piece(segment);
+        let parts = parts.as_ref().filter(|parts| parts.has(piece))?;
+        let read = parts.read(piece, begin, segment.len, into);
+        Some(read.map_err(|(at, cause)| self.parts_error(places, Operation::Read, Some(at), cause)))
+    }
+
+    /// What changes when somebody changes the part file; `None` when there is none.
+    pub fn parts_stamp(&self) -> Option<Stamp> {
+        self.parts().as_ref()?.stamp().ok()
+    }
+
+    /// The part file was removed.
+    pub(super) fn close_parts(&self) {
+        *self.parts() = None;
+    }
+
+    pub(super) fn sync_parts(&self, places: &Places) -> Result<(), StorageError> {
+        let synced = self.parts().as_mut().map_or(Ok(()), Parts::sync);
+        synced.map_err(|cause| self.parts_error(places, Operation::Sync, None, cause))
+    }
+
+    pub(super) fn write_parts_again(&self, places: &Places) -> Result<(), StorageError> {
+        let written = self.parts().as_mut().map_or(Ok(()), Parts::write_again);
+        written.map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause))
+    }
+
+    /// Finds the part file of an earlier run.
+    pub(super) fn load_parts(&self, places: &Places) -> Result<(), StorageError> {
+        let roots = [Some(&places.root), places.next.as_ref().map(|next| &next.root)];
+        for root in roots.into_iter().flatten() {
+            let found = Parts::open(root, &self.parts_name(), &self.torrent)
+                .map_err(|cause| self.parts_error(places, Operation::Open, None, cause))?;
+            if found.is_some() {
+                *self.parts() = found;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the part file along to the new folder of the torrent.
+    pub(super) fn move_parts(&self, places: &Places) -> Result<(), StorageError> {
+        let (name, Some(next)) = (self.parts_name(), &places.next) else { return Ok(()) };
+        let goal = |operation, cause| StorageError::new(operation, next.root.show(&name), None, cause);
+        let from = match places.root.open_at(&name, OFlags::RDONLY | super::opening::PLAIN, Mode::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            from => from.map_err(|cause| self.parts_error(places, Operation::Open, None, cause))?,
+        };
+        // One there is a copy that was not finished, or the file itself.
+        if next.root.stat_name(&name).is_ok_and(|there| {
+            calls::stat(&from).is_ok_and(|from| (from.st_dev, from.st_ino) == (there.st_dev, there.st_ino))
+        }) {
+            return Ok(());
+        }
+        let scratch = self.scratch_name(&name);
+        let remove = |name: &str| {
+            // What is not there need not be removed.
+            let _ = next.root.in_folder_of(name, |folder, name| Ok(calls::remove_file(folder, name)?));
+        };
+        remove(&scratch);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let to = next.root.open_at(&scratch, flags, Mode::from_raw_mode(0o600));
+        let to = to.map_err(|cause| goal(Operation::Create, cause))?;
+        let copied = copy::contents(from.as_fd(), to.as_fd(), &mut |_| true)
+            .map_err(|copy::Failed { operation, cause }| goal(operation, cause))
+            .and_then(|_| calls::sync(&to).map_err(|errno| goal(Operation::Sync, errno.into())));
+        if let Err(error) = copied {
+            remove(&scratch);
+            return Err(error);
+        }
+        remove(&name);
+        super::relocate::rename(&next.root, &scratch, &next.root, &name)
+            .and_then(|()| next.root.sync_folder(""))
+            .map_err(|cause| goal(Operation::Rename, cause))?;
+        let reopened = Parts::open(&next.root, &name, &self.torrent);
+        *self.parts() = reopened.map_err(|cause| goal(Operation::Open, cause))?;
+        let removed = places.root.in_folder_of(&name, |folder, name| Ok(calls::remove_file(folder, name)?));
+        removed.map_err(|cause| self.parts_error(places, Operation::Remove, None, cause))
+    }
+
+    /// Makes a file of what the part file has of it. A file that is there already has all, or is none of ours.
+    fn fold_in(&self, places: &mut Places, index: usize) -> Result<(), StorageError> {
+        let pieces = self.layout().file_pieces(index).into_iter().flatten();
+        let has = |piece: &u32| self.parts().as_ref().is_some_and(|parts| parts.has(*piece));
+        let folded: Vec<u32> = pieces.filter(has).collect();
+        if folded.is_empty() {
+            return Ok(());
+        }
+        match places.find(self.layout(), index) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_from_parts(places, index, &folded)?;
+            }
+            Err(cause) => return Err(self.error_at(places, Operation::Stat, index, None, cause)),
+        }
+        Ok(())
+    }
+
+    /// Gives up what no skipped file needs any more, and in the end the part file. To be called when all other files have
+    /// what it had of them.
+    fn give_up_parts(&self, places: &Places) -> Result<(), StorageError> {
+        let geometry = self.torrent.geometry();
+        let is_needed = |piece: &u32| {
+            let whole = geometry.piece(*piece).map(|piece| geometry.whole(piece));
+            let mut segments = whole.into_iter().flat_map(|whole| self.layout().segments(whole));
+            segments.any(|segment| places.is_in_parts(segment.file))
+        };
+        let pieces = self.parts().as_ref().map_or(Vec::new(), Parts::pieces);
+        for piece in pieces.into_iter().filter(|piece| !is_needed(piece)) {
+            let forgotten = self.parts().as_mut().map_or(Ok(()), |parts| parts.forget(piece));
+            forgotten.map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause))?;
+        }
+        self.drop_empty_parts(places)
+    }
+
+    /// The file gets its name when it is whole and durable.
+    fn make_from_parts(&self, places: &Places, index: usize, pieces: &[u32]) -> Result<(), StorageError> {
+        let failed = |operation| move |cause| self.error_at(places, operation, index, None, cause);
+        let root = places.root_of(index);
+        let path = places.paths(self.layout(), index).next().unwrap_or_default();
+        let scratch = self.scratch_name(&path);
+        root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
+        // What an attempt left behind that was killed, and what this one leaves if it fails.
+        let remove =
+            || root.in_folder_of(&scratch, |folder, name| Ok(calls::remove_file(folder, name)?)).is_ok();
+        remove();
+        let made = self
+            .make_at(root, &scratch, &path, index)
+            .map_err(failed(Operation::Create))
+            .and_then(|file| self.copy_from_parts(places, index, pieces, &file))
+            .and_then(|()| {
+                super::relocate::rename(root, &scratch, root, &path).map_err(failed(Operation::Rename))
+            });
+        if made.is_err() {
+            remove();
+        }
+        made?;
+        self.made().note(&path);
+        let folders = self.made().take_folders();
+        self.sync_folders(places, folders)
+    }
+
+    fn copy_from_parts(
+        &self,
+        places: &Places,
+        index: usize,
+        pieces: &[u32],
+        file: &OwnedFd,
+    ) -> Result<(), StorageError> {
+        let File { offset, length, .. } = *self.file(index);
+        let piece_length = u64::from(self.torrent.geometry().piece_length());
+        for &piece in pieces {
+            let start = u64::from(piece) * piece_length;
+            let (from, to) = (start.max(offset), (start + piece_length).min(offset + length));
+            let (begin, len) = ((from - start) as u32, (to - from) as u32);
+            let bytes = self.parts().as_ref().map_or(Ok(Vec::new()), |parts| parts.bytes(piece, begin, len));
+            let bytes =
+                bytes.map_err(|(at, cause)| self.parts_error(places, Operation::Read, Some(at), cause))?;
+            Writing::new(&[IoSlice::new(&bytes)])
+                .write(file, from - offset, u32::try_from(bytes.len()).unwrap_or(0))
+                .map_err(|(at, cause)| self.error_at(places, Operation::Write, index, Some(at), cause))?;
+        }
+        calls::sync_data(file)
+            .map_err(|errno| self.error_at(places, Operation::Sync, index, None, errno.into()))
+    }
+
+    fn drop_empty_parts(&self, places: &Places) -> Result<(), StorageError> {
+        let mut parts = self.parts();
+        if parts.as_ref().is_some_and(Parts::is_empty) {
+            let name = self.parts_name();
+            let removed =
+                places.root.in_folder_of(&name, |folder, name| Ok(calls::remove_file(folder, name)?));
+            removed.map_err(|cause| self.parts_error(places, Operation::Remove, None, cause))?;
+            self.made().forget(Path::new(&name));
+            *parts = None;
+        }
+        Ok(())
+    }
+
+    /// The piece that a part of a file belongs to, and where in it it begins.
+    fn place_in_piece(&self, segment: &Segment) -> (u32, u32) {
+        let at = self.file(segment.file).offset + segment.offset;
+        let length = u64::from(self.torrent.geometry().piece_length());
+        (u32::try_from(at / length).unwrap_or(u32::MAX), (at % length) as u32)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Option<Parts>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts_name(&self) -> String {
+        format!(".unchoke-{}.parts", self.short_name())
+    }
+
+    fn parts_error(
+        &self,
+        places: &Places,
+        operation: Operation,
+        offset: Option<u64>,
+        cause: io::Error,
+    ) -> StorageError {
+        StorageError::new(operation, places.root.show(&self.parts_name()), offset, cause)
+    }
+}

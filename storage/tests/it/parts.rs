@@ -1,0 +1,164 @@
+//! Skipped files: what of them comes with wanted ones is kept in one file, served, and folded in when they are wanted.
+
+use crate::support::{Sample, Tree, read};
+use metainfo::Version;
+use std::fs;
+use std::io::IoSlice;
+use std::path::Path;
+use storage::{FileOptions, FileStorage, MoveOptions, Storage, Verdict, recheck};
+
+/// Pieces of 16 KiB: 0 is `a` and `b`, 1 to 4 are `b`, 4 is all but `a`, 5 and 6 are `e`.
+const FILES: [(&str, u64); 5] = [("a", 10_000), ("b", 60_000), ("c", 100), ("d/empty", 0), ("e", 40_000)];
+
+fn sample() -> Sample {
+    Sample::folder(Version::V1, 16_384, &FILES)
+}
+
+fn open(dir: &Path, sample: &Sample, skipped: &[usize]) -> FileStorage {
+    let options = FileOptions { skipped: skipped.to_vec(), ..FileOptions::default() };
+    FileStorage::open(dir, sample.torrent.clone(), options).unwrap()
+}
+
+/// Writes the pieces that the files which are not skipped need.
+fn write_wanted(storage: &FileStorage, sample: &Sample, skipped: &[usize]) -> Vec<u32> {
+    let layout = sample.torrent.layout();
+    let wanted: Vec<_> = (0..FILES.len()).filter(|index| !skipped.contains(index)).collect();
+    let pieces: std::collections::BTreeSet<u32> =
+        wanted.iter().filter_map(|index| layout.file_pieces(*index)).flatten().collect();
+    for &piece in &pieces {
+        let geometry = sample.torrent.geometry();
+        let whole = geometry.whole(geometry.piece(piece).unwrap());
+        storage.write(whole, &[IoSlice::new(sample.bytes(whole))]).unwrap();
+    }
+    pieces.into_iter().collect()
+}
+
+fn good(storage: &FileStorage, sample: &Sample) -> Vec<u32> {
+    let found = recheck(storage, &sample.torrent, &Default::default());
+    assert!(found.errors.is_empty(), "{:?}", found.errors);
+    (0..)
+        .zip(found.verdicts)
+        .filter(|(_, verdict)| *verdict == Verdict::Good)
+        .map(|(piece, _)| piece)
+        .collect()
+}
+
+fn visible(dir: &Path) -> (Vec<String>, usize) {
+    let (hidden, shown): (Vec<_>, Vec<_>) =
+        Tree::of(dir).names().into_iter().partition(|name| name.starts_with(".unchoke-"));
+    (shown, hidden.len())
+}
+
+#[test]
+fn skipped_files_are_not_made_and_their_bytes_are_kept() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    let skipped = [1, 2, 3];
+    let storage = open(dir.path(), &sample, &skipped);
+    let pieces = write_wanted(&storage, &sample, &skipped);
+    storage.sync().unwrap();
+    assert_eq!(pieces, [0, 4, 5, 6]);
+    assert_eq!(good(&storage, &sample), pieces);
+    assert_eq!(visible(dir.path()), (["t", "t/a", "t/e"].map(String::from).to_vec(), 1));
+    assert!(storage.parts_stamp().is_some_and(|stamp| stamp.len < 3 * 16_384 + 8192));
+    // Also in the next run, and when nobody says any more what is skipped.
+    assert_eq!(good(&open(dir.path(), &sample, &skipped), &sample), pieces);
+    assert_eq!(good(&open(dir.path(), &sample, &[]), &sample), pieces);
+    assert_eq!(visible(dir.path()).0.len(), 3, "reading makes nothing");
+}
+
+#[test]
+fn files_that_are_wanted_after_all_get_their_bytes() {
+    let sample = sample();
+    for reopened in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut storage = open(dir.path(), &sample, &[1, 2, 3]);
+        let pieces = write_wanted(&storage, &sample, &[1, 2, 3]);
+        storage.set_skipped(&[2]).unwrap();
+        assert_eq!(good(&storage, &sample), pieces);
+        assert_eq!(visible(dir.path()).1, 1, "one file is still skipped");
+        if reopened {
+            storage = open(dir.path(), &sample, &[]);
+            // The first write brings the rest.
+            let range = sample.range(0, 0, 10);
+            storage.write(range, &[IoSlice::new(sample.bytes(range))]).unwrap();
+        } else {
+            storage.set_skipped(&[]).unwrap();
+        }
+        assert_eq!(good(&storage, &sample), pieces);
+        let shown = ["t", "t/a", "t/b", "t/c", "t/d", "t/d/empty", "t/e"].map(String::from).to_vec();
+        storage.prepare().unwrap();
+        assert_eq!(visible(dir.path()), (shown, 0));
+        assert_eq!(fs::read(dir.path().join("t/c")).unwrap(), sample.file(2));
+        write_wanted(&storage, &sample, &[]);
+        assert!(recheck(&storage, &sample.torrent, &Default::default()).is_complete());
+        storage.sync().unwrap();
+        assert!(storage.created().iter().all(|path| !path.starts_with(".unchoke")));
+    }
+}
+
+#[test]
+fn a_skipped_file_that_is_there_is_written_in_place() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("t")).unwrap();
+    fs::write(dir.path().join("t/b"), vec![0; 60_000]).unwrap();
+    let storage = open(dir.path(), &sample, &[1]);
+    let pieces = write_wanted(&storage, &sample, &[1]);
+    assert_eq!(good(&storage, &sample), pieces);
+    assert_eq!(visible(dir.path()).1, 0);
+}
+
+#[test]
+fn the_part_file_moves_with_the_torrent_and_is_removed_with_it() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    let goals = [Some(tempfile::tempdir().unwrap()), crate::support::elsewhere()];
+    let storage = open(dir.path(), &sample, &[1]);
+    let pieces = write_wanted(&storage, &sample, &[1]);
+    for goal in goals.iter().flatten() {
+        assert!(storage.relocate(goal.path(), &MoveOptions::default()).unwrap().is_whole);
+        assert_eq!((good(&storage, &sample), visible(goal.path()).1), (pieces.clone(), 1));
+        assert!(Tree::of(dir.path()).names().is_empty());
+        assert_eq!(good(&open(goal.path(), &sample, &[1]), &sample), pieces);
+    }
+    let last = storage.root();
+    let removed = storage.remove_created().unwrap();
+    assert!(removed.errors.is_empty() && Tree::of(&last).names().is_empty());
+}
+
+#[test]
+fn a_part_file_that_was_damaged_is_not_believed() {
+    let sample = sample();
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), &sample, &[1]);
+    let pieces = write_wanted(&storage, &sample, &[1]);
+    storage.sync().unwrap();
+    let name = storage.created().into_iter().find(|path| is_part(path)).unwrap();
+    drop(storage);
+    let path = dir.path().join(name);
+    let whole = fs::read(&path).unwrap();
+    // In each byte of the header and of the table, in some of the slots, and cut short.
+    for at in (0..4096 + 8 * 8).step_by(7).chain((8192..whole.len()).step_by(3001)) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        fs::write(&path, &bytes).unwrap();
+        let storage = open(dir.path(), &sample, &[1]);
+        assert!(good(&storage, &sample).iter().all(|piece| pieces.contains(piece)));
+        write_wanted(&storage, &sample, &[1]);
+        assert_eq!(good(&storage, &sample), pieces, "byte {at}");
+    }
+    for len in [0, 10, 4096, 4100, 8192, 20_000] {
+        fs::write(&path, &whole[..len]).unwrap();
+        let storage = open(dir.path(), &sample, &[1]);
+        write_wanted(&storage, &sample, &[1]);
+        assert_eq!(good(&storage, &sample), pieces, "{len} bytes");
+        assert!(
+            read(&storage, sample.range(0, 0, 100), 100).unwrap() == sample.bytes(sample.range(0, 0, 100))
+        );
+    }
+}
+
+fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "parts")
+}
