@@ -8,6 +8,7 @@
 use super::Order;
 use super::pick::below;
 use rand::Rng;
+use std::collections::VecDeque;
 
 /// Gained pieces that an exhausted cursor remembers; one more and it goes round again.
 const GAINED: usize = 32;
@@ -23,6 +24,8 @@ pub struct Cursor {
     pub(super) seen: u64,
     /// The piece from which blocks were picked last.
     pub(super) piece: Option<u32>,
+    /// The pieces that it takes turns in, the next first.
+    pub(super) strands: VecDeque<u32>,
     /// Open pieces that the peer gained since it was exhausted.
     pub(super) gained: Vec<u32>,
     alone: bool,

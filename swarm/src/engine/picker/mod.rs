@@ -44,6 +44,7 @@ pub use blocks::Received;
 pub use claims::Run;
 pub use cursor::Cursor;
 pub use partial::{BlockState, Others};
+pub(super) use pick::STRANDS;
 pub use progress::InProgress;
 
 use bits::Bits;
@@ -97,6 +98,9 @@ pub enum Manner {
     Share,
     /// Takes whole pieces for itself, block after block, so that they are hashed and written in order: for fast peers.
     Whole,
+    /// Takes some whole pieces at a time, a stripe of each in turn, so that they are hashed together: for the fastest.
+    /// Counts as [`Whole`](Self::Whole) when pieces go in sequence.
+    Several,
     /// Takes whole pieces and none in which another peer has a hand: for peers under suspicion.
     Alone,
 }

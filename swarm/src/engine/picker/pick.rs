@@ -25,6 +25,9 @@ const BUCKET_PROBES: u32 = 24;
 /// Pieces compared, and words read for them, when the probes miss.
 const SAMPLE: usize = 16;
 const SAMPLE_WORDS: u32 = 16;
+/// Pieces that a peer takes turns in, and blocks of each: as many as the disk hashes at a time.
+pub(in crate::engine) const STRANDS: usize = 4;
+const STRIPE: u32 = 16;
 /// Pieces looked at in a list that the peer sent.
 pub(super) const LISTED: usize = 64;
 
@@ -46,7 +49,7 @@ pub(super) struct Ask<'a> {
 
 impl Picker {
     /// Picks up to `count` blocks to ask of a peer, appends them to `out` in the order in which to ask, and marks them as
-    /// asked. Blocks of one piece follow each other. A peer is never asked twice for the same block.
+    /// asked. Blocks of one piece follow each other, a stripe of it at least. A peer is never asked twice for the same block.
     ///
     /// In the endgame at most one block is picked, which others were asked for too; call it then for peers that have
     /// nothing else to do.
@@ -72,6 +75,11 @@ impl Picker {
         let alone = view.manner == Manner::Alone;
         let words = self.words();
         cursor.sync(&mut self.openings, words, self.config.order, alone, rng);
+        if view.manner == Manner::Several && self.config.order == Order::RarestFirst {
+            self.braid(&mut ask, cursor, rng);
+        } else {
+            self.unbraid(peer, cursor);
+        }
         if let Some(piece) = cursor.piece
             && self.take(piece, &mut ask, cursor) == 0
         {
@@ -96,8 +104,57 @@ impl Picker {
         }
     }
 
+    /// Takes a stripe of one piece after the other, so that as many pieces are hashed at a time.
+    fn braid(&mut self, ask: &mut Ask<'_>, cursor: &mut Cursor, rng: &mut impl Rng) {
+        cursor.strands.extend(cursor.piece.take());
+        while ask.left > 0 {
+            let goes_on = cursor.strands.front().is_some_and(|&piece| self.is_within_stripe(piece));
+            let may_begin = !goes_on && cursor.strands.len() < STRANDS && cursor.dead < self.words();
+            let new = may_begin.then(|| self.choose(ask, cursor, rng)).flatten();
+            let is_new = new.is_some();
+            let Some(piece) = new.or_else(|| cursor.strands.pop_front()) else { return };
+            if self.take_part(piece, STRIPE, ask) == 0 {
+                self.leave(piece, ask.peer);
+                if is_new {
+                    return;
+                }
+            } else if self.is_within_stripe(piece) {
+                cursor.strands.push_front(piece);
+            } else {
+                cursor.strands.push_back(piece);
+            }
+        }
+    }
+
+    /// The peer works on one piece at a time from now on.
+    fn unbraid(&mut self, peer: PeerKey, cursor: &mut Cursor) {
+        if cursor.piece.is_none() {
+            cursor.piece = cursor.strands.pop_front();
+        }
+        while let Some(piece) = cursor.strands.pop_front() {
+            self.leave(piece, peer);
+        }
+    }
+
+    /// Whether the next free block of the piece is not the first of a stripe.
+    fn is_within_stripe(&self, piece: u32) -> bool {
+        let next = self.partial(piece).and_then(|partial| partial.first(Set::Free, false));
+        next.is_some_and(|block| block % STRIPE != 0)
+    }
+
     /// Takes blocks of a piece for the peer, if the piece is wanted, the peer has it, and it may take part. How many.
     fn take(&mut self, piece: u32, ask: &mut Ask<'_>, cursor: &mut Cursor) -> usize {
+        let taken = self.take_part(piece, u32::MAX, ask);
+        if taken > 0
+            && let Some(left_behind) = cursor.piece.replace(piece).filter(|&before| before != piece)
+        {
+            self.leave(left_behind, ask.peer);
+        }
+        taken
+    }
+
+    /// Takes blocks of a piece up to the end of a stripe of so many.
+    fn take_part(&mut self, piece: u32, stripe: u32, ask: &mut Ask<'_>) -> usize {
         if ask.left == 0 || !self.wanted.contains(piece) || !ask.have.has(piece) {
             return 0;
         }
@@ -127,14 +184,12 @@ impl Picker {
             partial.ask(block, peer);
             ask.out.extend(self.geometry.block(partial.piece, block));
             taken += 1;
+            if block % stripe == stripe - 1 {
+                break;
+            }
         }
         self.after(at, before);
         ask.left -= taken;
-        if taken > 0
-            && let Some(left_behind) = cursor.piece.replace(piece).filter(|&before| before != piece)
-        {
-            self.leave(left_behind, ask.peer);
-        }
         taken
     }
 
@@ -199,7 +254,9 @@ impl Picker {
             .filter(|&piece| ask.have.has(piece))
             .filter_map(|piece| Some((piece, self.partial(piece)?)))
             .filter(|(_, partial)| match ask.manner {
-                Manner::Whole if !crowded => partial.free > 0 && partial.asked_only_of(ask.peer),
+                Manner::Whole | Manner::Several if !crowded => {
+                    partial.free > 0 && partial.asked_only_of(ask.peer)
+                }
                 _ => self.offers(partial, ask),
             })
             .take(JOIN_SAMPLE)

@@ -51,7 +51,7 @@ impl Shard {
             },
             allowed: peer.peer_choking.then_some(&peer.down.allowed[..]),
             suggested: &[],
-            manner: torrent.manner(peer),
+            manner: torrent.manner(cx.now, peer),
         };
         torrent.picker.pick(key, view, &mut peer.down.cursor, room, &mut cx.rng, &mut blocks);
         let came_short = blocks.len() < room;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use metainfo::{Geometry, TorrentId};
+use metainfo::{BLOCK, Geometry, TorrentId};
 use storage::{StorageError, StoreId};
 use wire::peer::{Bitfield, Limits};
 
@@ -11,7 +11,7 @@ use crate::engine::TorrentKey;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
 use crate::engine::cx::LimitNodes;
-use crate::engine::picker::{Manner, PeerKey, Picker};
+use crate::engine::picker::{Manner, PeerKey, Picker, STRANDS};
 use crate::engine::rate::Rate;
 use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
@@ -22,6 +22,10 @@ use super::peer::{Peer, Sender};
 
 /// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
 const WINDOWS_PER_PIECE: u32 = 8;
+/// Bytes per second from which on pieces are hashed together, a tenth of what one core hashes one by one at the least; and
+/// the seconds that those together may take.
+const FASTEST: u64 = 32 << 20;
+const TOGETHER_SECONDS: u64 = 4;
 /// Pieces worked on at a time at least.
 const LEAST_PIECES: usize = 4;
 /// Peers asked for in one announce, while more are wanted.
@@ -150,11 +154,11 @@ impl Torrent {
     }
 
     /// How a peer takes part in pieces: a fast one takes whole ones, so that they come in order.
-    pub(crate) fn manner(&self, peer: &Peer) -> Manner {
+    pub(crate) fn manner(&self, now: Time, peer: &Peer) -> Manner {
         if self.blame.is_suspect(peer.sender()) {
             Manner::Alone
         } else if self.is_fast(peer) {
-            Manner::Whole
+            if self.outruns_hash(now, peer) { Manner::Several } else { Manner::Whole }
         } else {
             Manner::Share
         }
@@ -176,6 +180,14 @@ impl Torrent {
     /// Whether a peer gets a whole piece done in a few of its windows.
     fn is_fast(&self, peer: &Peer) -> bool {
         WINDOWS_PER_PIECE * peer.down.window.target() >= self.geometry().blocks_per_piece()
+    }
+
+    /// Whether it pays to hash several pieces of a peer together: it sends so fast that hashing is a good part of the
+    /// work, and a piece is not put off for more than a moment.
+    fn outruns_hash(&self, now: Time, peer: &Peer) -> bool {
+        let rate = peer.down.window.rate(now);
+        let together = u64::from(self.geometry().blocks_per_piece() * BLOCK) * STRANDS as u64;
+        rate >= FASTEST && together <= rate * TOGETHER_SECONDS
     }
 
     pub(crate) fn announce_totals(&self, max_peers: usize) -> tracker::Totals {

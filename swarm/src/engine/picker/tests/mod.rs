@@ -1,4 +1,5 @@
 mod endgame;
 mod fixture;
 mod pictures;
+mod strands;
 mod swarms;

@@ -48,7 +48,7 @@ impl Swarm {
                 Some(bits) => picker.add_bitfield(bits),
                 None => picker.add_seed(),
             }
-            let manner = if key % 3 == 0 { Manner::Whole } else { Manner::Share };
+            let manner = [Manner::Whole, Manner::Share, Manner::Several][key as usize % 3];
             let window = if key % 3 == 0 { 12 } else { 2 };
             Peer { key: PeerKey(key), bits, cursor: Cursor::new(), manner, window, asked: Vec::new() }
         });
