@@ -18,13 +18,13 @@ pub fn hash_lanes() -> usize {
 }
 
 /// Advances each state by its chunks. All have as many chunks as the first, 0 to [`LANES`] of them.
+#[cfg_attr(target_arch = "x86_64", allow(unsafe_code))]
 pub(crate) fn compress<const N: usize>(states: &mut [State; N], chunks: [&[Chunk]; N]) {
     const { assert!(N <= LANES) };
     assert!(chunks.windows(2).all(|pair| pair[0].len() == pair[1].len()), "messages of different length");
     #[cfg(target_arch = "x86_64")]
     if N > 1 && is_supported() {
         // SAFETY: the processor has the instructions; it was asked just now.
-        #[allow(unsafe_code)]
         unsafe {
             x86::compress(states, chunks);
         }
@@ -124,13 +124,13 @@ mod x86 {
     }
 
     #[inline]
+    #[allow(unsafe_code)]
     #[target_feature(enable = "sse2,ssse3")]
     fn load(chunk: &Chunk) -> [__m128i; 4] {
         let order = _mm_set_epi64x(ORDER.0, ORDER.1);
         let (words, _) = chunk.as_chunks::<16>();
         [0, 1, 2, 3].map(|at: usize| {
             // SAFETY: a chunk is four times 16 bytes, and the load asks for no alignment.
-            #[allow(unsafe_code)]
             let word = unsafe { _mm_loadu_si128(words[at].as_ptr().cast()) };
             _mm_shuffle_epi8(word, order)
         })
