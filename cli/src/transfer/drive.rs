@@ -125,13 +125,22 @@ impl Run<'_, '_> {
             }
             let is_complete = self.complete_since.is_some();
             self.report.stopped(&status, is_complete, reason)?;
-            return Ok(if is_complete { Exit::Done } else { Exit::Unfinished });
+            return Ok(match &status.activity {
+                _ if is_complete => Exit::Done,
+                Activity::Failed(error) => of_io(&error.cause),
+                _ => Exit::Unfinished,
+            });
         }
     }
 
     /// Reacts to what the torrent is now. Gives the status if that is the end.
     fn look(&mut self, status: &TorrentStatus) -> Result<Option<Exit>> {
         match &status.activity {
+            // These pass when somebody makes room, or brings the disk back.
+            Activity::Failed(error) if error.is_full() || error.is_gone() => {
+                self.report.paused(error, status.retry_in)?;
+                return Ok(None);
+            }
             Activity::Failed(error) => {
                 let hint = "what came so far is kept; the same command goes on from there";
                 return Err(failure(of_io(&error.cause), format!("{error}; {hint}")));

@@ -39,6 +39,15 @@ pub(super) enum Event<'a> {
         /// Since it started.
         seconds: f64,
     },
+    /// Its disk is full or gone. It goes on when that changes.
+    Paused {
+        info_hash: String,
+        message: String,
+        /// Seconds until it is tried again.
+        retry_in: Option<f64>,
+    },
+    /// It goes on after it was paused.
+    Resumed { info_hash: String },
     /// It ended before it was complete, or stopped seeding.
     Stopped {
         info_hash: String,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use metainfo::Magnet;
+use storage::StorageError;
 use swarm::engine::TorrentStatus;
 use swarm::session;
 
@@ -26,6 +27,8 @@ pub(super) struct Report<'a> {
     live: Live<'a>,
     started: Instant,
     told: Option<Instant>,
+    /// Why it waits.
+    paused: Option<String>,
     /// What was last told of records that fail.
     unrecorded: Option<String>,
     /// Trackers whose failure was told.
@@ -36,7 +39,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(plan: &'a Plan, console: &'a Console, is_json: bool) -> Self {
         let live = Live::new(console);
         let (started, failed) = (Instant::now(), BTreeSet::new());
-        Self { plan, console, is_json, live, started, told: None, unrecorded: None, failed }
+        Self { plan, console, is_json, live, started, told: None, paused: None, unrecorded: None, failed }
     }
 
     /// How often there is something to show.
@@ -137,10 +140,41 @@ impl<'a> Report<'a> {
         self.console.print(&text)
     }
 
+    /// It waits for its disk. Told once for each reason.
+    pub(super) fn paused(&mut self, error: &StorageError, retry_in: Option<Duration>) -> Result<()> {
+        let mut message = error.to_string();
+        if self.paused.as_ref() == Some(&message) {
+            return Ok(());
+        }
+        self.paused = Some(message.clone());
+        if let Some(advice) = error.advice() {
+            message = format!("{message}; {advice}");
+        }
+        if self.is_json {
+            let (info_hash, retry_in) = (self.info_hash(), retry_in.map(|wait| wait.as_secs_f64()));
+            return self.console.json(&Event::Paused { info_hash, message, retry_in });
+        }
+        self.live.note(&format!("{}. It goes on by itself when it can", plain(&message)));
+        Ok(())
+    }
+
+    /// It does not wait any more.
+    fn resumed(&mut self) {
+        if self.paused.take().is_none() {
+            return;
+        }
+        if self.is_json {
+            // A closed standard output is noticed by the next event that matters.
+            let _ = self.console.json(&Event::Resumed { info_hash: self.info_hash() });
+        } else {
+            self.live.note("the disk can be used again; it goes on");
+        }
+    }
+
     /// Something that happened in the session.
     pub(super) fn event(&mut self, event: &session::Event) {
         use session::Event::{
-            Checking, PeerBanned, PieceFailed, RecordFailed, TrackerAnswered, TrackerFailed,
+            Checking, PeerBanned, PieceFailed, RecordFailed, StorageRecovered, TrackerAnswered, TrackerFailed,
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
@@ -172,6 +206,7 @@ impl<'a> Report<'a> {
                     self.unrecorded = Some(text);
                 }
             }
+            StorageRecovered { .. } => self.resumed(),
             PeerBanned { addr, .. } => {
                 tracing::warn!(%addr, "a peer that sent wrong data was banned");
             }

@@ -41,6 +41,7 @@ pub(super) async fn session(net: &Net, store: Option<Arc<dyn Store>>) -> Result<
 fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>) -> SessionConfig {
     let mut config = SessionConfig { port, store, ..SessionConfig::default() };
     config.listen = net.listen.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+    config.engine.min_free = net.min_free.0;
     config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
     config.engine.up_limit = net.up_limit.and_then(|rate| rate.limit());
     config

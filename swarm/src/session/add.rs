@@ -49,6 +49,7 @@ impl Session {
             open(&opener, &options, &state.given_up).map(|opened| (opened, options))
         });
         let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
+        let is_full = opened.begun.have.is_full();
         let (state, run) = (attempt.state.clone(), Run { opened, options, reservation });
         let registry = link.registry.clone();
         let begun = link.ask(move |plane| {
@@ -65,6 +66,7 @@ impl Session {
         });
         let entry = begun.await??;
         attempt.succeeded();
+        link.saver.writes(id, entry.place.is_some() && !is_full);
         link.tell(Event::Added { torrent: id });
         Ok(Torrent::new(link, id, entry))
     }
@@ -138,17 +140,18 @@ impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
         let Self { opened: Opened { storage, released, begun }, options, reservation } = self;
-        let Begun { have, peers, kept, .. } = begun;
+        let Begun { files, have, partial, peers, kept } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let skipped = skipped(&options, &have);
         let store = plane.disk().attach(Arc::new(storage), meta.clone());
         let seed_only = !options.create;
-        let add = AddTorrent { seed_only, ..AddTorrent::new(meta.clone(), store, have) };
+        let add = AddTorrent { seed_only, partial, ..AddTorrent::new(meta.clone(), store, have) };
         let Some(key) = plane.engine().add_torrent(now, add) else {
             plane.disk().detach(store);
             return None;
         };
-        let entry = Entry { key, store, meta: meta.clone(), files: released, kept };
+        let place = options.create.then(|| Arc::downgrade(&files));
+        let entry = Entry { key, store, meta: meta.clone(), files: released, place, kept };
         reservation.fulfil(entry.clone());
         let engine = plane.engine();
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);

@@ -95,6 +95,10 @@ impl Storage for Claimed {
         self.files.read_cached(range, into)
     }
 
+    fn probe(&self) -> Result<(), StorageError> {
+        self.files.probe()
+    }
+
     fn prepare(&self) -> Result<(), StorageError> {
         self.files.prepare()
     }

@@ -54,6 +54,11 @@ pub enum Event {
         /// What, and why.
         error: StorageError,
     },
+    /// What could not be read or written can be again; the torrent goes on.
+    StorageRecovered {
+        /// Which one.
+        torrent: TorrentId,
+    },
     /// A tracker answered.
     TrackerAnswered {
         /// For which torrent.
@@ -108,6 +113,7 @@ impl Event {
             | Self::PieceFailed { torrent, .. }
             | Self::Complete { torrent }
             | Self::StorageFailed { torrent, .. }
+            | Self::StorageRecovered { torrent }
             | Self::TrackerAnswered { torrent, .. }
             | Self::TrackerFailed { torrent, .. }
             | Self::PeerBanned { torrent, .. }

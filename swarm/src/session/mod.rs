@@ -59,8 +59,7 @@ pub struct Session {
 /// Ends the session when it is dropped.
 struct Owner {
     link: Arc<Link>,
-    announcer: AbortHandle,
-    saver: Option<AbortHandle>,
+    tasks: Vec<AbortHandle>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closes when the thread ends.
     ended: watch::Receiver<()>,
@@ -103,7 +102,9 @@ impl Session {
         let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
         let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
         let saver = link.store.is_some().then(|| runtime.spawn(persist::run(link.clone())).abort_handle());
-        let owner = Owner { link: link.clone(), announcer, saver, thread: Mutex::new(Some(thread)), ended };
+        let space = Some(runtime.spawn(persist::watch_space(link.clone())).abort_handle());
+        let tasks = [Some(announcer), saver, space].into_iter().flatten().collect();
+        let owner = Owner { link: link.clone(), tasks, thread: Mutex::new(Some(thread)), ended };
         Ok(Self { link, owner: Arc::new(owner) })
     }
 
@@ -161,10 +162,7 @@ impl fmt::Debug for Session {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.announcer.abort();
-        if let Some(saver) = &self.saver {
-            saver.abort();
-        }
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.link.registry.close();
         // A thread that ended already needs no word.
         let _ = self.link.reactor.run(Plane::stop);

@@ -22,15 +22,26 @@ impl Observer for Watch {
             Action::CancelAnnounce { torrent, announce } => self.link.desk.cancel(torrent, announce),
             Action::Event(engine::Event::Removed { id }) => {
                 self.link.registry.remove(id);
+                self.link.saver.writes(id, false);
                 self.link.tell(Event::Removed { torrent: id });
+            }
+            Action::Event(engine::Event::Stopped { torrent, clean }) => {
+                self.link.saver.stopped(torrent, clean)
+            }
+            Action::Event(engine::Event::Synced { torrent }) => {
+                if let Some(id) = plane.engine().torrent_id(torrent)
+                    && self.link.store.is_some()
+                {
+                    self.link.saver.changed(id);
+                }
             }
             Action::Event(event) => {
                 let name = |key| plane.engine().torrent_id(key);
                 if let Some(event) = translate(event, name) {
-                    if let Event::PieceDone { torrent, .. } | Event::Complete { torrent } = &event
-                        && self.link.store.is_some()
-                    {
-                        self.link.saver.changed(*torrent);
+                    match &event {
+                        Event::PieceDone { torrent, .. } => self.link.saver.writes(*torrent, true),
+                        Event::Complete { torrent } => self.link.saver.writes(*torrent, false),
+                        _ => {}
                     }
                     self.link.tell(event);
                 }
@@ -56,8 +67,8 @@ fn translate(
             Event::StorageFailed { torrent: name(torrent)?, error }
         }
         engine::Event::PeerBanned { torrent, addr } => Event::PeerBanned { torrent: name(torrent)?, addr },
-        engine::Event::StorageRecovered { .. }
-        | engine::Event::Synced { .. }
+        engine::Event::StorageRecovered { torrent } => Event::StorageRecovered { torrent: name(torrent)? },
+        engine::Event::Synced { .. }
         | engine::Event::Stopped { .. }
         | engine::Event::PeerJoined { .. }
         | engine::Event::PeerLeft { .. }

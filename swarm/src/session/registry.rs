@@ -1,10 +1,10 @@
 //! The torrents of a session by name.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use metainfo::TorrentId;
-use storage::StoreId;
+use storage::{FileStorage, StoreId};
 use tokio::sync::watch;
 
 use super::persist::Kept;
@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) meta: Arc<metainfo::Torrent>,
     /// Closes when nothing holds its files any more.
     pub(super) files: watch::Receiver<()>,
+    /// Its files, if it writes to them.
+    pub(super) place: Option<Weak<FileStorage>>,
     /// Its record, in a session that keeps some.
     pub(super) kept: Option<Arc<Kept>>,
 }

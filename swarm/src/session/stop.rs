@@ -1,5 +1,6 @@
 //! The end of a session.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::reactor::Plane;
 
 /// Trackers get this long to hear of our leaving: they forget us without it too.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Part of the deadline after which a torrent whose disk is slow is not waited for any more, so that the others are recorded.
+const REST: f64 = 0.7;
 
 /// Something was still being written when the deadline came; it goes on in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +41,30 @@ impl Session {
         let end = Instant::now() + deadline;
         self.link.registry.close();
         let running = self.link.registry.running();
+        // Torrents that are recorded come to rest first, so that what they hold is durable and known.
+        let kept: Vec<_> =
+            running.iter().filter(|(_, entry)| entry.kept.is_some()).map(|(_, entry)| entry.key).collect();
+        let resting = kept.clone();
+        let paused = self.link.ask(move |plane| {
+            let now = plane.now();
+            resting.into_iter().for_each(|key| plane.engine().pause(now, key));
+        });
+        let at_rest = match timeout_at(end, paused).await {
+            Ok(Ok(())) => self.link.saver.rest(&kept, Instant::now() + deadline.mul_f64(REST)).await,
+            _ => BTreeMap::new(),
+        };
         let removed = self.link.ask(move |plane| {
             let mut last = Vec::new();
             for (id, entry) in running {
-                let snapshot = entry.kept.as_ref().and_then(|_| {
-                    let now = plane.now();
-                    Snapshot::take(plane.engine(), now, entry.key)
-                });
+                let now = plane.now();
+                let snapshot = Snapshot::take(plane.engine(), now, entry.key);
                 entry.remove(plane);
+                let is_clean = at_rest.get(&entry.key).is_some_and(|clean| *clean);
                 last.extend(
-                    entry.kept.zip(snapshot).map(|(kept, snapshot)| (id, kept, snapshot, entry.files)),
+                    entry
+                        .kept
+                        .zip(snapshot)
+                        .map(|(kept, snapshot)| (id, kept, snapshot, is_clean, entry.files)),
                 );
             }
             last
@@ -54,9 +72,9 @@ impl Session {
         if let Ok(Ok(last)) = timeout_at(end, removed).await {
             wait_for_none(self.link.registry.count(), end).await;
             let mut saves = JoinSet::new();
-            for (id, kept, snapshot, files) in last {
+            for (id, kept, snapshot, is_clean, files) in last {
                 let link = self.link.clone();
-                saves.spawn(async move { persist::finish(&link, id, kept, snapshot, files).await });
+                saves.spawn(async move { persist::finish(&link, id, kept, snapshot, is_clean, files).await });
             }
             // What is not saved in time is checked at the next start.
             let _ = timeout_at(end, saves.join_all()).await;

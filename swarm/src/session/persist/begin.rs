@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use storage::record::resume::{Judgement, Shown, judge};
 use storage::record::{
-    FileStamp, Flags, Key, Lease, NAME_RULES, PieceSet, Record, Source, State, Store, StoreError, Summary,
-    Times, Totals,
+    FileStamp, Flags, Key, Lease, NAME_RULES, Partial, PieceSet, Record, Source, State, Store, StoreError,
+    Summary, Times, Totals,
 };
 use storage::{
     Allocation, FileOptions, FileStorage, Operation, Progress, ScanOptions, Storage, StorageError, Verdict,
@@ -20,6 +20,7 @@ use wire::peer::Bitfield;
 
 use super::kept::{self, Kept};
 use super::source::torrent_file;
+use crate::engine::PartialPiece;
 use crate::session::event::Event;
 use crate::session::link::Link;
 use crate::session::options::{AddError, AddOptions, Check};
@@ -28,6 +29,8 @@ use crate::session::options::{AddError, AddOptions, Check};
 pub(in crate::session) struct Begun {
     pub(in crate::session) files: Arc<FileStorage>,
     pub(in crate::session) have: Bitfield,
+    /// Blocks of other pieces that are there.
+    pub(in crate::session) partial: Vec<PartialPiece>,
     /// Peers that were worth dialling in an earlier run.
     pub(in crate::session) peers: Vec<std::net::SocketAddr>,
     pub(in crate::session) kept: Option<Arc<Kept>>,
@@ -51,10 +54,11 @@ pub(in crate::session) fn begin(
     claim: impl FnOnce(&FileStorage) -> Result<(), AddError>,
 ) -> Result<Begun, AddError> {
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
+    let meta = &options.torrent;
     let files = Arc::new(open(link, options, prior.as_ref().and_then(|prior| prior.record.as_ref()))?);
     claim(&files)?;
     let record = prior.as_mut().and_then(|prior| prior.record.take());
-    let have = there(link, options, &files, record.as_ref(), cancel)?;
+    let (have, partial) = there(link, options, &files, record.as_ref(), cancel)?;
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
         room(options, &files, &have, reserve)?;
     }
@@ -63,8 +67,9 @@ pub(in crate::session) fn begin(
         files.prepare()?;
     }
     let peers = record.as_ref().map(|record| record.state.peers.clone()).unwrap_or_default();
-    let kept = prior.map(|prior| keep(link, options, &files, prior, record, &have)).transpose()?;
-    Ok(Begun { files, have, peers, kept })
+    let kept = prior.map(|prior| keep(link, options, &files, prior, record, &have, &partial)).transpose()?;
+    let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
+    Ok(Begun { files, have, partial, peers, kept })
 }
 
 impl Prior {
@@ -110,21 +115,21 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
     }
 }
 
-/// The pieces that are there.
+/// The pieces that are there, and what is there of others.
 fn there(
     link: &Arc<Link>,
     options: &AddOptions,
     files: &Arc<FileStorage>,
     record: Option<&Record>,
     cancel: &AtomicBool,
-) -> Result<Bitfield, AddError> {
+) -> Result<(Bitfield, Vec<Partial>), AddError> {
     let meta = &options.torrent;
     let count = meta.geometry().piece_count();
     let known = match (options.check, record) {
         (Check::Never, _) if options.create => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
         }
-        (Check::Never, _) => return Ok(trusted(files, meta)),
+        (Check::Never, _) => return Ok((trusted(files, meta), Vec::new())),
         (Check::Auto, Some(record)) => judge(record, meta, &stamps(files)),
         (Check::Auto, None) if !anything(files, meta) => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
@@ -139,7 +144,8 @@ fn there(
         }
         have.or(&found);
     }
-    Ok(have)
+    let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
+    Ok((have, partial))
 }
 
 /// Whether what is missing fits the disk. Room that files have taken already counts as theirs.
@@ -178,6 +184,7 @@ fn keep(
     prior: Prior,
     record: Option<Record>,
     have: &Bitfield,
+    partial: &[Partial],
 ) -> Result<Arc<Kept>, AddError> {
     let meta = &options.torrent;
     let now = kept::now_ms();
@@ -189,7 +196,7 @@ fn keep(
     let Record { summary, state, .. } = &mut record;
     state.pieces = kept::pieces(have);
     state.stamps = stamps(files);
-    state.partial.clear();
+    state.partial = partial.to_vec();
     state.created = files.created();
     state.choices.preallocate = options.preallocate;
     state.choices.down_limit = options.down_limit;

@@ -1,29 +1,21 @@
 //! The record of a torrent that runs.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
-use storage::record::{Lease, PieceSet, Record, Store, StoreError, Totals};
-use storage::{FileStorage, Storage};
+use storage::FileStorage;
+use storage::record::{Lease, Partial, PieceSet, Record, Store, StoreError, Totals, Tracker};
 use wire::peer::Bitfield;
 
-use crate::engine::{Engine, Time, TorrentKey};
-
-/// Peers that are kept.
-const MAX_PEERS: usize = 100;
+use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
 
 /// A torrent's record, and what is needed to write it.
 pub(in crate::session) struct Kept {
     store: Arc<dyn Store>,
-    files: Arc<FileStorage>,
     meta: Arc<Torrent>,
     state: Mutex<State>,
-    /// Something could not be made durable; what became of it nobody knows before it is checked.
-    is_doubtful: AtomicBool,
 }
 
 struct State {
@@ -32,33 +24,28 @@ struct State {
     /// What was moved in earlier runs.
     earlier: Totals,
     /// Given up when the torrent ends; then nothing is saved any more.
-    lease: Option<Lease>,
+    held: Option<Held>,
+}
+
+/// What a torrent needs for as long as it runs.
+struct Held {
+    files: Arc<FileStorage>,
+    _lease: Lease,
 }
 
 /// What the engine says of a torrent at a moment.
 pub(in crate::session) struct Snapshot {
-    have: Bitfield,
-    totals: Totals,
+    resume: ResumeState,
     finished: bool,
-    peers: Vec<SocketAddr>,
 }
 
 impl Snapshot {
     /// Takes it, on the reactor's thread; `None` when the torrent is gone.
     pub(in crate::session) fn take(engine: &Engine, now: Time, key: TorrentKey) -> Option<Self> {
+        let resume = engine.resume_state(now, key)?;
         let status = engine.torrent_status(now, key)?;
-        let totals = status.totals;
-        let peers = engine.peers(now, key).into_iter().filter(|peer| peer.outgoing).map(|peer| peer.addr);
-        Some(Self {
-            have: engine.have(key)?.clone(),
-            totals: Totals {
-                downloaded: totals.downloaded,
-                uploaded: totals.uploaded,
-                wasted: totals.wasted,
-            },
-            finished: status.activity.is_seeding(),
-            peers: peers.take(MAX_PEERS).collect(),
-        })
+        let finished = status.done == status.wanted;
+        Some(Self { resume, finished })
     }
 }
 
@@ -71,21 +58,21 @@ impl Kept {
         lease: Lease,
     ) -> Self {
         let earlier = record.summary.totals;
-        let state = Mutex::new(State { record, earlier, lease: Some(lease) });
-        Self { store, files, meta, state, is_doubtful: AtomicBool::new(false) }
+        let held = Some(Held { files, _lease: lease });
+        Self { store, meta, state: Mutex::new(State { record, earlier, held }) }
     }
 
-    /// Makes durable what was written and writes it down. Blocks.
-    pub(super) fn save(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+    /// Writes down how far the torrent is. Blocks.
+    pub(super) fn save(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let mut state = self.state();
         self.write(&mut state, snapshot, false)
     }
 
-    /// The last save: nothing is written to the files any more. Blocks.
-    pub(super) fn finish(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+    /// The last save: nothing is written to the files any more, and if `is_clean` all that was is durable. Blocks.
+    pub(super) fn finish(&self, snapshot: Snapshot, is_clean: bool) -> Result<(), StoreError> {
         let mut state = self.state();
-        let written = self.write(&mut state, snapshot, true);
-        state.lease = None;
+        let written = self.write(&mut state, snapshot, is_clean);
+        state.held = None;
         written
     }
 
@@ -93,7 +80,7 @@ impl Kept {
     pub(in crate::session) fn forget(&self) -> Result<(), StoreError> {
         let mut state = self.state();
         let removed = self.store.remove(&state.record.key());
-        state.lease = None;
+        state.held = None;
         removed
     }
 
@@ -103,36 +90,33 @@ impl Kept {
         self.store.save(std::slice::from_ref(&state.record))
     }
 
-    fn write(&self, state: &mut State, snapshot: &Snapshot, is_last: bool) -> Result<(), StoreError> {
-        if state.lease.is_none() {
-            return Ok(());
-        }
+    fn write(&self, state: &mut State, snapshot: Snapshot, is_clean: bool) -> Result<(), StoreError> {
+        let Some(Held { files, .. }) = &state.held else { return Ok(()) };
+        let Snapshot { resume, finished } = snapshot;
         let saved = now_ms();
-        if let Err(error) = self.files.sync() {
-            tracing::warn!(%error, "what was written may not be durable");
-            self.is_doubtful.store(true, Ordering::Relaxed);
-        }
-        let is_doubtful = self.is_doubtful.load(Ordering::Relaxed);
-        let stamps = self.files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect();
         let mut record = Record { source: None, ..state.record.clone() };
         let Record { summary, state: sheet, .. } = &mut record;
-        if !is_doubtful {
-            sheet.pieces = pieces(&snapshot.have);
+        // What nobody has checked yet is no more than what the files say.
+        sheet.pieces = pieces(&resume.clean);
+        if let Some(unverified) = &resume.unverified {
+            unverified.iter_ones().for_each(|piece| sheet.pieces.set(piece, false));
         }
-        sheet.stamps = stamps;
-        sheet.created = self.files.created();
-        if !snapshot.peers.is_empty() {
-            sheet.peers.clone_from(&snapshot.peers);
-        }
+        sheet.partial = resume.partial.iter().map(|piece| partial(&self.meta, piece)).collect();
+        sheet.stamps = files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect();
+        sheet.created = files.created();
+        sheet.peers = resume.candidates;
+        sheet.trackers = resume.trackers.into_iter().map(|memo| tracker(memo, saved)).collect();
         sheet.generation += 1;
         summary.generation = sheet.generation;
         summary.done = bytes(&self.meta, &sheet.pieces);
         summary.flags.complete = sheet.pieces.is_full();
-        summary.flags.finished = snapshot.finished;
+        summary.flags.finished = finished;
+        summary.flags.paused = resume.paused && !is_clean;
         // Nothing more is written to what is complete.
-        summary.flags.clean = !is_doubtful && (is_last || summary.flags.complete || summary.flags.seed_only);
-        summary.totals = sum(state.earlier, snapshot.totals);
+        summary.flags.clean = is_clean || summary.flags.complete || summary.flags.seed_only;
+        summary.totals = sum(state.earlier, resume.totals);
         summary.times.saved = saved;
+        summary.times.next_announce = sheet.trackers.iter().filter_map(|tracker| tracker.next).min();
         if summary.flags.complete && summary.times.completed.is_none() {
             summary.times.completed = Some(saved);
         }
@@ -169,7 +153,27 @@ pub(super) fn bytes(meta: &Torrent, pieces: &PieceSet) -> u64 {
     held.map(|piece| u64::from(geometry.piece_len(piece))).sum()
 }
 
-fn sum(earlier: Totals, now: Totals) -> Totals {
+/// Blocks as they are kept.
+fn partial(meta: &Torrent, piece: &PartialPiece) -> Partial {
+    let mut blocks = PieceSet::none(meta.geometry().blocks_in(piece.piece));
+    piece.blocks.iter().for_each(|block| blocks.set(*block, true));
+    Partial { piece: piece.piece.get(), blocks }
+}
+
+/// Blocks as the engine has them; `None` for a piece that the torrent does not have.
+pub(super) fn partial_piece(meta: &Torrent, partial: &Partial) -> Option<PartialPiece> {
+    let piece = meta.geometry().piece(partial.piece).ok()?;
+    let blocks = (0..partial.blocks.len()).filter(|block| partial.blocks.contains(*block));
+    Some(PartialPiece { piece, blocks: blocks.collect() })
+}
+
+fn tracker(memo: TrackerMemo, now: u64) -> Tracker {
+    let after =
+        |wait: std::time::Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    Tracker { url: memo.url, id: None, next: memo.next_in.map(after), works: memo.works }
+}
+
+fn sum(earlier: Totals, now: engine::Totals) -> Totals {
     Totals {
         downloaded: earlier.downloaded.saturating_add(now.downloaded),
         uploaded: earlier.uploaded.saturating_add(now.uploaded),

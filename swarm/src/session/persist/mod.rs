@@ -2,7 +2,7 @@
 //!
 //! - `begin`, before a torrent runs: takes the sole right to its record, reads it, and finds out what of it is true.
 //! - `kept`, while it runs: makes a record of what is so, and writes it.
-//! - `saver`: one task that says when. Records are written on threads that may block, never on the reactor's.
+//! - `saver`: the tasks that say when, and that look how much room there is. Records are written on threads that may block, never on the reactor's.
 //!
 //! The order of writing is what makes a record true: pieces are hashed and written, then made durable, then recorded, and the
 //! record replaces the one before as a whole. Before anything is written to a torrent's files its record says that it is
@@ -15,4 +15,4 @@ mod source;
 
 pub(super) use begin::{Begun, begin};
 pub(super) use kept::{Kept, Snapshot};
-pub(super) use saver::{Saver, finish, run};
+pub(super) use saver::{Saver, finish, run, watch_space};
