@@ -31,7 +31,8 @@ pub use error::{Operation, StorageError, Trouble};
 pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
 pub use files::{
-    Allocation, FileNames, FileOptions, FileStorage, MoveOptions, Moved, OpenFiles, Removed, RootId, Stamp,
+    Allocation, Existing, FileNames, FileOptions, FileStorage, LinkMode, Linked, MoveOptions, Moved,
+    OpenFiles, Removed, RootId, Stamp, find_existing,
 };
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};

@@ -180,3 +180,8 @@ pub(super) fn truncate(fd: impl AsFd, len: u64) -> Result<(), Errno> {
 pub(super) fn clone(to: impl AsFd, from: impl AsFd) -> Result<(), Errno> {
     call(Call::Clone, || sys::clone(to.as_fd(), from.as_fd()))
 }
+
+/// Gives a file another name on the same file system.
+pub(super) fn link(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
+    call(Call::Link, || rustix::fs::linkat(&from, old, &to, new, AtFlags::empty()))
+}

@@ -25,6 +25,7 @@ mod relocate;
 mod remove;
 mod rename;
 mod reserve;
+mod reuse;
 mod root_id;
 mod skipped;
 mod slices;
@@ -41,6 +42,7 @@ pub use options::{Allocation, FileOptions};
 pub(crate) use refusal::Refusal;
 pub use relocate::{MoveOptions, Moved};
 pub use remove::Removed;
+pub use reuse::{Existing, LinkMode, Linked, find_existing};
 pub use root_id::RootId;
 pub use stamps::Stamp;
 

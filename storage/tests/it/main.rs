@@ -20,5 +20,7 @@ mod recheck;
 mod record;
 mod record_driver;
 #[cfg(feature = "files")]
+mod reuse;
+#[cfg(feature = "files")]
 mod strikes;
 mod support;
