@@ -1,6 +1,6 @@
 //! A bucket of the routing table, and the nodes in it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::id::Id;
@@ -83,11 +83,17 @@ impl Bucket {
     /// Whether the subnet has its node already, be it a spare one.
     pub(crate) fn has_subnet(&self, addr: SocketAddr) -> bool {
         let Some(net) = subnet(addr) else { return false };
+        let in_net = |ip: IpAddr| match (ip, net) {
+            (IpAddr::V4(ip), IpAddr::V4(net)) => {
+                ip.octets().iter().zip(net.octets()).take(3).all(|(a, b)| *a == b)
+            }
+            (IpAddr::V6(ip), IpAddr::V6(net)) => {
+                ip.octets().iter().zip(net.octets()).take(8).all(|(a, b)| *a == b)
+            }
+            _ => false,
+        };
         // The address itself may come back with another id.
-        self.nodes
-            .iter()
-            .chain(&self.spare)
-            .any(|node| node.addr.ip() != addr.ip() && subnet(node.addr) == Some(net))
+        self.nodes.iter().chain(&self.spare).any(|node| in_net(node.addr.ip()) && node.addr.ip() != addr.ip())
     }
 
     /// Whether a node more would be kept in a bucket of this size.

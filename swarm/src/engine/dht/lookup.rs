@@ -95,6 +95,12 @@ impl Lookup {
         if addr.is_ipv4() { v4.as_mut() } else { v6.as_mut() }
     }
 
+    /// Whether it goes through this family.
+    pub(crate) fn is_of(&self, ipv4: bool) -> bool {
+        let [v4, v6] = &self.walks;
+        if ipv4 { v4.is_some() } else { v6.is_some() }
+    }
+
     /// What every node on the way is asked.
     pub(crate) fn question(&self, want: Option<Want>) -> Method<'static> {
         let target = self.target.0;
@@ -164,7 +170,9 @@ impl Lookup {
         };
         let store = |node: &super::walk::Candidate| {
             let token = node.token.clone()?;
-            Some(Store { to: node.addr, id: node.id, token, cas: cas.filter(|_| node.seq.is_some()) })
+            // Nodes with an older version may skip one.
+            let cas = cas.filter(|cas| node.seq == Some(*cas));
+            Some(Store { to: node.addr, id: node.id, token, cas })
         };
         let stores = walks().filter(|_| wants_to_store).flat_map(|walk| walk.closest().filter_map(store));
         self.stores = Some(stores.collect());

@@ -37,14 +37,20 @@ impl Dht {
         self.rtt = (self.rtt * 7 + rtt) / 8;
         self.proven.insert(now, from);
         let id = Id(reply.id);
+        let seen =
+            packet.ip.map(|seen| seen.ip().to_canonical()).filter(|seen| seen.is_ipv4() == from.is_ipv4());
+        let is_new = seen.is_some_and(|seen| self.guess(seen));
         if let Some(table) = self.table_mut(from.is_ipv4()) {
             if pending.id.is_some_and(|said| said != id) {
                 table.failed(from);
             }
             table.answered(now, id, from, rtt);
         }
-        if let Some(seen) = packet.ip {
-            self.vote(now, from.ip(), seen.ip());
+        if is_new {
+            self.join_again(now, from.is_ipv4());
+        }
+        if let Some(seen) = seen {
+            self.vote(now, from.ip(), seen);
         }
         match pending.purpose {
             Purpose::Check => {}

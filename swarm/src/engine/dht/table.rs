@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bucket::{Bucket, Node};
 use super::id::Id;
-use crate::engine::scope::{Scope, may_name};
+use crate::engine::scope::{Scope, may_name, subscriber};
 use crate::engine::time::Time;
 
 /// Nodes of a bucket, and answers that end a lookup.
@@ -220,13 +220,14 @@ impl Table {
     /// Panics if the table breaks its rules.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn check(&self) {
-        let mut addresses = std::collections::BTreeSet::new();
+        let mut addresses: Vec<SocketAddr> = Vec::new();
         for (index, bucket) in self.buckets.iter().enumerate() {
             bucket.check(size_of_bucket(index));
             for node in bucket.iter() {
                 assert_eq!(self.place(&node.id).0, index, "{} is in another's place", node.id);
                 assert!(node.id.belongs_to(node.addr.ip()), "{} at {}", node.id, node.addr);
-                assert!(addresses.insert(one_per(node.addr)), "{} twice", node.addr);
+                assert!(!addresses.iter().any(|other| is_same(*other, node.addr)), "{} twice", node.addr);
+                addresses.push(node.addr);
             }
         }
     }
@@ -243,23 +244,18 @@ impl Table {
     }
 
     fn holder(&self, addr: SocketAddr) -> Option<&Node> {
-        let wanted = one_per(addr);
-        self.nodes().find(|node| one_per(node.addr) == wanted)
+        self.nodes().find(|node| is_same(node.addr, addr))
     }
 
     /// An address is one node: what it was before is gone.
     fn remove(&mut self, addr: SocketAddr) {
-        let wanted = one_per(addr);
-        self.buckets.iter_mut().for_each(|bucket| bucket.retain(|node| one_per(node.addr) != wanted));
+        self.buckets.iter_mut().for_each(|bucket| bucket.retain(|node| !is_same(node.addr, addr)));
     }
 }
 
 /// What there is one node of in a table: a global IP address; at local ones, many may share it.
-fn one_per(addr: SocketAddr) -> SocketAddr {
-    match Scope::of(addr.ip()) {
-        Some(Scope::Global) => SocketAddr::new(addr.ip(), 0),
-        _ => addr,
-    }
+fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.ip() == b.ip() && (a.port() == b.port() || Scope::of(a.ip()) == Some(Scope::Global))
 }
 
 /// What there is one node of in a bucket, if the address is global: a /24 of IPv4, a /64 of IPv6.
@@ -267,7 +263,7 @@ pub(crate) fn subnet(addr: SocketAddr) -> Option<IpAddr> {
     if Scope::of(addr.ip()) != Some(Scope::Global) {
         return None;
     }
-    match crate::engine::scope::subscriber(addr.ip()) {
+    match subscriber(addr.ip()) {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();
             Some(Ipv4Addr::new(a, b, c, 0).into())

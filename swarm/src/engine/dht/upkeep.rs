@@ -10,6 +10,7 @@ use super::lookup::{Goal, Lookup, Origin};
 use super::table::{FRESH, K, Table};
 use super::transactions::Purpose;
 use super::{Dht, DhtEvent, Id};
+use crate::engine::scope::Scope;
 use crate::engine::time::Time;
 
 /// Pings under way that nobody asked for.
@@ -92,8 +93,7 @@ impl Dht {
 
     /// A lookup that was made for the table is over.
     pub(super) fn upkeep_done(&mut self, now: Time, origin: Origin, lookup: &Lookup) {
-        let [v4, _] = &lookup.walks;
-        let ipv4 = v4.is_some();
+        let ipv4 = lookup.is_of(true);
         let good = self.table(ipv4).map_or(0, Table::good);
         let family = self.upkeep.family(ipv4);
         if origin == Origin::Refresh {
@@ -111,6 +111,27 @@ impl Dht {
         }
     }
 
+    /// The first who says what our address is will do to choose an id by, as long as nothing depends on it: with one that is not
+    /// of our address nobody takes us in, and so nobody else would tell. Votes correct it. Returns whether the id is a new one.
+    pub(super) fn guess(&mut self, ip: IpAddr) -> bool {
+        let ipv4 = ip.is_ipv4();
+        if self.external(ipv4).is_some() || Scope::of(ip) != Some(Scope::Global) {
+            return false;
+        }
+        let id = Id::of_address(ip, &mut self.rng);
+        let table = self.table_mut(ipv4).filter(|table| table.good() == 0 && !table.own().belongs_to(ip));
+        table.map(|table| table.rename(id)).is_some()
+    }
+
+    /// Our id is another one: what is near it is looked for instead of what was near the old one.
+    pub(super) fn join_again(&mut self, now: Time, ipv4: bool) {
+        let is_stale = |lookup: &Lookup| lookup.origin == Origin::Join && lookup.is_of(ipv4);
+        self.lookups.retain(|_, lookup| !is_stale(lookup));
+        if let Some(own) = self.id(ipv4) {
+            self.begin_upkeep(now, ipv4, own, Origin::Join);
+        }
+    }
+
     /// Others see us elsewhere than we thought: an id that belongs there, and a table around it.
     pub(super) fn move_to(&mut self, now: Time, ip: IpAddr) {
         let ipv4 = ip.is_ipv4();
@@ -121,7 +142,7 @@ impl Dht {
         let id = Id::of_address(ip, &mut self.rng);
         if let Some(table) = self.table_mut(ipv4).filter(|table| !table.own().belongs_to(ip)) {
             table.rename(id);
-            self.begin_upkeep(now, ipv4, id, Origin::Join);
+            self.join_again(now, ipv4);
         }
     }
 

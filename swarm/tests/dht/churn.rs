@@ -1,0 +1,65 @@
+//! Nodes come and go, and many are silent.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use swarm::engine::dht::{Announce, DhtEvent, Id};
+
+use crate::net::{Net, percentile};
+
+#[test]
+fn lookups_succeed_with_a_fifth_of_the_nodes_replaced_an_hour_and_three_tenths_silent() {
+    let mut net = Net::joined(77, 500);
+    net.loss = 0.01;
+    let first = net.nodes.len();
+    // The first node is where newcomers begin; it stays.
+    for index in 1..first {
+        net.nodes[index].is_silent = net.rng.random_bool(0.3);
+    }
+    let announce = Announce { port: 7000, implied_port: false, seed: false };
+    let mut living: Vec<usize> = (0..first).collect();
+    let (mut lookups, mut found, mut queries) = (0, 0, Vec::new());
+    let mut torrents: Vec<Id> = Vec::new();
+    // Half an hour, in steps of nine seconds: one node goes and one comes in each second step.
+    for step in 0..200 {
+        if step % 2 == 0 {
+            let place = net.rng.random_range(1..living.len());
+            net.leave(living.swap_remove(place));
+            let new = net.join();
+            net.nodes[new].is_silent = net.rng.random_bool(0.3);
+            living.push(new);
+        }
+        net.run(Duration::from_secs(9));
+        let speakers: Vec<usize> =
+            living.iter().copied().filter(|node| !net.nodes[*node].is_silent).collect();
+        let speaker = |net: &mut Net| speakers[net.rng.random_range(0..speakers.len())];
+        if torrents.len() < 60 {
+            let hash = Id::random(&mut net.rng);
+            let who = speaker(&mut net);
+            net.complete(who, |dht, now| dht.get_peers(now, hash, Some(announce)).unwrap());
+            torrents.push(hash);
+        }
+        for _ in 0..3 {
+            // Not older than the quarter of an hour after which a client announces again.
+            let recent = torrents.len().saturating_sub(60);
+            let hash = torrents[net.rng.random_range(recent..torrents.len())];
+            let who = speaker(&mut net);
+            net.nodes[who].events.clear();
+            let stats = net.complete(who, |dht, now| dht.get_peers(now, hash, None).unwrap());
+            lookups += 1;
+            found +=
+                u32::from(net.nodes[who].events.iter().any(|event| matches!(event, DhtEvent::Peers { .. })));
+            queries.push(stats.queries);
+        }
+        if torrents.len() == 60 && step % 100 == 99 {
+            torrents.clear();
+        }
+    }
+    println!(
+        "{found} of {lookups}, queries: median {}, p99 {}",
+        percentile(&mut queries, 50),
+        percentile(&mut queries, 99)
+    );
+    assert!(found * 100 > lookups * 99, "{found} of {lookups}");
+    net.nodes.iter().for_each(|node| node.dht.check());
+}

@@ -1,0 +1,10 @@
+//! Whole networks of DHT nodes on virtual time: how well lookups do, and what hostile nodes can do.
+
+mod churn;
+mod hostile;
+mod joining;
+mod lookups;
+mod memory;
+mod net;
+mod storing;
+mod sys_heap;
