@@ -1,6 +1,7 @@
 //! Whole networks of DHT nodes on virtual time: how well lookups do, and what hostile nodes can do.
 
 mod churn;
+mod fuzzed;
 mod hostile;
 mod joining;
 mod lookups;

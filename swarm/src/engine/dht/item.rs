@@ -112,7 +112,7 @@ mod tests {
             Mutable { salt: Vec::new(), ..good.clone() },
             Mutable { value: b"i43e".into(), ..good.clone() },
             Mutable { key: [0; 32], ..good.clone() },
-            Mutable { signature: [0; 64], ..good.clone() },
+            Mutable { signature: [0; 64], ..good },
         ];
         assert!(changed.iter().all(|item| item.validate() == Err(NotTaken::Signature)), "{changed:?}");
     }
