@@ -56,7 +56,7 @@ fn address(value: u8) -> SocketAddr {
 /// An id that an address has, or one that it cannot have.
 fn id(addr: SocketAddr, value: u8) -> Id {
     let mut rng = ChaCha8Rng::seed_from_u64(value.into());
-    if value % 4 == 0 { Id([value; 20]) } else { Id::of_address(addr.ip(), &mut rng) }
+    if value.is_multiple_of(4) { Id([value; 20]) } else { Id::of_address(addr.ip(), &mut rng) }
 }
 
 fn target(value: u8) -> Id {

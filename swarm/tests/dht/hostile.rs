@@ -34,11 +34,11 @@ fn get_peers(hash: Id, want: Option<Want>, scrape: bool) -> Method<'static> {
 fn token(dht: &mut Dht, now: Time, from: SocketAddr, method: Method<'_>) -> Vec<u8> {
     dht.handle_packet(now, from, &query(Id([9; 20]), method));
     let answers: Vec<_> = std::iter::from_fn(|| dht.poll_transmit()).collect();
-    let tokens = answers.iter().filter_map(|answer| match Packet::parse(&answer.bytes).unwrap().body {
+    let mut tokens = answers.iter().filter_map(|answer| match Packet::parse(&answer.bytes).unwrap().body {
         Body::Reply(reply) => reply.token.map(<[u8]>::to_vec),
         _ => None,
     });
-    tokens.last().expect("a token")
+    tokens.next_back().expect("a token")
 }
 
 /// A node that knows 100 others of both families, and has a torrent with 100 peers and a long item.
