@@ -6,6 +6,7 @@
 
 mod commands;
 mod config;
+mod dht_state;
 mod exit;
 mod flags;
 mod input;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use glob::{MatchOptions, Pattern};
 use metainfo::{FilePath, Torrent, Version};
 use storage::{Progress, ScanOptions};
-use swarm::session::Selection;
+use swarm::session::{Bootstrap, Selection};
 
 use crate::exit::{Exit, failure};
 use crate::flags::Create;
@@ -27,6 +27,14 @@ pub(crate) fn scan<'a>(
         cancel: Some(stop.flag()),
         progress: Some(progress),
         ..default
+    }
+}
+
+/// Whom to ask for nodes of the DHT: those that were named, or the public ones.
+pub(crate) fn bootstrap(named: &[flags::HostPort]) -> Bootstrap {
+    match named {
+        [] => Bootstrap::Public,
+        named => Bootstrap::Nodes(named.iter().map(|node| (node.host.clone(), node.port)).collect()),
     }
 }
 

@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     getrandom::fill(&mut random)?;
     let (id, seed) = (random[..12].try_into()?, random[12..].try_into()?);
     let config = ReactorConfig {
+        dht: None,
         engine: Config::new(PeerId::new(PeerId::PREFIX, id)),
         disk: DiskConfig::default(),
         listen: Vec::new(),

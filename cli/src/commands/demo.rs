@@ -174,7 +174,8 @@ fn copies(folder: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 async fn node(options: AddOptions) -> Result<Node> {
-    let config = SessionConfig { listen: vec![SocketAddr::new(LOCAL, 0)], ..SessionConfig::default() };
+    let config =
+        SessionConfig { listen: vec![SocketAddr::new(LOCAL, 0)], dht: None, ..SessionConfig::default() };
     let session = Session::start(config).await;
     let session =
         session.map_err(|error| failure(Exit::Unreachable, format!("cannot start a session: {error}")))?;

@@ -3,6 +3,7 @@
 mod completions;
 mod create;
 mod demo;
+mod dht;
 mod download;
 mod edit;
 mod man;
@@ -25,6 +26,7 @@ pub(crate) fn run(command: Command, console: &Console) -> Result<Exit> {
         Command::Show(args) => show::run(&args, console),
         Command::Verify(args) => verify::run(&args, console),
         Command::Edit(args) => edit::run(&args, console),
+        Command::Dht(args) => dht::run(&args, console),
         Command::Demo(args) => demo::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),
         Command::Man(args) => man::run(&args, console),

@@ -4,6 +4,7 @@
 
 mod create;
 mod demo;
+mod dht;
 mod download;
 mod edit;
 mod net;
@@ -15,6 +16,7 @@ mod verify;
 
 pub(crate) use create::Create;
 pub(crate) use demo::Demo;
+pub(crate) use dht::{Dht, DhtAction, DhtGet, DhtPut};
 pub(crate) use download::Download;
 pub(crate) use edit::Edit;
 pub(crate) use net::{Check, Net};
@@ -86,6 +88,7 @@ pub(crate) enum Command {
     Show(Show),
     Verify(Verify),
     Edit(Edit),
+    Dht(Dht),
     Demo(Demo),
     Completions(Completions),
     Man(Man),
@@ -93,18 +96,16 @@ pub(crate) enum Command {
 
 /// The parser, without what the configuration file says.
 pub(crate) fn command() -> clap::Command {
-    let command = Args::command();
-    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    let command = switches(command);
-    names.iter().fold(command, |command, name| command.mut_subcommand(name, switches))
+    switches(Args::command())
 }
 
-/// Lets `UNCHOKE_JSON=1` and `=no` mean what they look like.
+/// Lets `UNCHOKE_JSON=1` and `=no` mean what they look like, in all commands.
 fn switches(command: clap::Command) -> clap::Command {
-    command.mut_args(|arg| match arg.get_action() {
+    let command = command.mut_args(|arg| match arg.get_action() {
         ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
         _ => arg,
-    })
+    });
+    command.mut_subcommands(switches)
 }
 
 #[cfg(test)]
@@ -121,7 +122,8 @@ mod tests {
     fn every_flag_has_a_variable_of_one_meaning() {
         let command = command();
         let mut meanings: BTreeMap<String, String> = BTreeMap::new();
-        for holder in std::iter::once(&command).chain(command.get_subcommands()) {
+        let nested = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for holder in std::iter::once(&command).chain(command.get_subcommands()).chain(nested) {
             for arg in holder.get_arguments().filter(|arg| arg.get_long().is_some()) {
                 let long = arg.get_long().unwrap_or_default();
                 if ["help", "version"].contains(&long) {

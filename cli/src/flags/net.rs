@@ -46,6 +46,12 @@ pub(crate) struct Net {
     /// Print one JSON object a line instead of text: started, progress, complete, stopped, error
     #[arg(long, env = "UNCHOKE_JSON")]
     pub json: bool,
+    /// Do not use the DHT; private torrents never do
+    #[arg(long, env = "UNCHOKE_NO_DHT")]
+    pub no_dht: bool,
+    /// Join the DHT by this node instead of the public ones; may be given several times
+    #[arg(long, env = "UNCHOKE_BOOTSTRAP", value_name = "HOST:PORT", value_delimiter = ' ')]
+    pub bootstrap: Vec<HostPort>,
     #[command(flatten)]
     pub later: Later,
 }
@@ -65,9 +71,6 @@ pub(crate) enum Check {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Accepted, without effect in this version")]
 pub(crate) struct Later {
-    /// Do not use the DHT
-    #[arg(long, env = "UNCHOKE_NO_DHT")]
-    no_dht: bool,
     /// Do not exchange peers
     #[arg(long, env = "UNCHOKE_NO_PEX")]
     no_pex: bool,

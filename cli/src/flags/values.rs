@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use metainfo::{Magnet, TorrentId};
+use swarm::engine::dht;
+
 /// A number of bytes: `300`, `16K`, `2.5MiB`; K, M, G and T are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub u64);
@@ -136,6 +139,82 @@ impl FromStr for Selection {
     }
 }
 
+/// What is looked up in the DHT for a torrent: an info-hash, or a magnet link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Topic(pub TorrentId);
+
+impl FromStr for Topic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_magnet = text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("magnet:"));
+        let magnet = match text.len() {
+            _ if is_magnet => Magnet::parse(text),
+            64 => Magnet::parse(&format!("magnet:?xt=urn:btmh:1220{text}")),
+            _ => Magnet::parse(&format!("magnet:?xt=urn:btih:{text}")),
+        };
+        match magnet {
+            Ok(magnet) => Ok(Self(magnet.info_hashes.id())),
+            Err(error) if is_magnet => Err(format!("not a magnet link: {error}")),
+            Err(_) => Err(format!(
+                "expected 40 or 64 hexadecimal or 32 base32 digits, or a magnet link, got {text:?}"
+            )),
+        }
+    }
+}
+
+impl Topic {
+    /// The point of the DHT.
+    pub(crate) fn id(self) -> dht::Id {
+        dht::Id(self.0.0)
+    }
+}
+
+/// A point of the DHT: 40 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Id(pub dht::Id);
+
+impl FromStr for Id {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        hex(text)
+            .map(|bytes| Self(dht::Id(bytes)))
+            .ok_or_else(|| format!("expected 40 hexadecimal digits, got {text:?}"))
+    }
+}
+
+/// A key: 64 hexadecimal digits. A wrong one is not repeated in messages, as it may be secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key(pub [u8; 32]);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        hex(text).map(Self).ok_or_else(|| "expected 64 hexadecimal digits".to_owned())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits =
+            std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// A host and a port, as `host:port` or `[v6]:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort {
@@ -241,6 +320,22 @@ mod tests {
         for text in ["", ":1", "host", "host:0", "host:65536", "::1:6881", "[host]:1"] {
             assert!(text.parse::<HostPort>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_topic_is_a_hash_in_any_notation_or_a_magnet() {
+        let id = Topic(TorrentId([0xab; 20]));
+        let hex = "ab".repeat(20);
+        assert_eq!(hex.parse(), Ok(id));
+        assert_eq!(hex.to_uppercase().parse(), Ok(id));
+        assert_eq!(format!("magnet:?xt=urn:btih:{hex}&dn=x").parse(), Ok(id));
+        assert_eq!("VOV2XK5LVOV2XK5LVOV2XK5LVOV2XK5L".parse(), Ok(id));
+        assert_eq!("ab".repeat(32).parse(), Ok(id), "v2 hashes are cut");
+        for text in ["", "ab", "magnet:?dn=x", &"zz".repeat(20), &"ab".repeat(21)] {
+            assert!(text.parse::<Topic>().is_err(), "{text}");
+        }
+        assert!("+b".repeat(20).parse::<Id>().is_err());
+        assert!("00".repeat(32).parse::<Key>().is_ok());
     }
 
     #[test]

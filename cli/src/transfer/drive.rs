@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::event::Reason;
 use super::report::Report;
 use super::{Plan, Role, records, start};
+use crate::dht_state::{DhtFile, Keeper};
 use crate::exit::{Exit, failure, of_io};
 use crate::flags::Net;
 use crate::flags::values::SeedGoal;
@@ -26,10 +27,13 @@ const NEVER: Duration = Duration::from_secs(1 << 32);
 pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
     let until = Instant::now() + net.stop_after.unwrap_or(NEVER).min(NEVER);
     let peers = start::peers(&net.peer).await?;
-    let session = start::session(net, records::store(net, console)?).await?;
+    let file = if start::uses_dht(plan, net) { DhtFile::open() } else { None };
+    let session = start::session(plan, net, records::store(net, console)?, file.as_ref()).await?;
+    let keeper = Keeper::start(file, session.dht());
     let mut report = Report::new(plan, console, net.json);
     let outcome = in_session(&session, plan, net, peers, stop, until, &mut report).await;
     report.end();
+    keeper.end().await;
     if let Err(late) = session.shutdown(DEADLINE).await {
         tracing::warn!("{late}");
     }

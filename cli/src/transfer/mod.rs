@@ -23,6 +23,7 @@ use crate::flags::values::SeedGoal;
 use crate::output::Console;
 use crate::stop::Stop;
 use event::Event;
+pub(crate) use start::resolve;
 
 /// What is to be run.
 pub(crate) struct Plan {

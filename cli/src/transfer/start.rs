@@ -3,28 +3,40 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use storage::record::{Store, StoreError};
 use swarm::session::resolve::Resolver;
-use swarm::session::{AddError, AddOptions, Check, Session, SessionConfig, StartError};
+use swarm::session::{AddError, AddOptions, Check, DhtSettings, Session, SessionConfig, StartError};
 
 use super::{Plan, Role};
+use crate::dht_state::DhtFile;
 use crate::exit::{Exit, failure, of_io};
 use crate::flags::values::HostPort;
 use crate::flags::{self, Net};
 use crate::output::human::size;
+use crate::settings;
 
 /// Ports that are tried when none is named.
 const USUAL_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
+/// Whether the DHT is of any use: a private torrent has no part in it (BEP 27).
+pub(super) fn uses_dht(plan: &Plan, net: &Net) -> bool {
+    !net.no_dht && !plan.torrent.private()
+}
+
 /// Starts a session as the flags say.
-pub(super) async fn session(net: &Net, store: Option<Arc<dyn Store>>) -> Result<Session> {
+pub(super) async fn session(
+    plan: &Plan,
+    net: &Net,
+    store: Option<Arc<dyn Store>>,
+    dht: Option<&DhtFile>,
+) -> Result<Session> {
     let ports: Vec<u16> = match net.port {
         Some(port) => vec![port],
         None => USUAL_PORTS.chain([0]).collect(),
     };
     for port in &ports {
-        match Session::start(config(net, *port, store.clone())).await {
+        match Session::start(config(plan, net, *port, store.clone(), dht)).await {
             Ok(session) => return Ok(session),
             Err(StartError::Listen(error))
                 if error.cause.kind() == std::io::ErrorKind::AddrInUse && Some(port) != ports.last() => {}
@@ -38,8 +50,19 @@ pub(super) async fn session(net: &Net, store: Option<Arc<dyn Store>>) -> Result<
     unreachable!("the last port either worked or was an error")
 }
 
-fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>) -> SessionConfig {
-    let mut config = SessionConfig { port, store, ..SessionConfig::default() };
+fn config(
+    plan: &Plan,
+    net: &Net,
+    port: u16,
+    store: Option<Arc<dyn Store>>,
+    dht: Option<&DhtFile>,
+) -> SessionConfig {
+    let dht = uses_dht(plan, net).then(|| DhtSettings {
+        bootstrap: settings::bootstrap(&net.bootstrap),
+        saved: dht.and_then(DhtFile::load),
+        read_only: false,
+    });
+    let mut config = SessionConfig { port, store, dht, ..SessionConfig::default() };
     config.listen = net.listen.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
     config.engine.min_free = net.min_free.0;
     config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
@@ -49,15 +72,17 @@ fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>) -> SessionConfig 
 
 /// The addresses of the peers that were named.
 pub(super) async fn peers(named: &[HostPort]) -> Result<Vec<SocketAddr>> {
-    let resolver = Resolver::new();
     let mut found = Vec::new();
     for peer in named {
-        let addresses = resolver.lookup(&peer.host, peer.port, None).await;
-        found.extend(
-            addresses.map_err(|error| failure(Exit::Unreachable, format!("--peer {peer}: {error}")))?,
-        );
+        found.extend(resolve(peer).await.with_context(|| format!("--peer {peer}"))?);
     }
     Ok(found)
+}
+
+/// The addresses of a host.
+pub(crate) async fn resolve(named: &HostPort) -> Result<Vec<SocketAddr>> {
+    let addresses = Resolver::new().lookup(&named.host, named.port, None).await;
+    addresses.map_err(|error| failure(Exit::Unreachable, error.to_string()))
 }
 
 /// What to tell the session of the torrent.

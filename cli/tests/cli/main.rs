@@ -4,6 +4,7 @@ mod config;
 mod console;
 mod create;
 mod demo;
+mod dht;
 mod edit;
 mod env;
 mod fetch;

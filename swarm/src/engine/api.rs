@@ -14,7 +14,7 @@ use super::candidates::Source;
 use super::close::Close;
 use super::config::Config;
 use super::conns::{Conns, Place};
-use super::cx::{ConnTimer, Cx, Limits, Ready};
+use super::cx::{ConnTimer, Cx, Limits, Ready, TorrentTimer};
 use super::hub::Hub;
 use super::link::{ConnId, Direction, Link};
 use super::output::{Action, Outbox};
@@ -22,7 +22,8 @@ use super::picker::{PeerKey, Priority};
 use super::resume::PartialPiece;
 use super::rx::{ReadSlices, Slots};
 use super::scope::Scope;
-use super::shard::{Shard, choker_config};
+use super::seek::Seeker;
+use super::shard::{Shard, Torrent, choker_config};
 use super::status::{PeerStatus, TorrentStatus};
 use super::time::Time;
 use super::timers::Timers;
@@ -49,8 +50,9 @@ const TURN: usize = 256 * 1024;
 /// the outcome ([`Engine::handle_read`]).
 pub struct Engine {
     pub(super) cx: Cx,
-    hub: Hub,
+    pub(super) hub: Hub,
     pub(super) shard: Shard,
+    pub(super) seeker: Option<Seeker>,
     conns: Conns,
     slots: Slots,
 }
@@ -136,6 +138,7 @@ impl Engine {
             },
             hub: Hub::default(),
             shard,
+            seeker: None,
             conns: Conns::default(),
             slots: Slots::new(),
         }
@@ -152,6 +155,7 @@ impl Engine {
     pub fn add_torrent(&mut self, now: Time, add: AddTorrent) -> Option<TorrentKey> {
         self.cx.now = now;
         let key = self.shard.add_torrent(&mut self.cx, add)?;
+        self.seek_peers(key);
         self.maintain();
         Some(key)
     }
@@ -162,6 +166,7 @@ impl Engine {
     pub fn add_magnet(&mut self, now: Time, add: &AddMagnet) -> Option<TorrentKey> {
         self.cx.now = now;
         let key = self.shard.add_magnet(&mut self.cx, add)?;
+        self.seek_peers(key);
         self.maintain();
         Some(key)
     }
@@ -179,6 +184,11 @@ impl Engine {
     ) -> bool {
         self.cx.now = now;
         let done = self.shard.furnish(&mut self.cx, key, add, priorities);
+        if done {
+            // Now it may be announced, or must not even be looked for.
+            self.stop_seeking(key);
+            self.seek_peers(key);
+        }
         self.maintain();
         done
     }
@@ -186,6 +196,7 @@ impl Engine {
     /// Stops a torrent and forgets it: its peers are closed and its trackers told. What its files hold stays.
     pub fn remove_torrent(&mut self, now: Time, key: TorrentKey) {
         self.cx.now = now;
+        self.stop_seeking(key);
         self.shard.remove_torrent(&mut self.cx, key);
         self.maintain();
     }
@@ -487,8 +498,12 @@ impl Engine {
             }
         }
         while let Some((slot, timer)) = self.cx.torrent_timers.poll(now) {
-            self.shard.torrent_timer(&mut self.cx, slot, timer);
+            match timer {
+                TorrentTimer::Seek => self.seek_timer(slot),
+                timer => self.shard.torrent_timer(&mut self.cx, slot, timer),
+            }
         }
+        self.dht_timeout();
         self.shard.choke_round(&mut self.cx);
         self.maintain();
     }
@@ -501,6 +516,7 @@ impl Engine {
             cx.torrent_timers.next_timeout(),
             cx.limits.next_timeout(),
             self.shard.choker.next_timeout(),
+            self.seeker.as_ref().map(|seeker| seeker.dht.next_timeout()),
             self.hub.pace.resumes(cx.now).filter(|_| self.shard.wants_to_dial()),
         ];
         timers.into_iter().flatten().min()
@@ -517,7 +533,11 @@ impl Engine {
     fn stranger_read(&mut self, key: usize, n: usize) {
         let Self { cx, hub, shard, slots, .. } = self;
         let bytes = slots.filled(n);
-        let result = hub.received(cx, key, bytes, |id| shard.by_id.get(&TorrentId(id)).copied());
+        let find = |id| {
+            let torrent = shard.torrent(*shard.by_id.get(&TorrentId(id))?)?;
+            Some((torrent.key, torrent.is_private()))
+        };
+        let result = hub.received(cx, key, bytes, find);
         match result {
             Ok(false) => cx.ready.enlist(&mut hub.strangers[key].link, Direction::Read),
             Ok(true) => self.welcome(key),
@@ -554,7 +574,8 @@ impl Engine {
             self.hub.pace.take(self.cx.now, self.cx.config.dials_per_second);
             let conn = self.conns.reserve();
             let link = Link::new(self.cx.now, conn, addr, true);
-            let key = self.hub.dial(&mut self.cx, link, torrent, id.0);
+            let private = self.shard.torrent(torrent).is_some_and(Torrent::is_private);
+            let key = self.hub.dial(&mut self.cx, link, torrent, id.0, private);
             self.conns.set(conn, Place::Hub(key));
             self.cx.out.actions.push_back(Action::Dial { conn, addr });
         }
@@ -579,6 +600,7 @@ impl Engine {
             self.hub.ban(sender);
         }
         self.dial();
+        self.hurry();
     }
 }
 

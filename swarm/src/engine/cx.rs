@@ -58,6 +58,8 @@ pub(crate) enum TorrentTimer {
     Tracker,
     /// Peers were asked for metadata and did not answer.
     Metadata,
+    /// Peers may be looked for in the DHT.
+    Seek,
     /// What passed is to be made durable.
     Sync,
     /// The storage failed and is tried again.
@@ -70,7 +72,16 @@ pub(crate) enum TorrentTimer {
 
 impl Kind for TorrentTimer {
     const ALL: &'static [Self] =
-        &[Self::Dial, Self::Tracker, Self::Metadata, Self::Sync, Self::Retry, Self::Recheck, Self::Settle];
+        &[
+            Self::Dial,
+            Self::Tracker,
+            Self::Metadata,
+            Self::Seek,
+            Self::Sync,
+            Self::Retry,
+            Self::Recheck,
+            Self::Settle,
+        ];
     fn index(self) -> usize {
         self as usize
     }

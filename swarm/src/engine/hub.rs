@@ -46,6 +46,8 @@ pub(crate) struct Arrival {
 pub(crate) struct Stranger {
     pub(crate) link: Link,
     stage: Stage,
+    /// What we can do for its torrent, once that is known.
+    reserved: Reserved,
     /// What came of the handshake so far.
     got: Vec<u8>,
 }
@@ -69,12 +71,15 @@ pub(crate) struct Hub {
     pub(crate) dialling: usize,
     banned: Bans,
     pub(crate) pace: Pace,
+    /// We are a node of the DHT.
+    pub(crate) dht: bool,
 }
 
 impl Hub {
-    /// What we can do, for handshakes.
-    pub(crate) fn reserved() -> Reserved {
-        Reserved::NONE.with_fast().with_extended()
+    /// What we can do, for the handshakes of a torrent. A private one has no part in the DHT.
+    fn reserved(&self, private: bool) -> Reserved {
+        let reserved = Reserved::NONE.with_fast().with_extended();
+        if self.dht && !private { reserved.with_dht() } else { reserved }
     }
 
     /// Refuses a peer from now on: its address, or on our own networks, where one address may be many peers, its id.
@@ -88,19 +93,27 @@ impl Hub {
     }
 
     /// The driver is to open this connection.
-    pub(crate) fn dial(&mut self, cx: &mut Cx, link: Link, torrent: TorrentKey, id: [u8; 20]) -> usize {
+    pub(crate) fn dial(
+        &mut self,
+        cx: &mut Cx,
+        link: Link,
+        torrent: TorrentKey,
+        id: [u8; 20],
+        private: bool,
+    ) -> usize {
         self.dialling += 1;
-        self.admit(cx, link, Stage::Dialling { torrent, id })
+        let reserved = self.reserved(private);
+        self.admit(cx, link, Stage::Dialling { torrent, id }, reserved)
     }
 
     /// A connection came in.
     pub(crate) fn accept(&mut self, cx: &mut Cx, link: Link) -> usize {
-        self.admit(cx, link, Stage::Accepted)
+        self.admit(cx, link, Stage::Accepted, Reserved::NONE)
     }
 
-    fn admit(&mut self, cx: &mut Cx, link: Link, stage: Stage) -> usize {
+    fn admit(&mut self, cx: &mut Cx, link: Link, stage: Stage, reserved: Reserved) -> usize {
         cx.conn_timers.set(link.conn.slot(), ConnTimer::Handshake, cx.now + cx.config.handshake_timeout);
-        self.strangers.insert(Stranger { link, stage, got: Vec::new() })
+        self.strangers.insert(Stranger { link, stage, reserved, got: Vec::new() })
     }
 
     /// The incoming connection that has been silent for longest, when there are too many; first those that have not even
@@ -125,21 +138,23 @@ impl Hub {
         cx.ready.enlist(&mut stranger.link, Direction::Write);
     }
 
-    /// Takes bytes of a handshake. `Ok(true)` when it is whole and [`Hub::finish`] is to be called.
+    /// Takes bytes of a handshake; `find` gives the torrent of an info-hash and whether it is private. `Ok(true)` when it is whole and [`Hub::finish`] is to be called.
     pub(crate) fn received(
         &mut self,
         cx: &mut Cx,
         key: usize,
         bytes: &[u8],
-        find: impl FnOnce([u8; 20]) -> Option<TorrentKey>,
+        find: impl FnOnce([u8; 20]) -> Option<(TorrentKey, bool)>,
     ) -> Result<bool, Close> {
+        let [public, private] = [false, true].map(|private| self.reserved(private));
         let stranger = &mut self.strangers[key];
         stranger.got.extend_from_slice(bytes);
         if stranger.stage == Stage::Accepted {
             let Decoded::Complete { value: head, .. } = HandshakeHead::parse(&stranger.got)? else {
                 return Ok(false);
             };
-            let torrent = find(head.info_hash).ok_or(Close::UnknownTorrent)?;
+            let (torrent, is_private) = find(head.info_hash).ok_or(Close::UnknownTorrent)?;
+            stranger.reserved = if is_private { private } else { public };
             stranger.stage = Stage::Answered { torrent };
             stranger.hello(cx, head.info_hash);
             cx.ready.enlist(&mut stranger.link, Direction::Write);
@@ -182,7 +197,7 @@ impl Hub {
         let mut stranger = self.strangers.remove(key);
         let torrent = stranger.torrent()?;
         let rest = stranger.got.split_off(consumed);
-        let handshake = Handshake { reserved: handshake.reserved.common(&Self::reserved()), ..handshake };
+        let handshake = Handshake { reserved: handshake.reserved.common(&stranger.reserved), ..handshake };
         Some((Handshaken { torrent, link: stranger.link, handshake }, rest))
     }
 
@@ -214,7 +229,7 @@ impl Hub {
 
 impl Stranger {
     fn hello(&mut self, cx: &Cx, info_hash: [u8; 20]) {
-        let hello = Handshake { reserved: Hub::reserved(), info_hash, peer_id: cx.config.peer_id };
+        let hello = Handshake { reserved: self.reserved, info_hash, peer_id: cx.config.peer_id };
         self.link.tx.push_bytes(&hello.encode());
     }
 

@@ -10,6 +10,7 @@ mod link;
 mod output;
 mod resume;
 mod rx;
+mod seek;
 mod shard;
 mod status;
 mod torrent_key;

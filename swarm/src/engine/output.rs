@@ -9,6 +9,7 @@ use storage::{Job, StorageError};
 
 use super::TorrentKey;
 use super::close::Close;
+use super::dht::DhtEvent;
 use super::link::ConnId;
 use super::shard::SourceId;
 use super::tracker::{Announce, AnnounceId};
@@ -54,6 +55,8 @@ pub enum Action {
         /// Which one.
         source: SourceId,
     },
+    /// What came of a lookup of the application in the DHT, or of the DHT itself.
+    Dht(DhtEvent),
     /// Tell whoever watches.
     Event(Event),
 }

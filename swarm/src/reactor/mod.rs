@@ -13,6 +13,7 @@ mod plane;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 pub use clock::Clock;
 pub use datagrams::{Answered, UdpError};

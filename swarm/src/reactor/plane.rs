@@ -16,6 +16,9 @@ use super::datagrams::{Answered, Datagrams, UdpError};
 use super::handle::{Command, Handle, QUEUE, Wake};
 use super::listen::{self, ListenError};
 use super::sockets::{FIRST_PEER, Moved, Sockets};
+use super::udp::MAX_SOCKETS;
+use crate::engine::dht::DhtConfig;
+use crate::engine::tracker::Family;
 use crate::engine::tracker::udp::RequestId;
 use crate::engine::{Action, Config, Direction, Engine, Time, Transfer};
 
@@ -31,8 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 const WAKE: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
-/// One for each address family, up to the first peer.
-const FIRST_UDP: usize = FIRST_PEER - 2;
+/// Those of UDP, up to the first peer.
+const FIRST_UDP: usize = FIRST_PEER - MAX_SOCKETS;
 
 /// What a reactor is made of.
 pub struct ReactorConfig {
@@ -44,6 +47,8 @@ pub struct ReactorConfig {
     pub listen: Vec<SocketAddr>,
     /// The port where `listen` is empty; 0 chooses a free one.
     pub port: u16,
+    /// Settings of the DHT, in which the engine takes part over the families that have a socket; `None` leaves it alone.
+    pub dht: Option<DhtConfig>,
 }
 
 /// Told what happens, on the reactor's thread. Must not block.
@@ -108,9 +113,13 @@ impl Plane {
         if let Some(addr) = own.first() {
             engine.set_listen_port(addr.port());
         }
+        let clock = Clock::start();
+        if let Some(dht) = config.dht {
+            join_dht(&mut engine, clock.now(), dht, &datagrams);
+        }
         let plane = Self {
             poll,
-            clock: Clock::start(),
+            clock,
             engine,
             disk,
             sockets: Sockets::default(),
@@ -146,6 +155,11 @@ impl Plane {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// Where other nodes of the DHT reach us, over IPv4 and over IPv6.
+    pub fn listening_udp(&self) -> [Option<SocketAddr>; 2] {
+        [Family::V4, Family::V6].map(|family| self.datagrams.home(family))
+    }
+
     /// Announces to a tracker over UDP (BEP 15, 41). `url_data` is the path and query of the tracker's URL.
     ///
     /// # Errors
@@ -158,6 +172,19 @@ impl Plane {
         answered: Answered,
     ) -> Result<RequestId, UdpError> {
         self.datagrams.announce(self.clock.now(), to, request, url_data, answered)
+    }
+
+    /// Asks a tracker over UDP for the counts of torrents (BEP 15, 48).
+    ///
+    /// # Errors
+    /// When it cannot be asked at all; `answered` is not called then.
+    pub fn scrape_udp(
+        &mut self,
+        to: SocketAddr,
+        hashes: &[[u8; 20]],
+        answered: Answered,
+    ) -> Result<RequestId, UdpError> {
+        self.datagrams.scrape(self.clock.now(), to, hashes, answered)
     }
 
     /// Gives up a request over UDP; what waits for it is dropped.
@@ -192,7 +219,7 @@ impl Plane {
                 self.engine.handle_timeout(now);
             }
             if self.datagrams.next_timeout().is_some_and(|at| at <= now) {
-                self.datagrams.handle_timeout(now);
+                self.datagrams.handle_timeout(now, &mut self.engine);
             }
             if self.accept_at.is_some_and(|at| at <= now) {
                 self.accept_all();
@@ -220,7 +247,7 @@ impl Plane {
             match event.token() {
                 WAKE => {}
                 Token(t) if t < FIRST_UDP => self.accept_all(),
-                Token(t) if t < FIRST_PEER => self.datagrams.receive(self.clock.now()),
+                Token(t) if t < FIRST_PEER => self.datagrams.receive(self.clock.now(), &mut self.engine),
                 token => {
                     let Some(conn) = self.sockets.by_token(token) else { continue };
                     if self.sockets.is_connecting(conn) {
@@ -345,6 +372,7 @@ impl Plane {
 
     /// Does what the engine asked for: disk jobs, dials, closes.
     fn flush(&mut self) {
+        self.datagrams.flush(&mut self.engine);
         self.act();
         self.engine.take_jobs(&mut self.jobs);
         if self.jobs.is_empty() {
@@ -389,4 +417,14 @@ impl Plane {
             }
         }
     }
+}
+
+/// Takes part in the DHT where there are sockets for it.
+fn join_dht(engine: &mut Engine, now: Time, config: DhtConfig, datagrams: &Datagrams) {
+    let homes = [Family::V4, Family::V6].map(|family| datagrams.home(family));
+    let [v4, v6] = homes.map(|home| home.is_some());
+    let own = homes.into_iter().flatten().filter(|home| !home.ip().is_unspecified());
+    let own = config.own.iter().copied().chain(own).collect();
+    let config = DhtConfig { ipv4: config.ipv4 && v4, ipv6: config.ipv6 && v6, own, ..config };
+    engine.start_dht(now, config, homes.map(|home| home.map(|home| home.port())));
 }

@@ -23,6 +23,7 @@ impl Observer for Quiet {
 
 fn plane() -> (Plane, Handle) {
     let config = ReactorConfig {
+        dht: None,
         engine: Config::new(PeerId::new(PeerId::PREFIX, [1; 12])),
         disk: DiskConfig::default(),
         listen: vec!["127.0.0.1:0".parse().unwrap()],

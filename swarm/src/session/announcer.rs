@@ -1,13 +1,14 @@
 //! Asking trackers: the engine says what to ask, this asks over HTTP and UDP, a bounded number at a time.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metainfo::TorrentId;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use wire::tracker::udp::url_data;
-use wire::tracker::{AnnounceReply, AnnounceRequest};
+use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
 
 use super::event::Event;
 use super::http::Http;
@@ -16,8 +17,8 @@ use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
 use crate::engine::scope::Scope;
 use crate::engine::tracker::udp::{self, Answer, RequestId};
-use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme};
-use crate::reactor::{Handle, UdpError};
+use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme, TrackerUrl};
+use crate::reactor::{Answered, Handle, Plane, UdpError};
 
 /// Announces under way at a time. Idle HTTP connections are few, so that most of them open one.
 const MAX_UNDER_WAY: usize = 64;
@@ -215,8 +216,43 @@ async fn over_udp(
     announce: &Announce,
     request: AnnounceRequest,
 ) -> Result<(AnnounceReply, Scope), Failure> {
-    let (host, port) = announce.url.host_port();
-    let found = link.resolver.lookup(&host, port, Some(announce.id.family)).await;
+    let options = url_data(announce.url.as_str()).to_owned();
+    let ask = move |plane: &mut Plane, to, done| plane.announce_udp(to, request, &options, done);
+    match ask_udp(link, &announce.url, announce.id.family, ask).await? {
+        (Answer::Announce(reply), to) => Ok((reply, Scope::of(to.ip()).unwrap_or(Scope::Global))),
+        (Answer::Scrape(_), _) => Err(other_answer()),
+    }
+}
+
+/// Asks a tracker for the counts of torrents, over one address family. There are as many counts as torrents, or fewer.
+pub(super) async fn scrape(
+    link: &Arc<Link>,
+    tracker: &TrackerUrl,
+    hashes: &[[u8; 20]],
+    family: Family,
+) -> Result<BTreeMap<[u8; 20], ScrapeCounts>, Failure> {
+    match tracker.scheme() {
+        Scheme::Http | Scheme::Https => Ok(http(link).await?.scrape(tracker, hashes, family).await?),
+        Scheme::Udp => {
+            let asked = hashes.to_vec();
+            let ask = move |plane: &mut Plane, to, done| plane.scrape_udp(to, &asked, done);
+            match ask_udp(link, tracker, family, ask).await? {
+                (Answer::Scrape(counts), _) => Ok(hashes.iter().copied().zip(counts).collect()),
+                (Answer::Announce(_), _) => Err(other_answer()),
+            }
+        }
+    }
+}
+
+/// The answer of a tracker over UDP, and the address that it came from. `ask` runs on the reactor's thread.
+async fn ask_udp(
+    link: &Arc<Link>,
+    tracker: &TrackerUrl,
+    family: Family,
+    ask: impl FnOnce(&mut Plane, SocketAddr, Answered) -> Result<RequestId, UdpError> + Send + 'static,
+) -> Result<(Answer, SocketAddr), Failure> {
+    let (host, port) = tracker.host_port();
+    let found = link.resolver.lookup(&host, port, Some(family)).await;
     let to = match found.as_deref() {
         Ok([first, ..]) => *first,
         Ok([]) | Err(ResolveError::NoAddress(_)) => return Err(Failure::NoAddress),
@@ -225,7 +261,6 @@ async fn over_udp(
     let (answered, answer) = oneshot::channel();
     let call = UdpCall::new(link.reactor.clone());
     let slot = call.slot.clone();
-    let options = url_data(announce.url.as_str()).to_owned();
     let asked = link.ask(move |plane| {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if !slot.given_up {
@@ -233,16 +268,17 @@ async fn over_udp(
                 // Whoever gave up has no use for it.
                 let _ = answered.send(result);
             });
-            slot.request = Some(plane.announce_udp(to, request, &options, done)?);
+            slot.request = Some(ask(plane, to, done)?);
         }
         Ok(())
     });
     asked.await.map_err(over)?.map_err(failure)?;
     let answer = answer.await.map_err(|_| over(Unavailable::Over))?.map_err(failure)?;
-    match answer {
-        Answer::Announce(reply) => Ok((reply, Scope::of(to.ip()).unwrap_or(Scope::Global))),
-        Answer::Scrape(_) => Err(Failure::Unreachable("the tracker answered another question".into())),
-    }
+    Ok((answer, to))
+}
+
+fn other_answer() -> Failure {
+    Failure::Unreachable("the tracker answered another question".into())
 }
 
 fn over(error: Unavailable) -> Failure {

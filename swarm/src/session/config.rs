@@ -10,6 +10,7 @@ use storage::DiskConfig;
 use storage::record::Store;
 use wire::peer::PeerId;
 
+use super::dht::DhtSettings;
 use crate::engine;
 use crate::reactor::ListenError;
 
@@ -25,6 +26,8 @@ pub struct SessionConfig {
     pub listen: Vec<SocketAddr>,
     /// The port where no address is given; 0 chooses a free one.
     pub port: u16,
+    /// How it takes part in the DHT; `None` leaves it alone.
+    pub dht: Option<DhtSettings>,
     /// What all randomness comes from; `None` asks the system.
     pub entropy: Option<[u8; 32]>,
     /// Where torrents are recorded, so that they go on where they were; `None` records nothing.
@@ -40,6 +43,7 @@ impl Default for SessionConfig {
             disk: DiskConfig::default(),
             listen: Vec::new(),
             port: 0,
+            dht: Some(DhtSettings::default()),
             entropy: None,
             store: None,
             open_files: 128,

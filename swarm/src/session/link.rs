@@ -9,6 +9,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast, oneshot};
 
 use super::announcer::Desk;
 use super::claims::Claims;
+use super::dht;
 use super::event::Event;
 use super::http::{Http, HttpConfig};
 use super::persist::Saver;
@@ -35,6 +36,9 @@ pub(super) struct Link {
     /// Where records are kept, if they are.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) saver: Saver,
+    pub(super) dht: dht::Desk,
+    /// Where nodes reach us, over IPv4 and IPv6; `None` without the DHT.
+    pub(super) dht_addresses: Option<[Option<SocketAddr>; 2]>,
     pub(super) open_files: Arc<OpenFiles>,
     /// One check at a time: it uses all processors already, and disks dislike two.
     pub(super) checks: Arc<Semaphore>,

@@ -8,6 +8,7 @@ mod announcer;
 mod changes;
 mod claims;
 mod config;
+mod dht;
 mod event;
 pub mod http;
 mod link;
@@ -16,6 +17,7 @@ mod options;
 mod persist;
 mod registry;
 pub mod resolve;
+mod scrape;
 mod selection;
 mod stop;
 mod torrent;
@@ -34,13 +36,16 @@ use tokio::task::AbortHandle;
 use wire::peer::PeerId;
 
 use crate::engine::Direction;
+use crate::engine::dht::{DhtConfig, DhtState};
 use crate::reactor::{Plane, ReactorConfig};
 
 pub use changes::{Change, Changes};
 pub use config::{SessionConfig, StartError};
+pub use dht::{Bootstrap, Dht, DhtError, DhtSettings, Lookup, Pong, ROUTERS, Scrape, Status as DhtStatus};
 pub use event::{Event, Events};
 pub use link::Unavailable;
 pub use options::{AddError, AddOptions, Check};
+pub use scrape::ScrapeError;
 pub use selection::Selection;
 pub use stop::Late;
 pub use torrent::{Torrent, WaitError};
@@ -78,9 +83,11 @@ impl Session {
         let peer_id = PeerId::new(PeerId::PREFIX, id_seed);
         let mut engine = config.engine;
         engine.peer_id = peer_id;
-        let reactor = ReactorConfig { engine, disk: config.disk, listen: config.listen, port: config.port };
+        let dht = config.dht.as_ref().map(dht_config);
+        let reactor =
+            ReactorConfig { engine, disk: config.disk, listen: config.listen, port: config.port, dht };
         let (plane, handle) = Plane::new(reactor, plane_seed)?;
-        let listening = plane.listening();
+        let (listening, udp) = (plane.listening(), plane.listening_udp());
         let link = Arc::new(Link {
             reactor: handle,
             commands: Arc::new(Semaphore::new(link::COMMANDS)),
@@ -90,6 +97,8 @@ impl Session {
             desk: announcer::Desk::default(),
             store: config.store,
             saver: persist::Saver::default(),
+            dht: dht::Desk::default(),
+            dht_addresses: config.dht.is_some().then_some(udp),
             open_files: Arc::new(OpenFiles::new(config.open_files)),
             checks: Arc::new(Semaphore::new(1)),
             peer_id,
@@ -101,9 +110,13 @@ impl Session {
         });
         let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
         let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
-        let saver = link.store.is_some().then(|| runtime.spawn(persist::run(link.clone())).abort_handle());
-        let space = Some(runtime.spawn(persist::watch_space(link.clone())).abort_handle());
-        let tasks = [Some(announcer), saver, space].into_iter().flatten().collect();
+        let mut tasks = vec![announcer, runtime.spawn(persist::watch_space(link.clone())).abort_handle()];
+        if link.store.is_some() {
+            tasks.push(runtime.spawn(persist::run(link.clone())).abort_handle());
+        }
+        if let Some(dht) = config.dht {
+            tasks.push(runtime.spawn(dht::bootstrap(link.clone(), dht.bootstrap)).abort_handle());
+        }
         let owner = Owner { link: link.clone(), tasks, thread: Mutex::new(Some(thread)), ended };
         Ok(Self { link, owner: Arc::new(owner) })
     }
@@ -180,10 +193,24 @@ fn start_thread(plane: Plane, link: Arc<Link>) -> std::io::Result<(JoinHandle<()
     Ok((thread, ended))
 }
 
+/// What the node of the DHT is told at the start.
+fn dht_config(settings: &DhtSettings) -> DhtConfig {
+    let saved = settings.saved.as_deref().and_then(DhtState::decode);
+    DhtConfig { read_only: settings.read_only, version: Some(*b"UC\x01\x00"), saved, ..DhtConfig::default() }
+}
+
 /// Above all revisions of earlier runs, unless the clock was set back: readers of those start over.
 fn first_revision() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(1)
+}
+
+/// A secret key for [`PutMutable`](crate::engine::dht::PutMutable), of the system's randomness.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn fresh_secret() -> Result<[u8; 32], StartError> {
+    system_entropy()
 }
 
 fn system_entropy() -> Result<[u8; 32], StartError> {

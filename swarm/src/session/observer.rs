@@ -20,6 +20,7 @@ impl Observer for Watch {
             Action::SourceReady { .. } | Action::SourceBanned { .. } => {}
             Action::Announce { torrent, id, announce } => self.link.desk.submit(torrent, id, announce),
             Action::CancelAnnounce { torrent, announce } => self.link.desk.cancel(torrent, announce),
+            Action::Dht(event) => self.link.dht.tell(event),
             Action::Event(engine::Event::Removed { id }) => {
                 self.link.registry.remove(id);
                 self.link.saver.writes(id, false);

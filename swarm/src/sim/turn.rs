@@ -132,6 +132,7 @@ impl World {
                     self.schedule(now + TRACKER_DELAY, happening);
                 }
                 Action::CancelAnnounce { .. } => {}
+                Action::Dht(_) => {}
                 Action::SourceReady { source } => node.ready_sources.push(source),
                 Action::SourceBanned { source } => node.banned_sources.push(source),
                 Action::Event(event) => {

@@ -112,9 +112,9 @@ async fn what_cannot_be_written_ends_the_download_with_its_cause() {
 async fn a_port_that_is_taken_is_said_so() {
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let by_port = SessionConfig { port, ..SessionConfig::default() };
+    let by_port = SessionConfig { port, dht: None, ..SessionConfig::default() };
     let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
-    let by_address = SessionConfig { listen, ..SessionConfig::default() };
+    let by_address = SessionConfig { listen, dht: None, ..SessionConfig::default() };
     for config in [by_port, by_address] {
         let error = Session::start(config).await.unwrap_err();
         let StartError::Listen(cause) = &error else { panic!("{error}") };

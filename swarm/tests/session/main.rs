@@ -2,6 +2,7 @@
 
 mod adding;
 mod changes;
+mod dht;
 mod ending;
 mod events;
 mod resume;

@@ -216,6 +216,22 @@ pub enum DhtEvent {
     },
 }
 
+impl DhtEvent {
+    /// The command that it is about, if it is about one.
+    pub fn lookup(&self) -> Option<LookupId> {
+        match self {
+            Self::Peers { lookup, .. }
+            | Self::Immutable { lookup, .. }
+            | Self::Mutable { lookup, .. }
+            | Self::Scraped { lookup, .. }
+            | Self::Pong { lookup, .. }
+            | Self::Samples { lookup, .. }
+            | Self::Done { lookup, .. } => Some(*lookup),
+            Self::ExternalAddress { .. } | Self::Bootstrapped { .. } => None,
+        }
+    }
+}
+
 /// How a lookup went, both families together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LookupStats {

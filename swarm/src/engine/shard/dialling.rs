@@ -13,7 +13,7 @@ use crate::engine::hub::Arrival;
 use crate::engine::scope::Scope;
 
 /// With fewer peers than this, a download asks its trackers for more as soon as they allow.
-const FEW_PEERS: usize = 10;
+pub(crate) const FEW_PEERS: usize = 10;
 
 impl Shard {
     /// Addresses of peers were learnt.
@@ -33,7 +33,7 @@ impl Shard {
     }
 
     /// Somebody said which address we have. Once enough agree, candidates are ranked by it (BEP 40).
-    pub(super) fn seen_as(&mut self, cx: &Cx, voter: IpAddr, seen: IpAddr) {
+    pub(crate) fn seen_as(&mut self, cx: &Cx, voter: IpAddr, seen: IpAddr) {
         let before = [true, false].map(|ipv4| self.external.address(ipv4));
         self.external.vote(voter, seen);
         let now = [true, false].map(|ipv4| self.external.address(ipv4));
@@ -98,6 +98,7 @@ impl Shard {
         let torrent = &mut self.torrents[slot];
         if torrent.wants() && torrent.peers.len() < FEW_PEERS {
             torrent.tracker.want_peers(cx.now);
+            self.lonely.insert(torrent.key);
             self.arm_tracker(cx, slot);
         }
     }

@@ -50,6 +50,7 @@ impl Shard {
             extended: None,
             early: self.torrents[slot].awaits.is_some().then(Box::default),
             asks: None,
+            told_node: false,
             down: Down::new(cx.config.max_outstanding),
             up: Up::default(),
             check_at: Time::MAX,
@@ -92,6 +93,7 @@ impl Shard {
             let handshake = self.our_extended_handshake(cx, key);
             self.say_to(cx, key, &handshake);
         }
+        self.tell_node(key);
         self.allow_fast(key);
         cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
     }

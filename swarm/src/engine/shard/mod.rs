@@ -16,6 +16,7 @@ mod ledger;
 mod magnets;
 mod members;
 mod metadata;
+mod nodes;
 mod peer;
 mod receive;
 mod running;
@@ -28,6 +29,7 @@ mod trouble;
 mod upload;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
 
 use metainfo::TorrentId;
 use slab::Slab;
@@ -44,6 +46,7 @@ use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
 use super::time::Time;
 use super::tx::WriteSlices;
+pub(crate) use dialling::FEW_PEERS;
 pub(crate) use peer::{Peer, Sender};
 pub use sources::SourceId;
 pub(crate) use torrent::Torrent;
@@ -72,6 +75,12 @@ pub(crate) struct Shard {
     pub(crate) banned: Vec<Sender>,
     /// Connections that ended, for the engine to forget.
     pub(crate) gone: Vec<ConnId>,
+    /// Torrents that ran out of candidates, for the engine to look for more in the DHT.
+    pub(crate) lonely: BTreeSet<TorrentKey>,
+    /// Nodes of the DHT that peers told of.
+    pub(crate) nodes: Vec<SocketAddr>,
+    /// Where nodes of the DHT reach us over IPv4 and IPv6: told to peers.
+    pub(crate) dht_ports: [Option<u16>; 2],
     /// Torrents that may have candidates to dial.
     dialers: BTreeSet<usize>,
     /// Sources that deliver ranges; a torrent has a handful.
@@ -101,6 +110,9 @@ impl Shard {
             doomed: Vec::new(),
             banned: Vec::new(),
             gone: Vec::new(),
+            lonely: BTreeSet::new(),
+            nodes: Vec::new(),
+            dht_ports: [None; 2],
             dialers: BTreeSet::new(),
             dial_turn: 0,
             sources: Vec::new(),

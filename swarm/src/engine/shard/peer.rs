@@ -81,6 +81,8 @@ pub(crate) struct Peer {
     pub(crate) early: Option<Box<Early>>,
     /// What it asks of the info dictionary.
     pub(crate) asks: Option<Box<Asks>>,
+    /// It said where its node of the DHT is.
+    pub(crate) told_node: bool,
 
     pub(crate) down: Down,
     pub(crate) up: Up,

@@ -37,7 +37,11 @@ impl Sink for Turn<'_> {
 
     fn message(&mut self, message: Message<'_>) -> Result<(), Close> {
         match message {
-            Message::KeepAlive | Message::Port(_) | Message::Unknown { .. } | Message::Piece { .. } => Ok(()),
+            Message::KeepAlive | Message::Unknown { .. } | Message::Piece { .. } => Ok(()),
+            Message::Port(port) => {
+                self.shard.told_node(self.key, port);
+                Ok(())
+            }
             Message::Choke => self.choked(),
             Message::Unchoke => self.unchoked(),
             Message::Interested => self.interest(true),

@@ -188,6 +188,8 @@ impl Shard {
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),
                 TorrentTimer::Settle => self.tell_stopped(cx, slot),
+                // The engine's, which has the DHT.
+                TorrentTimer::Seek => {}
             }
         }
     }

@@ -1,0 +1,108 @@
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::env::{Env, LIMIT, Running, listening};
+
+/// Seeds a file on a loopback address of its own; its node is at the same port.
+fn seed(env: &Env, name: &str, ip: &str, more: &[&str]) -> (Running, String, String) {
+    let words = ["seed", name, "--json", "--listen", ip, "--port", "0"];
+    let mut seed = env.start(&[&words, more].concat());
+    let started = seed.until("started");
+    (seed, started["info_hash"].as_str().unwrap().to_owned(), listening(&started).to_string())
+}
+
+/// Asks until the answer fits: nodes need a moment to know each other.
+fn until(env: &Env, words: &[&str], fits: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let ran = env.run(words);
+        let answer: Value = serde_json::from_str(&ran.out).unwrap_or_default();
+        if fits(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{words:?}: {} {}", ran.out, ran.err);
+    }
+}
+
+#[test]
+fn peers_are_announced_found_and_counted_and_a_download_needs_no_tracker() {
+    let env = Env::new();
+    env.content("one.bin", 100_000);
+    env.content("two.bin", 200_000);
+    let (_first, _, node) = seed(&env, "one.bin", "127.0.78.1", &["--bootstrap", "127.0.78.1:1"]);
+    let (_second, hash, at) = seed(&env, "two.bin", "127.0.78.2", &["--bootstrap", &node]);
+    let asked = ["--bootstrap", &node, "--listen", "127.0.78.3", "--json"];
+    let words = [&["dht", "get-peers", &hash][..], &asked].concat();
+    let answer = until(&env, &words, |answer| answer["peers"][0] == at.as_str());
+    assert!(answer["nodes"].as_u64().unwrap() >= 1, "{answer}");
+    let text = env.ok(&["dht", "get-peers", &hash, "--bootstrap", &node, "--listen", "127.0.78.3"]);
+    assert_eq!(text, format!("{at}\n"));
+
+    let announce = env.json(&[&["dht", "announce", &hash, "4711"][..], &asked].concat());
+    assert!(announce["stored"].as_u64().unwrap() >= 1, "{announce}");
+    let words = [&["dht", "get-peers", &hash][..], &asked].concat();
+    let answer = env.json(&words);
+    let peers = answer["peers"].as_array().unwrap();
+    assert!(peers.contains(&"127.0.78.3:4711".into()) && peers.contains(&at.clone().into()), "{answer}");
+    let counts = env.json(&[&["dht", "scrape", &hash][..], &asked].concat());
+    assert_eq!(counts["seeds"].as_u64().unwrap() + counts["peers"].as_u64().unwrap(), 2, "{counts}");
+
+    env.ok(&["create", "two.bin", "-o", "two.torrent"]);
+    let words =
+        ["download", "two.torrent", "-o", "out", "--listen", "127.0.78.4", "-q", "--bootstrap", &node];
+    env.ok(&words);
+    assert_eq!(env.read("out/two.bin"), env.read("two.bin"));
+}
+
+#[test]
+fn items_are_put_and_got() {
+    let env = Env::new();
+    env.content("one.bin", 100_000);
+    let (_first, _, node) = seed(&env, "one.bin", "127.0.79.1", &["--bootstrap", "127.0.79.1:1"]);
+    let asked = ["--bootstrap", &node, "--listen", "127.0.79.2"];
+    let ask = |words: &[&str]| env.ok(&[words, &asked].concat());
+    let target = ask(&["dht", "put", "hello there"]);
+    assert_eq!(ask(&["dht", "get", target.trim()]), "hello there\n");
+    let item: Value = serde_json::from_str(&ask(&["dht", "get", target.trim(), "--json"])).unwrap();
+    assert_eq!((&item["text"], &item["target"]), (&"hello there".into(), &target.trim().into()));
+    let put = |value: &str| ask(&["dht", "put", value, "--secret", "news.key", "--salt", "a"]);
+    let first = put("one");
+    let key = first.split_whitespace().next().unwrap();
+    put("two");
+    assert_eq!(ask(&["dht", "get", "--key", key, "--salt", "a"]), "two\n");
+    let fails = |code, words: &[&str], says: &str| env.fails(code, &[words, &asked].concat(), says);
+    fails(
+        1,
+        &["dht", "put", "x", "--secret", "news.key", "--salt", "a", "--cas", "99"],
+        "is stored, not the one",
+    );
+    fails(1, &["dht", "get", &"00".repeat(20)], "no node has an item");
+    fails(1, &["dht", "get-peers", &"00".repeat(20)], "knows a peer");
+    fails(1, &["dht", "scrape", &"00".repeat(20)], "knows of peers");
+    fails(2, &["dht", "put", "i05e", "--bencoded"], "canonical");
+    fails(2, &["dht", "put", &"x".repeat(1000)], "1000");
+}
+
+#[test]
+fn a_node_is_pinged_and_silence_is_told() {
+    let env = Env::new();
+    env.content("one.bin", 100_000);
+    let (_first, hash, node) = seed(&env, "one.bin", "127.0.80.1", &["--bootstrap", "127.0.80.1:1"]);
+    let pong = env.json(&["dht", "ping", &node, "--listen", "127.0.80.2", "--json", "--bootstrap", &node]);
+    assert_eq!((&pong["node"], pong["id"].as_str().unwrap().len()), (&node.as_str().into(), 40));
+    let silent = ["--listen", "127.0.80.2", "--bootstrap", "127.0.80.9:9"];
+    let env = Env::new();
+    env.fails(4, &[&["dht", "ping", "127.0.80.9:9"][..], &silent].concat(), "no answer");
+    env.fails(4, &[&["dht", "get-peers", &hash][..], &silent].concat(), "no node of the DHT answered");
+    env.fails(2, &["dht", "get-peers", "xyz"], "expected 40 or 64");
+}
+
+#[test]
+fn no_dht_means_none() {
+    let env = Env::new();
+    env.content("one.bin", 100_000);
+    let (_first, _, node) = seed(&env, "one.bin", "127.0.81.1", &["--no-dht"]);
+    let words = ["dht", "ping", &node, "--listen", "127.0.81.2", "--bootstrap", &node];
+    env.fails(4, &words, "no answer");
+}
