@@ -71,17 +71,16 @@ pub(crate) enum TorrentTimer {
 }
 
 impl Kind for TorrentTimer {
-    const ALL: &'static [Self] =
-        &[
-            Self::Dial,
-            Self::Tracker,
-            Self::Metadata,
-            Self::Seek,
-            Self::Sync,
-            Self::Retry,
-            Self::Recheck,
-            Self::Settle,
-        ];
+    const ALL: &'static [Self] = &[
+        Self::Dial,
+        Self::Tracker,
+        Self::Metadata,
+        Self::Seek,
+        Self::Sync,
+        Self::Retry,
+        Self::Recheck,
+        Self::Settle,
+    ];
     fn index(self) -> usize {
         self as usize
     }
