@@ -32,7 +32,7 @@ const KILLS: u32 = 12;
 fn a_download_that_is_killed_again_and_again_loses_and_spoils_nothing() {
     let seed = number("UNCHOKE_CRASH_SEED").unwrap_or(1);
     let kills = number("UNCHOKE_CRASH_KILLS").and_then(|kills| u32::try_from(kills).ok()).unwrap_or(KILLS);
-    run(seed, kills, Taker::Unchoke);
+    run(seed, kills, &Taker::Unchoke);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn libtorrent_gets_no_bad_piece_from_one_that_is_killed() {
     let seed = number("UNCHOKE_CRASH_SEED").unwrap_or(1);
     let kills =
         number("UNCHOKE_CRASH_KILLS").map_or(KILLS / 2, |kills| kills.try_into().unwrap_or(KILLS) / 5);
-    run(seed + 1000, kills, python);
+    run(seed + 1000, kills, &python);
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -52,13 +52,13 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Rounds of a download each, until it was killed so often.
-fn run(seed: u64, kills: u32, taker: Taker) {
+fn run(seed: u64, kills: u32, taker: &Taker) {
     let mut tally = Tally::default();
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     while tally.kills < kills {
         let round = tally.rounds;
         eprintln!("seed {seed}, round {round}, {} of {kills} kills", tally.kills);
-        let mut world = World::new(&taker, rng.next());
+        let mut world = World::new(taker, rng.next());
         while !world.is_over() && tally.kills < kills {
             // Mostly soon; now and then late enough for what is promised after five seconds.
             let life = if rng.next().is_multiple_of(8) {

@@ -27,7 +27,7 @@ impl Observer for Watch {
                 self.link.tell(Event::Removed { torrent: id });
             }
             Action::Event(engine::Event::Stopped { torrent, clean }) => {
-                self.link.saver.stopped(torrent, clean)
+                self.link.saver.stopped(torrent, clean);
             }
             Action::Event(engine::Event::Synced { torrent }) => {
                 if let Some(id) = plane.engine().torrent_id(torrent)
