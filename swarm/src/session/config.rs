@@ -34,6 +34,8 @@ pub struct SessionConfig {
     pub store: Option<Arc<dyn Store>>,
     /// Payload files that are kept open, all torrents together.
     pub open_files: usize,
+    /// Certificates of authorities (DER) that HTTPS trusts besides those of the system, as of one's own tracker.
+    pub roots: Vec<Vec<u8>>,
 }
 
 impl Default for SessionConfig {
@@ -47,6 +49,7 @@ impl Default for SessionConfig {
             entropy: None,
             store: None,
             open_files: 128,
+            roots: Vec::new(),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Session {
             checks: Arc::new(Semaphore::new(1)),
             peer_id,
             resolver: resolve::Resolver::new(),
-            http_config: http_config(&listening),
+            http_config: http_config(&listening, config.roots),
             http: OnceCell::new(),
             first_revision: first_revision(),
             listening,
@@ -232,13 +232,14 @@ fn split(seed: [u8; 32]) -> ([u8; 12], [u8; 32]) {
 
 /// HTTP speaks from the address that is listened on, so that trackers see the one that peers reach; not from loopback,
 /// from which nothing leaves the machine.
-fn http_config(listening: &[SocketAddr]) -> http::HttpConfig {
+fn http_config(listening: &[SocketAddr], roots: Vec<Vec<u8>>) -> http::HttpConfig {
     let own = || listening.iter().map(SocketAddr::ip).filter(|ip| !ip.is_loopback());
     let v4 = own().find_map(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
     let v6 = own().find_map(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
     http::HttpConfig {
         bind_v4: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
         bind_v6: v6.unwrap_or(Ipv6Addr::UNSPECIFIED),
+        roots,
         ..http::HttpConfig::default()
     }
 }

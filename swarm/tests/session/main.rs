@@ -5,6 +5,7 @@ mod changes;
 mod dht;
 mod ending;
 mod events;
+mod https;
 mod resume;
 mod trackers;
 mod transfer;

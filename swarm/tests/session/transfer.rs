@@ -1,12 +1,12 @@
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use swarm::session::{AddOptions, Check, Event, Selection};
+use swarm::session::{AddOptions, Check, Event, Selection, Session, SessionConfig};
 use tempfile::TempDir;
 use wire::peer::{Handshake, Message, PeerId, Request, Reserved};
 
-use crate::world::{Content, add, end, event, seeder, session, soon};
+use crate::world::{Content, add, config, end, event, seeder, session, soon};
 
 #[tokio::test]
 async fn two_sessions_transfer_a_folder() {
@@ -39,6 +39,50 @@ async fn two_sessions_transfer_a_folder() {
     let status = torrent.status().await.unwrap();
     assert_eq!((status.done, status.totals.downloaded), (370_002, 370_002));
     assert_eq!(seeding.status().await.unwrap().totals.uploaded, 370_002);
+    end([leech, seed]).await;
+}
+
+/// A session on a free port of the IPv6 loopback; `None` on a machine without IPv6.
+async fn session_v6() -> Option<Session> {
+    let listen = vec![SocketAddr::from((Ipv6Addr::LOCALHOST, 0))];
+    if let Err(error) = std::net::TcpListener::bind(&listen[..]) {
+        eprintln!("skipped, no IPv6 here: {error}");
+        return None;
+    }
+    Some(Session::start(SessionConfig { listen, ..config() }).await.unwrap())
+}
+
+#[tokio::test]
+async fn sessions_transfer_over_ipv6() {
+    let content = Content::folder(7, &[300_000, 40_000], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (Some(seed), Some(leech)) = (session_v6().await, session_v6().await) else { return };
+    add(&seed, AddOptions::seed(content.meta.clone(), from.path())).await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    assert!(seed.listening()[0].is_ipv6());
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_transfer_may_take_its_room_beforehand() {
+    let content = Content::folder(8, &[3_000_000, 0, 70_001], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        preallocate: true,
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&leech, options).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
     end([leech, seed]).await;
 }
 

@@ -42,6 +42,8 @@ pub struct HttpConfig {
     pub bind_v4: Ipv4Addr,
     /// The IPv6 address to speak from; unspecified lets the system choose.
     pub bind_v6: Ipv6Addr,
+    /// Certificates of authorities (DER) that HTTPS trusts besides those of the system.
+    pub roots: Vec<Vec<u8>>,
 }
 
 impl Default for HttpConfig {
@@ -50,6 +52,7 @@ impl Default for HttpConfig {
             user_agent: concat!("unchoke/", env!("CARGO_PKG_VERSION")).into(),
             bind_v4: Ipv4Addr::UNSPECIFIED,
             bind_v6: Ipv6Addr::UNSPECIFIED,
+            roots: Vec::new(),
         }
     }
 }
@@ -78,10 +81,10 @@ struct HttpAnswer {
 }
 
 impl Http {
-    /// Fails if the TLS library cannot be set up.
+    /// Fails if the TLS library cannot be set up, or does not understand a certificate.
     pub fn new(config: &HttpConfig, resolver: &Resolver) -> Result<Self, HttpError> {
         let failed = |why: String| HttpError { url: String::new(), problem: Problem::Tls(why) };
-        let tls = tls::config().map_err(|error| failed(error.to_string()))?;
+        let tls = tls::config(&config.roots).map_err(|error| failed(error.to_string()))?;
         let mut clients = Vec::new();
         for family in [None, Some(Family::V4), Some(Family::V6)] {
             for reach in [Reach::Any, Reach::Global] {
