@@ -7,6 +7,7 @@
 mod base64;
 mod client;
 mod clients;
+mod dht;
 mod http;
 mod opentracker;
 mod payload;

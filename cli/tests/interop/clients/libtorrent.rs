@@ -68,7 +68,7 @@ impl Running for Peer {
 }
 
 /// The Python that has the wheel: named by UNCHOKE_INTEROP_PYTHON, or made by `.ci/install`, or any.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     if let Some(named) = env::var_os("UNCHOKE_INTEROP_PYTHON") {
         return Some(PathBuf::from(named));
     }

@@ -8,8 +8,8 @@ mod transmission;
 mod unchoke;
 
 pub(crate) use self::aria2::Aria2;
-pub(crate) use self::libtorrent::Libtorrent;
+pub(crate) use self::libtorrent::{Libtorrent, python};
 pub(crate) use self::qbittorrent::Qbittorrent;
 pub(crate) use self::rtorrent::Rtorrent;
 pub(crate) use self::transmission::Transmission;
-pub(crate) use self::unchoke::Unchoke;
+pub(crate) use self::unchoke::{PROGRAM, Unchoke};

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::client::{Client, Job, Running, State};
 use crate::process::{JsonProcess, Process, command, version_line};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unchoke");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_unchoke");
 
 pub(crate) struct Unchoke;
 
