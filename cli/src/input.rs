@@ -12,7 +12,7 @@ use crate::exit::{Exit, failure, of_io};
 /// What a word on the command line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A magnet link.
+    /// A magnet link, or an info-hash alone.
     Magnet,
     /// An address to fetch from.
     Url,
@@ -27,7 +27,7 @@ pub(crate) fn kind(word: &str) -> Kind {
     let starts = |prefix: &str| word.get(..prefix.len()).is_some_and(|s| s.eq_ignore_ascii_case(prefix));
     if word == "-" {
         Kind::Stdin
-    } else if starts("magnet:") {
+    } else if starts("magnet:") || topic(word).is_some() {
         Kind::Magnet
     } else if starts("http://") || starts("https://") {
         Kind::Url
@@ -64,14 +64,48 @@ pub(crate) fn parse(bytes: &[u8], origin: &str) -> Result<Torrent> {
     Torrent::parse(bytes).with_context(|| format!("{origin} is not a torrent that can be used"))
 }
 
-/// The magnet link of this text.
+/// What a magnet link would say for this info-hash: 40 hex or 32 base32 digits (v1), 64 hex digits (v2), or 1220 and 64 hex
+/// digits (v2 as a multihash).
+fn topic(word: &str) -> Option<String> {
+    let is_hex = word.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_base32 = word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'2'..=b'7'));
+    match word.len() {
+        40 if is_hex => Some(format!("urn:btih:{word}")),
+        32 if is_base32 => Some(format!("urn:btih:{word}")),
+        64 if is_hex => Some(format!("urn:btmh:1220{word}")),
+        68 if is_hex && word.starts_with("1220") => Some(format!("urn:btmh:{word}")),
+        _ => None,
+    }
+}
+
+/// The magnet link of this text, which may be an info-hash alone.
 pub(crate) fn magnet(text: &str) -> Result<Magnet> {
-    Magnet::parse(text).map_err(|error| failure(Exit::Usage, format!("not a magnet link: {error}")))
+    let parsed = match topic(text) {
+        Some(topic) => Magnet::parse(&format!("magnet:?xt={topic}")),
+        None => Magnet::parse(text),
+    };
+    parsed.map_err(|error| failure(Exit::Usage, format!("not a magnet link: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metainfo::{InfoHashV1, InfoHashes};
+
+    const HEX: &str = "000102030405060708090a0b0c0d0e0f10111213";
+
+    #[test]
+    fn a_hash_alone_is_a_magnet() {
+        let v1 = InfoHashes::v1_only(HEX.parse::<InfoHashV1>().unwrap());
+        for word in [HEX, &HEX.to_uppercase(), "aaaqeayeaudaocajbifqydiob4ibceqt"] {
+            assert_eq!(magnet(word).unwrap(), Magnet::new(v1), "{word}");
+        }
+        let v2 = "ab".repeat(32);
+        let expected = Magnet::new(InfoHashes::v2_only(v2.parse().unwrap()));
+        assert_eq!(magnet(&v2).unwrap(), expected);
+        assert_eq!(magnet(&format!("1220{v2}")).unwrap(), expected);
+        assert!(magnet(&HEX[1..]).is_err());
+    }
 
     #[test]
     fn words_are_told_apart() {
@@ -84,6 +118,10 @@ mod tests {
             ("./magnet:", Kind::Path),
             ("http:/a", Kind::Path),
             ("日本語", Kind::Path),
+            (HEX, Kind::Magnet),
+            (&HEX[1..], Kind::Path),
+            ("AAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQT", Kind::Magnet),
+            ("./000102030405060708090a0b0c0d0e0f10111213", Kind::Path),
         ] {
             assert_eq!(kind(word), expected, "{word}");
         }

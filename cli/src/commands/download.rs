@@ -5,27 +5,29 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::exit::{Exit, failure};
+use crate::exit::Exit;
 use crate::flags::Download;
 use crate::input::{self, Kind};
 use crate::output::json::TorrentJson;
 use crate::output::{Console, torrent};
 use crate::settings;
 use crate::stop::Stop;
-use crate::transfer::{self, Plan, Role};
+use crate::transfer::{self, Plan, Role, What};
 
 pub(crate) fn run(args: &Download, console: &Console) -> Result<Exit> {
     let stop = Stop::on_signals()?;
     let named = &args.torrent;
     let torrent = match input::kind(named) {
         Kind::Magnet => {
-            input::magnet(named)?;
-            let text = "this version cannot get a torrent's description from peers, so a magnet link is not \
-                        enough; download needs the .torrent file or its URL";
-            return Err(failure(Exit::Failed, text));
+            let magnet = input::magnet(named)?;
+            if !args.list {
+                let what = What::Magnet(magnet.into(), args.select.clone());
+                return transfer::run(&plan(args, what), &args.net, &stop, console);
+            }
+            transfer::metadata(&magnet, &args.net, &stop, console)?
         }
-        Kind::Url => input::parse(&transfer::fetch(named)?, named)?,
-        Kind::Path | Kind::Stdin => input::torrent(Path::new(named))?,
+        Kind::Url => Arc::new(input::parse(&transfer::fetch(named)?, named)?),
+        Kind::Path | Kind::Stdin => Arc::new(input::torrent(Path::new(named))?),
     };
     if args.list {
         if args.net.json {
@@ -36,12 +38,9 @@ pub(crate) fn run(args: &Download, console: &Console) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let files = settings::selection(&args.select, &torrent)?;
-    let plan = Plan {
-        torrent: Arc::new(torrent),
-        dir: args.output.clone(),
-        role: Role::Download(args.seed),
-        files,
-        is_checked: false,
-    };
-    transfer::run(&plan, &args.net, &stop, console)
+    transfer::run(&plan(args, What::Torrent(torrent, files)), &args.net, &stop, console)
+}
+
+fn plan(args: &Download, what: What) -> Plan {
+    Plan { what, dir: args.output.clone(), role: Role::Download(args.seed), is_checked: false }
 }

@@ -6,6 +6,7 @@ mod demo;
 mod dht;
 mod download;
 mod edit;
+mod magnet;
 mod man;
 mod seed;
 mod show;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command, console: &Console) -> Result<Exit> {
     match command {
         Command::Download(args) => download::run(&args, console),
         Command::Seed(args) => seed::run(&args, console),
+        Command::Magnet(args) => magnet::run(&args, console),
         Command::Create(args) => create::run(&args, console),
         Command::Show(args) => show::run(&args, console),
         Command::Verify(args) => verify::run(&args, console),

@@ -14,7 +14,7 @@ use crate::flags::Seed;
 use crate::input;
 use crate::output::Console;
 use crate::stop::Stop;
-use crate::transfer::{self, Plan, Role};
+use crate::transfer::{self, Plan, Role, What};
 
 pub(crate) fn run(args: &Seed, console: &Console) -> Result<Exit> {
     let stop = Stop::on_signals()?;
@@ -33,7 +33,8 @@ fn described(args: &Seed, dir: &Path) -> Result<Plan> {
         return Err(failure(Exit::Usage, text));
     }
     let torrent = Arc::new(input::torrent(&args.path)?);
-    Ok(Plan { torrent, dir: dir.to_owned(), role: Role::Seed, files: Selection::All, is_checked: false })
+    let what = What::Torrent(torrent, Selection::All);
+    Ok(Plan { what, dir: dir.to_owned(), role: Role::Seed, is_checked: false })
 }
 
 /// A file or folder, of which a torrent is made in memory.
@@ -53,11 +54,6 @@ fn made(args: &Seed, stop: &Stop, console: &Console) -> Result<Plan> {
     if !args.net.json {
         console.print(&format!("{}\n", Magnet::of(&torrent)))?;
     }
-    Ok(Plan {
-        torrent: Arc::new(torrent),
-        dir: dir.to_owned(),
-        role: Role::Seed,
-        files: Selection::All,
-        is_checked: true,
-    })
+    let what = What::Torrent(Arc::new(torrent), Selection::All);
+    Ok(Plan { what, dir: dir.to_owned(), role: Role::Seed, is_checked: true })
 }

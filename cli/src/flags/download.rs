@@ -3,15 +3,18 @@ use std::path::PathBuf;
 use super::Net;
 use super::values::{SeedGoal, Selection};
 
-/// Download what a torrent describes
+/// Download what a torrent file or magnet link describes
 ///
-/// Pieces that are already on disk are found and kept. Without peers it waits. It ends when everything is
+/// Of a magnet link, the description of the torrent is fetched from peers first; what was chosen by --select and
+/// --output holds before anything else is fetched. The link may name peers, trackers and files itself. Pieces that are already on disk are found and kept. Without peers it waits. It ends when everything is
 /// there, unless --seed is given.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Download {
-    /// A .torrent file, or its http or https URL; - reads it from standard input
-    #[arg(value_name = "FILE.torrent|URL")]
+    /// A .torrent file, its http or https URL, - for standard input, a magnet link, or an info-hash
+    ///
+    /// An info-hash is 40 hex or 32 base32 digits. Torrents that have a v2 hash only cannot be downloaded yet.
+    #[arg(value_name = "FILE.torrent|URL|MAGNET|HASH")]
     pub torrent: String,
     /// The folder to download into; it is made if it is not there
     #[arg(short, long, env = "UNCHOKE_OUTPUT", value_name = "DIR", default_value = ".")]
@@ -23,7 +26,7 @@ pub(crate) struct Download {
     /// Download only these files: a glob on their paths, or indices such as 0,2,5-7; may be given several times
     #[arg(long, env = "UNCHOKE_SELECT", value_name = "GLOB|N,N-M")]
     pub select: Vec<Selection>,
-    /// List the files with their indices and end
+    /// List the files with their indices and end; of a magnet link, as soon as peers told them
     #[arg(long, env = "UNCHOKE_LIST")]
     pub list: bool,
     #[command(flatten)]
@@ -35,4 +38,6 @@ Examples:
   unchoke download debian.torrent -o ~/Downloads
   unchoke download https://example.org/debian.torrent --seed=2.0 --up-limit 2M
   unchoke download album.torrent --select '*.flac' --select 0-2
+  unchoke download 'magnet:?xt=urn:btih:c0fda1edafdbdbb96443424e0b3899af7159d10e' -o ~/Downloads
+  unchoke download c0fda1edafdbdbb96443424e0b3899af7159d10e --list
   unchoke download file.torrent --peer 192.0.2.7:6881 --json";

@@ -7,6 +7,7 @@ mod demo;
 mod dht;
 mod download;
 mod edit;
+mod magnet;
 mod net;
 mod print;
 mod seed;
@@ -19,6 +20,7 @@ pub(crate) use demo::Demo;
 pub(crate) use dht::{Dht, DhtAction, DhtGet, DhtPut};
 pub(crate) use download::Download;
 pub(crate) use edit::Edit;
+pub(crate) use magnet::Magnet;
 pub(crate) use net::{Check, Net};
 pub(crate) use print::{Completions, Man};
 pub(crate) use seed::Seed;
@@ -84,6 +86,7 @@ pub(crate) struct General {
 pub(crate) enum Command {
     Download(Download),
     Seed(Seed),
+    Magnet(Magnet),
     Create(Create),
     Show(Show),
     Verify(Verify),

@@ -41,9 +41,10 @@ pub(crate) struct Net {
     #[arg(long, env = "UNCHOKE_CHECK", value_name = "WHEN", default_value = "auto")]
     pub check: Check,
     /// Stop after this time, such as 90s or 2h; the exit status is 7 if it is not complete by then
-    #[arg(long, env = "UNCHOKE_STOP_AFTER", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, visible_alias = "timeout", env = "UNCHOKE_STOP_AFTER", value_name = "DURATION",
+          value_parser = duration)]
     pub stop_after: Option<Duration>,
-    /// Print one JSON object a line instead of text: started, progress, complete, stopped, error
+    /// Print one JSON object a line instead of text: started, metadata, progress, complete, stopped, error
     #[arg(long, env = "UNCHOKE_JSON")]
     pub json: bool,
     /// Do not use the DHT; private torrents never do
@@ -52,6 +53,12 @@ pub(crate) struct Net {
     /// Join the DHT by this node instead of the public ones; may be given several times
     #[arg(long, env = "UNCHOKE_BOOTSTRAP", value_name = "HOST:PORT", value_delimiter = ' ')]
     pub bootstrap: Vec<HostPort>,
+    /// Do not tell peers of each other; private torrents never do
+    #[arg(long, env = "UNCHOKE_NO_PEX")]
+    pub no_pex: bool,
+    /// Do not look for peers on the local network; private torrents never do
+    #[arg(long, env = "UNCHOKE_NO_LSD")]
+    pub no_lsd: bool,
     #[command(flatten)]
     pub later: Later,
 }
@@ -71,12 +78,6 @@ pub(crate) enum Check {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Accepted, without effect in this version")]
 pub(crate) struct Later {
-    /// Do not exchange peers
-    #[arg(long, env = "UNCHOKE_NO_PEX")]
-    no_pex: bool,
-    /// Do not look for peers on the local network
-    #[arg(long, env = "UNCHOKE_NO_LSD")]
-    no_lsd: bool,
     /// Do not ask the router for a port
     #[arg(long, env = "UNCHOKE_NO_NAT")]
     no_nat: bool,

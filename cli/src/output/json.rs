@@ -59,7 +59,7 @@ pub(crate) struct TorrentJson<'a> {
 
 /// A file of a torrent.
 #[derive(Serialize)]
-struct FileJson<'a> {
+pub(crate) struct FileJson<'a> {
     index: usize,
     path: &'a str,
     size: u64,
@@ -91,12 +91,17 @@ impl<'a> TorrentJson<'a> {
             similar: torrent.similar().iter().map(|hash| hash.to_hex()).collect(),
             collections: torrent.collections(),
             magnet: Magnet::of(torrent).to_string(),
-            files: stored_files(torrent).map(|(index, file)| FileJson::of(index, file)).collect(),
+            files: FileJson::all(torrent),
         }
     }
 }
 
 impl<'a> FileJson<'a> {
+    /// The files of a torrent that are stored.
+    pub(crate) fn all(torrent: &'a Torrent) -> Vec<Self> {
+        stored_files(torrent).map(|(index, file)| Self::of(index, file)).collect()
+    }
+
     fn of(index: usize, file: &'a File) -> Self {
         Self {
             index,

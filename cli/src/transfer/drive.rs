@@ -1,14 +1,19 @@
 //! The life of a transfer: start, check, run, stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use metainfo::Magnet;
 use swarm::engine::{Activity, TorrentStatus};
-use swarm::session::{Event, Events, Session, Torrent};
+use swarm::session::{Event, Events, MagnetOptions, Session, Torrent};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::event::Reason;
+use super::live::Live;
+use super::origins::Origins;
 use super::report::Report;
+use super::seek::{self, Seek};
 use super::{Plan, Role, records, start};
 use crate::dht_state::{DhtFile, Keeper};
 use crate::exit::{Exit, failure, of_io};
@@ -27,8 +32,11 @@ const NEVER: Duration = Duration::from_secs(1 << 32);
 pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
     let until = Instant::now() + net.stop_after.unwrap_or(NEVER).min(NEVER);
     let peers = start::peers(&net.peer).await?;
-    let file = if start::uses_dht(plan, net) { DhtFile::open() } else { None };
-    let session = start::session(plan, net, records::store(net, console)?, file.as_ref()).await?;
+    // A private torrent has no part in the DHT (BEP 27).
+    let uses_dht = !net.no_dht && !plan.what.is_private();
+    let file = if uses_dht { DhtFile::open() } else { None };
+    let dht = uses_dht.then(|| start::dht(net, file.as_ref(), false));
+    let session = start::session(net, records::store(net, console)?, dht).await?;
     let keeper = Keeper::start(file, session.dht());
     let mut report = Report::new(plan, console, net.json);
     let outcome = in_session(&session, plan, net, peers, stop, until, &mut report).await;
@@ -37,6 +45,63 @@ pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) 
     if let Err(late) = session.shutdown(DEADLINE).await {
         tracing::warn!("{late}");
     }
+    outcome
+}
+
+/// Gets what a magnet names, and nothing of its content.
+pub(super) async fn metadata(
+    magnet: &Magnet,
+    net: &Net,
+    stop: &Stop,
+    console: &Console,
+) -> Result<Arc<metainfo::Torrent>> {
+    let until = Instant::now() + net.stop_after.unwrap_or(NEVER).min(NEVER);
+    let peers = start::peers(&net.peer).await?;
+    let file = if net.no_dht { None } else { DhtFile::open() };
+    let dht = (!net.no_dht).then(|| start::dht(net, file.as_ref(), true));
+    let session = start::session(net, None, dht).await?;
+    let outcome = fetch(&session, magnet, peers, stop, until, console).await;
+    if let Err(late) = session.shutdown(DEADLINE).await {
+        tracing::warn!("{late}");
+    }
+    outcome
+}
+
+async fn fetch(
+    session: &Session,
+    magnet: &Magnet,
+    peers: Vec<std::net::SocketAddr>,
+    stop: &Stop,
+    until: Instant,
+    console: &Console,
+) -> Result<Arc<metainfo::Torrent>> {
+    let refused = |error| failure(Exit::Failed, format!("cannot get the torrent: {error}"));
+    let options = MagnetOptions { peers, ..MagnetOptions::metadata(magnet.clone()) };
+    let torrent = session.add_magnet(options).await.map_err(|error| refused(error.to_string()))?;
+    let mut live = Live::new(console);
+    let (found, asked) = (torrent.wait_metadata(), stop.asked());
+    tokio::pin!(found, asked);
+    let mut tick = interval(super::report::STEP / 4);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let over = |status: &TorrentStatus, why: &str| {
+        let text = format!("{why} before a peer told what the torrent is; it was {}", seek::waiting(status));
+        failure(Exit::Unfinished, text)
+    };
+    let outcome = loop {
+        tokio::select! {
+            found = &mut found => break found.map_err(|error| refused(error.to_string())),
+            _ = tick.tick() => {
+                let seek = Seek::of(session, &torrent).await?;
+                live.waiting(&torrent.status().await?, &seek);
+            }
+            asked = &mut asked => {
+                asked?;
+                break Err(over(&torrent.status().await?, "stopped"));
+            }
+            () = sleep_until(until) => break Err(over(&torrent.status().await?, "the time was over")),
+        }
+    };
+    live.clear();
     outcome
 }
 
@@ -50,7 +115,7 @@ async fn in_session<'a>(
     report: &mut Report<'a>,
 ) -> Result<Exit> {
     let mut events = session.events();
-    let (adding, asked) = (session.add(start::options(plan, net, peers)), stop.asked());
+    let (adding, asked) = (start::add(session, plan, net, peers), stop.asked());
     tokio::pin!(adding, asked);
     let torrent = loop {
         tokio::select! {
@@ -66,17 +131,19 @@ async fn in_session<'a>(
         }
     };
     let status = torrent.status().await?;
-    if plan.role == Role::Seed && status.pieces_done < status.pieces {
-        return Err(incomplete(plan, &status));
+    if let (Role::Seed, Some(meta)) = (plan.role, torrent.meta())
+        && status.pieces_done < status.pieces
+    {
+        return Err(incomplete(meta.name(), plan, &status));
     }
     report.started(session.listening())?;
-    let mut run = Run { plan, torrent, events, report, complete_since: None };
+    let mut run = Run { plan, session: session.clone(), torrent, events, report, complete_since: None };
     run.until_end(stop, until).await
 }
 
-fn incomplete(plan: &Plan, status: &TorrentStatus) -> anyhow::Error {
+fn incomplete(name: &str, plan: &Plan, status: &TorrentStatus) -> anyhow::Error {
     let missing = status.pieces - status.pieces_done;
-    let (name, dir) = (plan.torrent.name(), plan.dir.display());
+    let dir = plan.dir.display();
     let text = format!(
         "cannot seed {name:?}: {missing} of {} pieces are missing in {dir} or differ; \
          unchoke verify shows where, unchoke download --seed gets them",
@@ -88,6 +155,7 @@ fn incomplete(plan: &Plan, status: &TorrentStatus) -> anyhow::Error {
 /// A torrent that runs.
 struct Run<'a, 'r> {
     plan: &'a Plan,
+    session: Session,
     torrent: Torrent,
     events: Events,
     report: &'r mut Report<'a>,
@@ -107,13 +175,22 @@ impl Run<'_, '_> {
                     if let Some(exit) = self.look(&status)? {
                         return Ok(exit);
                     }
-                    self.report.status(&status)?;
+                    self.show(&status).await?;
                     continue;
                 }
                 event = self.events.next() => {
                     let event = event.context("the session ended by itself")?;
                     self.report.event(&event);
-                    let is_turn = matches!(event, Event::Complete { .. } | Event::StorageFailed { .. } | Event::Missed(_));
+                    if let Event::Refused { error, .. } = &event {
+                        return Err(start::refused(self.plan, error));
+                    }
+                    let is_turn = matches!(
+                        event,
+                        Event::Complete { .. }
+                            | Event::Metadata { .. }
+                            | Event::StorageFailed { .. }
+                            | Event::Missed(_)
+                    );
                     if is_turn && let Some(exit) = self.look(&self.torrent.status().await?)? {
                         return Ok(exit);
                     }
@@ -137,8 +214,25 @@ impl Run<'_, '_> {
         }
     }
 
+    /// Tells how it goes.
+    async fn show(&mut self, status: &TorrentStatus) -> Result<()> {
+        if !self.report.is_due() {
+            return Ok(());
+        }
+        let origins = Origins::of(&self.torrent.peers().await?);
+        let seek = if Seek::is_needed(status) {
+            Seek::of(&self.session, &self.torrent).await?
+        } else {
+            Seek::default()
+        };
+        self.report.status(status, &origins, &seek)
+    }
+
     /// Reacts to what the torrent is now. Gives the status if that is the end.
     fn look(&mut self, status: &TorrentStatus) -> Result<Option<Exit>> {
+        if let Some(meta) = self.torrent.meta() {
+            self.report.metadata(meta)?;
+        }
         match &status.activity {
             // These pass when somebody makes room, or brings the disk back.
             Activity::Failed(error) if error.is_full() || error.is_gone() => {

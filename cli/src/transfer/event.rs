@@ -1,23 +1,36 @@
 //! What programs are told, one JSON object a line. Sizes are in bytes, rates in bytes per second.
 
 use serde::Serialize;
-use swarm::engine::TorrentStatus;
+use swarm::engine::{Activity, TorrentStatus};
+
+use super::origins::Origins;
+use crate::output::json::FileJson;
 
 /// An event of `download` or `seed`.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(super) enum Event<'a> {
-    /// It runs, and peers can connect.
+    /// It runs, and peers can connect. Of a magnet link the sizes are not known yet, and null.
     Started {
+        info_hash: String,
+        name: &'a str,
+        total: Option<u64>,
+        pieces: Option<u32>,
+        piece_length: Option<u32>,
+        dir: String,
+        /// Addresses that it listens at.
+        listen: Vec<String>,
+        magnet: String,
+    },
+    /// Peers told what a magnet link names. The content is fetched next.
+    Metadata {
         info_hash: String,
         name: &'a str,
         total: u64,
         pieces: u32,
         piece_length: u32,
-        dir: String,
-        /// Addresses that it listens at.
-        listen: Vec<String>,
-        magnet: String,
+        private: bool,
+        files: Vec<FileJson<'a>>,
     },
     /// How it goes, at most once a second.
     Progress {
@@ -28,6 +41,10 @@ pub(super) enum Event<'a> {
         up_rate: u64,
         peers: usize,
         seeds: u32,
+        /// Peers by who told of them; one may count several times.
+        sources: Origins,
+        /// What a magnet link is waiting for.
+        waiting: Option<Waiting>,
         /// Seconds until it is complete.
         eta: Option<u64>,
     },
@@ -85,6 +102,29 @@ impl State {
             pieces: status.pieces,
             downloaded: status.totals.downloaded,
             uploaded: status.totals.uploaded,
+        }
+    }
+}
+
+/// What a magnet link is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Waiting {
+    /// Pieces of the metadata, 16 KiB each, that came.
+    pub metadata_have: u32,
+    /// Pieces of the whole, once a peer said.
+    pub metadata_pieces: Option<u32>,
+    /// Peers that say to have it.
+    pub metadata_peers: usize,
+}
+
+impl Waiting {
+    /// `None` when it is known what it names.
+    pub(super) fn of(status: &TorrentStatus) -> Option<Self> {
+        match status.activity {
+            Activity::Metadata { have, pieces, peers } => {
+                Some(Self { metadata_have: have, metadata_pieces: pieces, metadata_peers: peers })
+            }
+            _ => None,
         }
     }
 }

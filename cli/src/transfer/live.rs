@@ -6,6 +6,8 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use swarm::engine::{Activity, TorrentStatus};
 
+use super::origins::Origins;
+use super::seek::{Seek, waiting};
 use crate::output::Console;
 use crate::output::human::{count, percent, rate, size, span};
 
@@ -36,8 +38,18 @@ impl<'a> Live<'a> {
     }
 
     /// Shows how the torrent is.
-    pub(crate) fn status(&mut self, status: &TorrentStatus) {
-        self.show(status.done, status.wanted, line(status));
+    pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) {
+        self.show(status.done, status.wanted, line(status, origins, seek));
+    }
+
+    /// Shows what a magnet link is waiting for.
+    pub(super) fn waiting(&mut self, status: &TorrentStatus, seek: &Seek) {
+        let Activity::Metadata { have, pieces, .. } = status.activity else { return };
+        let text = match status.peers {
+            0 => seek.words(),
+            _ => waiting(status),
+        };
+        self.show(have.into(), pieces.unwrap_or(1).into(), text);
     }
 
     /// Says something above the line.
@@ -83,12 +95,14 @@ pub(crate) fn eta(status: &TorrentStatus) -> Option<Duration> {
 }
 
 /// A torrent in one line.
-pub(crate) fn line(status: &TorrentStatus) -> String {
+fn line(status: &TorrentStatus, origins: &Origins, seek: &Seek) -> String {
+    let from = Some(origins.words()).filter(|words| !words.is_empty());
+    let from = from.map(|words| format!(": {words}")).unwrap_or_default();
     let peers = match (status.peers, status.seeds) {
         (0, _) if status.activity == Activity::Seeding => String::from("no peers"),
-        (0, _) => String::from("waiting for peers"),
-        (n, 0) => count(n as u64, "peer"),
-        (n, seeds) => format!("{} ({})", count(n as u64, "peer"), count(u64::from(seeds), "seed")),
+        (0, _) => seek.words(),
+        (n, 0) => format!("{}{from}", count(n as u64, "peer")),
+        (n, seeds) => format!("{} ({}){from}", count(n as u64, "peer"), count(u64::from(seeds), "seed")),
     };
     let up = format!("up {}", rate(status.up_rate));
     let sent = status.totals.uploaded;

@@ -3,8 +3,10 @@
 mod drive;
 mod event;
 pub(crate) mod live;
+mod origins;
 mod records;
 mod report;
+mod seek;
 mod start;
 
 use std::future::Future;
@@ -12,14 +14,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use metainfo::Torrent;
+use metainfo::{Magnet, Torrent, TorrentId};
 use swarm::session::Selection;
 use swarm::session::http::{Http, HttpConfig, Problem};
 use swarm::session::resolve::Resolver;
 
 use crate::exit::{self, Exit, failure};
 use crate::flags::Net;
-use crate::flags::values::SeedGoal;
+use crate::flags::values::{self, SeedGoal};
 use crate::output::Console;
 use crate::stop::Stop;
 use event::Event;
@@ -27,13 +29,56 @@ pub(crate) use start::resolve;
 
 /// What is to be run.
 pub(crate) struct Plan {
-    pub(crate) torrent: Arc<Torrent>,
+    pub(crate) what: What,
     /// The folder that holds the torrent's file or folder.
     pub(crate) dir: PathBuf,
     pub(crate) role: Role,
-    pub(crate) files: Selection,
     /// Whether what is there is known to be right.
     pub(crate) is_checked: bool,
+}
+
+/// A torrent, described or named.
+pub(crate) enum What {
+    /// Its metainfo, and which files are wanted.
+    Torrent(Arc<Torrent>, Selection),
+    /// A magnet of it, and which files are wanted when they are known; none leaves it to the magnet.
+    Magnet(Box<Magnet>, Vec<values::Selection>),
+}
+
+impl What {
+    /// What to call it.
+    fn name(&self) -> String {
+        match self {
+            Self::Torrent(torrent, _) => torrent.name().to_owned(),
+            Self::Magnet(magnet, _) => magnet.name.clone().unwrap_or_else(|| self.id().to_hex()),
+        }
+    }
+
+    fn id(&self) -> TorrentId {
+        match self {
+            Self::Torrent(torrent, _) => torrent.id(),
+            Self::Magnet(magnet, _) => magnet.info_hashes.id(),
+        }
+    }
+
+    /// Whether it is known to be private.
+    fn is_private(&self) -> bool {
+        self.torrent().is_some_and(Torrent::private)
+    }
+
+    fn torrent(&self) -> Option<&Torrent> {
+        match self {
+            Self::Torrent(torrent, _) => Some(torrent),
+            Self::Magnet(..) => None,
+        }
+    }
+
+    fn magnet(&self) -> String {
+        match self {
+            Self::Torrent(torrent, _) => Magnet::of(torrent).to_string(),
+            Self::Magnet(magnet, _) => magnet.to_string(),
+        }
+    }
 }
 
 /// Which way the bytes go first.
@@ -56,13 +101,21 @@ pub(crate) fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Res
         && exit::status(error) != Exit::Done
     {
         let event = Event::Error {
-            info_hash: plan.torrent.id().to_hex(),
+            info_hash: plan.what.id().to_hex(),
             message: format!("{error:#}"),
             exit: exit::status(error) as u8,
         };
         console.json(&event)?;
     }
     result
+}
+
+/// Gets what a magnet names from peers, without its content.
+pub(crate) fn metadata(magnet: &Magnet, net: &Net, stop: &Stop, console: &Console) -> Result<Arc<Torrent>> {
+    if let Some(unmet) = net.later.unmet() {
+        console.note(&format!("unchoke: {unmet}"));
+    }
+    block_on(drive::metadata(magnet, net, stop, console))
 }
 
 /// The bytes of the torrent at a URL.

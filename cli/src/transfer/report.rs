@@ -5,19 +5,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use metainfo::Magnet;
+use metainfo::Torrent;
 use storage::StorageError;
-use swarm::engine::TorrentStatus;
+use swarm::engine::{Activity, TorrentStatus};
 use swarm::session;
 
-use super::event::{Event, Reason, State};
+use super::event::{Event, Reason, State, Waiting};
 use super::live::{Live, eta};
-use super::{Plan, Role};
+use super::origins::Origins;
+use super::seek::{Seek, waiting};
+use super::{Plan, Role, What};
 use crate::output::Console;
-use crate::output::human::{LABEL, plain, rate, size, took};
+use crate::output::human::{LABEL, count, plain, rate, size, took};
+use crate::output::json::FileJson;
 
 /// Between two events of progress.
-const STEP: Duration = Duration::from_secs(1);
+pub(super) const STEP: Duration = Duration::from_secs(1);
 
 /// Says what happens, as lines for people or as JSON.
 pub(super) struct Report<'a> {
@@ -31,15 +34,29 @@ pub(super) struct Report<'a> {
     paused: Option<String>,
     /// What was last told of records that fail.
     unrecorded: Option<String>,
+    /// What the torrent is called, as far as that is known.
+    name: String,
+    /// Of a magnet link: what it names was not told yet.
+    is_unknown: bool,
     /// Trackers whose failure was told.
     failed: BTreeSet<String>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(plan: &'a Plan, console: &'a Console, is_json: bool) -> Self {
-        let live = Live::new(console);
-        let (started, failed) = (Instant::now(), BTreeSet::new());
-        Self { plan, console, is_json, live, started, told: None, paused: None, unrecorded: None, failed }
+        Self {
+            plan,
+            console,
+            is_json,
+            live: Live::new(console),
+            started: Instant::now(),
+            told: None,
+            paused: None,
+            unrecorded: None,
+            name: plan.what.name(),
+            is_unknown: matches!(plan.what, What::Magnet(..)),
+            failed: BTreeSet::new(),
+        }
     }
 
     /// How often there is something to show.
@@ -48,17 +65,17 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn started(&mut self, listening: &[SocketAddr]) -> Result<()> {
-        let torrent = &self.plan.torrent;
+        let torrent = self.plan.what.torrent();
         if self.is_json {
             return self.console.json(&Event::Started {
                 info_hash: self.info_hash(),
-                name: torrent.name(),
-                total: torrent.layout().payload(),
-                pieces: torrent.geometry().piece_count(),
-                piece_length: torrent.geometry().piece_length(),
+                name: &self.name,
+                total: torrent.map(|torrent| torrent.layout().payload()),
+                pieces: torrent.map(|torrent| torrent.geometry().piece_count()),
+                piece_length: torrent.map(|torrent| torrent.geometry().piece_length()),
                 dir: self.plan.dir.display().to_string(),
                 listen: listening.iter().map(ToString::to_string).collect(),
-                magnet: Magnet::of(torrent).to_string(),
+                magnet: self.plan.what.magnet(),
             });
         }
         let what = match self.plan.role {
@@ -68,19 +85,51 @@ impl<'a> Report<'a> {
         let mut at: Vec<u16> = listening.iter().map(SocketAddr::port).collect();
         at.dedup();
         let ports = at.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let name = plain(torrent.name());
+        let name = plain(&self.name);
         let dir = plain(&self.plan.dir.display().to_string());
         self.live.note(&format!("{LABEL}{name}{LABEL:#}: {what} {dir}, listening at port {ports}"));
         Ok(())
     }
 
-    pub(super) fn status(&mut self, status: &TorrentStatus) -> Result<()> {
-        if !self.is_json {
-            self.live.status(status);
+    /// It is known what a magnet link names. Told once.
+    pub(super) fn metadata(&mut self, torrent: &Torrent) -> Result<()> {
+        if !std::mem::take(&mut self.is_unknown) {
             return Ok(());
         }
+        self.name = torrent.name().to_owned();
+        let (geometry, total) = (torrent.geometry(), torrent.layout().payload());
+        let files = FileJson::all(torrent);
+        if !self.is_json {
+            let files = count(files.len() as u64, "file");
+            let private =
+                if torrent.private() { "; it is private: peers come from trackers only" } else { "" };
+            let name = plain(&self.name);
+            self.live.note(&format!("{LABEL}{name}{LABEL:#}: {} in {files}{private}", size(total)));
+            return Ok(());
+        }
+        self.console.json(&Event::Metadata {
+            info_hash: self.info_hash(),
+            name: &self.name,
+            total,
+            pieces: geometry.piece_count(),
+            piece_length: geometry.piece_length(),
+            private: torrent.private(),
+            files,
+        })
+    }
+
+    /// Whether it is time to tell how it goes.
+    pub(super) fn is_due(&self) -> bool {
         // A timer that fires a little early is no reason to leave a second out.
-        if self.told.is_some_and(|at| at.elapsed() < STEP.mul_f64(0.95)) {
+        !self.is_json || self.told.is_none_or(|at| at.elapsed() >= STEP.mul_f64(0.95))
+    }
+
+    pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) -> Result<()> {
+        if !self.is_json {
+            match status.activity {
+                Activity::Metadata { .. } => self.live.waiting(status, seek),
+                _ => self.live.status(status, origins, seek),
+            }
             return Ok(());
         }
         self.told = Some(Instant::now());
@@ -91,6 +140,8 @@ impl<'a> Report<'a> {
             up_rate: status.up_rate,
             peers: status.peers,
             seeds: status.seeds,
+            sources: *origins,
+            waiting: Waiting::of(status),
             eta: eta(status).map(|eta| eta.as_secs()),
         })
     }
@@ -107,7 +158,7 @@ impl<'a> Report<'a> {
         if self.plan.role == Role::Seed {
             return Ok(());
         }
-        let name = plain(self.plan.torrent.name());
+        let name = plain(&self.name);
         let came = status.totals.downloaded;
         let how = if came == 0 {
             String::from("everything was there and matches its hashes")
@@ -129,13 +180,20 @@ impl<'a> Report<'a> {
             return self.console.json(&Event::Stopped { info_hash, state, complete: is_complete, reason });
         }
         self.live.clear();
-        let name = plain(self.plan.torrent.name());
+        let name = plain(&self.name);
         let sent = size(status.totals.uploaded);
         let text = if is_complete {
             format!("{name}: stopped seeding, sent {sent}\n")
         } else {
-            let (done, total) = (size(status.done), size(status.wanted));
-            format!("{name}: stopped with {done} of {total}; the same command goes on from there\n")
+            match status.activity {
+                Activity::Metadata { .. } => {
+                    format!("{name}: stopped before a peer told what it is; it was {}\n", waiting(status))
+                }
+                _ => {
+                    let (done, total) = (size(status.done), size(status.wanted));
+                    format!("{name}: stopped with {done} of {total}; the same command goes on from there\n")
+                }
+            }
         };
         self.console.print(&text)
     }
@@ -226,6 +284,6 @@ impl<'a> Report<'a> {
     }
 
     fn info_hash(&self) -> String {
-        self.plan.torrent.id().to_hex()
+        self.plan.what.id().to_hex()
     }
 }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use storage::record::{Store, StoreError};
 use swarm::session::resolve::Resolver;
-use swarm::session::{AddError, AddOptions, Check, DhtSettings, Session, SessionConfig, StartError};
+use swarm::session::{
+    AddError, AddOptions, Check, Choice, DhtSettings, MagnetOptions, Session, SessionConfig, StartError,
+    Torrent,
+};
 
-use super::{Plan, Role};
+use super::{Plan, Role, What};
 use crate::dht_state::DhtFile;
 use crate::exit::{Exit, failure, of_io};
 use crate::flags::values::HostPort;
@@ -19,24 +22,27 @@ use crate::settings;
 /// Ports that are tried when none is named.
 const USUAL_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 
-/// Whether the DHT is of any use: a private torrent has no part in it (BEP 27).
-pub(super) fn uses_dht(plan: &Plan, net: &Net) -> bool {
-    !net.no_dht && !plan.torrent.private()
+/// How the DHT is used, if it is of any use.
+pub(super) fn dht(net: &Net, file: Option<&DhtFile>, read_only: bool) -> DhtSettings {
+    DhtSettings {
+        bootstrap: settings::bootstrap(&net.bootstrap),
+        saved: file.and_then(DhtFile::load),
+        read_only,
+    }
 }
 
 /// Starts a session as the flags say.
 pub(super) async fn session(
-    plan: &Plan,
     net: &Net,
     store: Option<Arc<dyn Store>>,
-    dht: Option<&DhtFile>,
+    dht: Option<DhtSettings>,
 ) -> Result<Session> {
     let ports: Vec<u16> = match net.port {
         Some(port) => vec![port],
         None => USUAL_PORTS.chain([0]).collect(),
     };
     for port in &ports {
-        match Session::start(config(plan, net, *port, store.clone(), dht)).await {
+        match Session::start(config(net, *port, store.clone(), dht.clone())).await {
             Ok(session) => return Ok(session),
             Err(StartError::Listen(error))
                 if error.cause.kind() == std::io::ErrorKind::AddrInUse && Some(port) != ports.last() => {}
@@ -50,20 +56,11 @@ pub(super) async fn session(
     unreachable!("the last port either worked or was an error")
 }
 
-fn config(
-    plan: &Plan,
-    net: &Net,
-    port: u16,
-    store: Option<Arc<dyn Store>>,
-    dht: Option<&DhtFile>,
-) -> SessionConfig {
-    let dht = uses_dht(plan, net).then(|| DhtSettings {
-        bootstrap: settings::bootstrap(&net.bootstrap),
-        saved: dht.and_then(DhtFile::load),
-        read_only: false,
-    });
+fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>, dht: Option<DhtSettings>) -> SessionConfig {
     let mut config = SessionConfig { port, store, dht, ..SessionConfig::default() };
     config.listen = net.listen.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+    config.engine.pex = !net.no_pex;
+    config.engine.lsd = !net.no_lsd;
     config.engine.min_free = net.min_free.0;
     config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
     config.engine.up_limit = net.up_limit.and_then(|rate| rate.limit());
@@ -85,20 +82,43 @@ pub(crate) async fn resolve(named: &HostPort) -> Result<Vec<SocketAddr>> {
     addresses.map_err(|error| failure(Exit::Unreachable, error.to_string()))
 }
 
-/// What to tell the session of the torrent.
-pub(super) fn options(plan: &Plan, net: &Net, peers: Vec<SocketAddr>) -> AddOptions {
-    let options = match plan.role {
-        Role::Download(_) => AddOptions::download(plan.torrent.clone(), &plan.dir),
-        Role::Seed => AddOptions::seed(plan.torrent.clone(), &plan.dir),
-    };
-    let check = match net.check {
+/// Adds the torrent to the session.
+pub(super) async fn add(
+    session: &Session,
+    plan: &Plan,
+    net: &Net,
+    peers: Vec<SocketAddr>,
+) -> Result<Torrent, AddError> {
+    let check = check(plan, net);
+    let min_free = Some(net.min_free.0).filter(|bytes| *bytes > 0);
+    match &plan.what {
+        What::Torrent(torrent, files) => {
+            let options = match plan.role {
+                Role::Download(_) => AddOptions::download(torrent.clone(), &plan.dir),
+                Role::Seed => AddOptions::seed(torrent.clone(), &plan.dir),
+            };
+            session.add(AddOptions { check, peers, files: files.clone(), min_free, ..options }).await
+        }
+        What::Magnet(magnet, chosen) => {
+            let mut options = MagnetOptions::download((**magnet).clone(), &plan.dir);
+            if !chosen.is_empty() {
+                let chosen = chosen.clone();
+                options.files = Choice::new(move |torrent| {
+                    settings::selection(&chosen, torrent).map_err(|error| error.to_string())
+                });
+            }
+            session.add_magnet(MagnetOptions { check, peers, min_free, ..options }).await
+        }
+    }
+}
+
+fn check(plan: &Plan, net: &Net) -> Check {
+    match net.check {
         _ if plan.is_checked => Check::Never,
         flags::Check::Auto => Check::Auto,
         flags::Check::Always => Check::Always,
         flags::Check::Never => Check::Never,
-    };
-    let min_free = Some(net.min_free.0).filter(|bytes| *bytes > 0);
-    AddOptions { check, peers, files: plan.files.clone(), min_free, ..options }
+    }
 }
 
 /// Why it was not added, with its status.
@@ -107,7 +127,7 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
         AddError::Storage(error) => of_io(&error.cause),
         AddError::NoSpace { .. } => Exit::Disk,
         AddError::Store(StoreError::Io { cause, .. }) => of_io(cause),
-        AddError::NoSuchFile { .. } => Exit::Usage,
+        AddError::NoSuchFile { .. } | AddError::Selection(_) => Exit::Usage,
         AddError::Cancelled => Exit::Unfinished,
         _ => Exit::Failed,
     };
@@ -137,5 +157,5 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
         ),
         error => error.to_string(),
     };
-    failure(exit, format!("cannot {what} {:?}: {why}", plan.torrent.name()))
+    failure(exit, format!("cannot {what} {:?}: {why}", plan.what.name()))
 }

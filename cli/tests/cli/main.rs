@@ -8,6 +8,7 @@ mod dht;
 mod edit;
 mod env;
 mod fetch;
+mod magnet;
 mod resume;
 mod show;
 mod status;

@@ -26,6 +26,10 @@ pub(crate) trait Client: Sync {
     fn dials_loopback(&self) -> bool {
         true
     }
+    /// Whether it finds others in this way. A seed that does is found.
+    fn finds(&self, _way: Way) -> bool {
+        true
+    }
     /// Whether it listens on IPv6 addresses.
     fn ipv6(&self) -> bool {
         true
@@ -40,6 +44,17 @@ pub(crate) trait Client: Sync {
     }
     /// Starts it on one torrent.
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>>;
+}
+
+/// How clients that were not told of each other meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Tracker,
+    /// The magnet link names the peer.
+    Named,
+    Dht,
+    Pex,
+    Lsd,
 }
 
 /// A started client. Dropping it ends it.
@@ -70,6 +85,14 @@ pub(crate) struct Job<'a> {
     /// Peers to connect to.
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) trackers: Vec<String>,
+    /// It gets a magnet link with the trackers and peers, not the torrent.
+    pub(crate) magnet: bool,
+    /// It uses the DHT, which it joins by these nodes.
+    pub(crate) dht: Option<Vec<SocketAddr>>,
+    pub(crate) pex: bool,
+    pub(crate) lsd: bool,
+    /// Bytes per second to receive; 0 is no limit.
+    pub(crate) down_limit: u32,
 }
 
 impl<'a> Job<'a> {
@@ -89,6 +112,11 @@ impl<'a> Job<'a> {
             listen: free_addr(host),
             peers: Vec::new(),
             trackers: Vec::new(),
+            magnet: false,
+            dht: None,
+            pex: false,
+            lsd: false,
+            down_limit: 0,
         };
         std::fs::create_dir_all(&job.data)?;
         std::fs::create_dir_all(&job.work)?;
@@ -98,6 +126,18 @@ impl<'a> Job<'a> {
     /// The torrent with the trackers of the job and perhaps more.
     pub(crate) fn torrent(&self, more_trackers: &[String]) -> Vec<u8> {
         self.payload.torrent(&[&self.trackers[..], more_trackers].concat())
+    }
+
+    /// The magnet link with the trackers of the job and perhaps more, and with its peers.
+    pub(crate) fn magnet_link(&self, more_trackers: &[String]) -> String {
+        let mut link = format!("magnet:?xt=urn:btih:{}", self.payload.info_hash());
+        for tracker in self.trackers.iter().chain(more_trackers) {
+            link += &format!("&tr={}", tracker.replace(':', "%3A").replace('/', "%2F"));
+        }
+        for peer in &self.peers {
+            link += &format!("&x.pe={peer}");
+        }
+        link
     }
 
     /// The same as a file.

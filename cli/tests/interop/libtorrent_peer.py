@@ -2,6 +2,9 @@
 
     {"torrent": FILE, "data": DIR, "listen": "HOST:PORT", "peers": ["HOST:PORT", ...]}
 
+or with "magnet": LINK in place of the torrent. "dht": ["HOST:PORT", ...] lets it use the DHT by these nodes; "pex" and
+"lsd" are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
+
 Prints one JSON object per line: {"event": "ready"} before it adds the torrent, then for each change
 {"event": "state", "state": "busy" | "downloading" | "complete", "progress": 0..1}. It ends when
 standard input is closed. With --version it prints the version and ends.
@@ -19,6 +22,11 @@ SETTINGS = {
     "allow_multiple_connections_per_ip": True, "announce_to_all_trackers": True, "announce_to_all_tiers": True,
     "ssrf_mitigation": False, "validate_https_trackers": False, "min_reconnect_time": 1, "max_failcount": 20,
     "close_redundant_connections": False,
+    # Nodes on one machine have addresses that look alike.
+    "dht_restrict_routing_ips": False, "dht_restrict_search_ips": False, "dht_enforce_node_id": False,
+    "dht_prefer_verified_node_ids": False, "dht_ignore_dark_internet": False, "dht_block_ratelimit": 10000,
+    "dht_bootstrap_nodes": "", "use_dht_as_fallback": False, "min_announce_interval": 5, "dht_announce_interval": 15,
+    "local_service_announce_interval": 30,
     "alert_mask": int(lt.alert.category_t.status_notification | lt.alert.category_t.error_notification),
 }
 NAMES = {"downloading": "downloading", "finished": "complete", "seeding": "complete"}
@@ -33,16 +41,42 @@ def address(text):
     return host.strip("[]"), int(port)
 
 
+def limit(session, rate):
+    """Limits what comes; peers nearby are exempt unless told otherwise."""
+    session.apply_settings({"download_rate_limit": rate})
+    everyone = lt.ip_filter()
+    everyone.add_rule("0.0.0.0", "255.255.255.255", 1 << session.global_peer_class_id)
+    session.set_peer_class_filter(everyone)
+
+
 def main():
     if sys.argv[1] == "--version":
         print("libtorrent", lt.__version__)
         return
     job = json.loads(sys.argv[1])
-    session = lt.session({**SETTINGS, "listen_interfaces": job["listen"]})
-    params = lt.load_torrent_file(job["torrent"])
+    known = lt.default_settings()
+    chosen = {**SETTINGS, "listen_interfaces": job["listen"], "enable_lsd": bool(job.get("lsd"))}
+    # Without the default plugins, so that PEX can be left out.
+    session = lt.session({name: value for name, value in chosen.items() if name in known}, 0)
+    session.add_extension("ut_metadata")
+    if job.get("pex"):
+        session.add_extension("ut_pex")
+    if job.get("down_limit"):
+        limit(session, job["down_limit"])
+    if job.get("dht") is not None:
+        session.apply_settings({"enable_dht": True})
+        for node in job["dht"]:
+            session.add_dht_node(address(node))
+    if not job.get("torrent") and not job.get("magnet"):
+        say(event="ready")
+        sys.stdin.read()
+        return
+    params = lt.parse_magnet_uri(job["magnet"]) if job.get("magnet") else lt.load_torrent_file(job["torrent"])
     params.save_path = job["data"]
+    if job.get("dht") is None:
+        params.flags |= lt.torrent_flags.disable_dht
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
-    params.peers = [address(p) for p in job["peers"]]
+    params.peers = list(params.peers) + [address(p) for p in job["peers"]]
     say(event="ready")
     handle = session.add_torrent(params)
 

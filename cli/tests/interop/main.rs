@@ -9,6 +9,8 @@ mod client;
 mod clients;
 mod dht;
 mod http;
+mod magnets;
+mod network;
 mod opentracker;
 mod payload;
 mod process;

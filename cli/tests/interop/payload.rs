@@ -4,6 +4,7 @@
 //! itself.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,21 @@ pub(crate) const MULTI: Payload = Payload {
     ],
     piece_length: 32 * 1024,
 };
+
+/// A torrent of one byte whose only use is to name nodes of the DHT.
+pub(crate) fn primer(nodes: &[SocketAddr]) -> Vec<u8> {
+    let mut out = b"d4:infod6:lengthi1e4:name6:primer12:piece lengthi16384e6:pieces20:".to_vec();
+    out.extend(Sha1::digest([0]));
+    out.extend(b"e5:nodesl");
+    for node in nodes {
+        out.push(b'l');
+        string(&mut out, node.ip().to_string().as_bytes());
+        integer(&mut out, node.port().into());
+        out.push(b'e');
+    }
+    out.extend(b"ee");
+    out
+}
 
 impl Payload {
     /// Writes all files below `dir`.

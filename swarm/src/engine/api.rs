@@ -239,8 +239,11 @@ impl Engine {
     /// The peers of a torrent at this moment.
     pub fn peers(&self, now: Time, key: TorrentKey) -> Vec<PeerStatus> {
         let Some(torrent) = self.shard.torrent(key) else { return Vec::new() };
-        let pieces = torrent.geometry().piece_count();
-        torrent.peers.iter().map(|peer| PeerStatus::of(&self.shard.peers[peer.slot()], pieces, now)).collect()
+        torrent
+            .peers
+            .iter()
+            .map(|peer| PeerStatus::of(&self.shard.peers[peer.slot()], torrent, now))
+            .collect()
     }
 
     /// Changes a rate limit of the session, in bytes per second; `None` lifts it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use metainfo::TorrentId;
 
+use super::candidates::{Source, Sources};
 use super::shard::{Activity, Peer, Torrent, Totals};
 use super::time::Time;
 
@@ -48,6 +49,8 @@ pub struct PeerStatus {
     pub addr: SocketAddr,
     /// We dialled it.
     pub outgoing: bool,
+    /// Who told us of it; nobody but itself if it dialled us and is not known otherwise.
+    pub sources: Sources,
     /// Its client, as it says.
     pub client: String,
     /// Part of the pieces that it has, 0 to 1.
@@ -98,12 +101,15 @@ impl TorrentStatus {
 }
 
 impl PeerStatus {
-    pub(crate) fn of(peer: &Peer, pieces: u32, now: Time) -> Self {
+    pub(crate) fn of(peer: &Peer, torrent: &Torrent, now: Time) -> Self {
+        let pieces = torrent.geometry().piece_count();
+        let known = peer.listens.and_then(|addr| torrent.candidates.get(addr));
         let said = peer.extended.as_ref().and_then(|e| e.client.clone());
         let client = said.or_else(|| peer.id.client().map(|c| c.to_string())).unwrap_or_default();
         Self {
             addr: peer.link.addr,
             outgoing: peer.link.outgoing,
+            sources: known.map_or(Sources::of(&[Source::Incoming]), |known| known.sources),
             client,
             progress: peer.piece_count as f32 / pieces.max(1) as f32,
             down_rate: peer.down.window.rate(now),

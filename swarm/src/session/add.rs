@@ -11,10 +11,11 @@ use wire::peer::Bitfield;
 use super::Session;
 use super::claims::{Claim, Claimed, Taken};
 use super::event::Event;
+use super::identity::{Identity, Running};
 use super::link::{Link, Unavailable};
 use super::options::{AddError, AddOptions};
 use super::persist::{self, Begun};
-use super::registry::{Entry, Refused, Reservation};
+use super::registry::{Entry, Refused, Registry, Reservation};
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
@@ -42,7 +43,7 @@ impl Session {
             Refused::Closed => AddError::Unavailable(Unavailable::Over),
         })?;
         let permit = link.checks.clone().acquire_owned().await.map_err(|_| Unavailable::Over)?;
-        let attempt = Attempt { reactor: link.reactor.clone(), state: Arc::default() };
+        let attempt = Attempt::new(link.reactor.clone());
         let (state, opener) = (attempt.state.clone(), link.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -50,30 +51,18 @@ impl Session {
         });
         let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
         let is_full = opened.begun.have.is_full();
-        let (state, run) = (attempt.state.clone(), Run { opened, options, reservation });
-        let registry = link.registry.clone();
-        let begun = link.ask(move |plane| {
-            let mut begun = state.begun.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.given_up.load(Ordering::Relaxed) {
-                return Err(AddError::Cancelled);
-            }
-            // The end has removed the others already.
-            if registry.is_closed() {
-                return Err(AddError::Unavailable(Unavailable::Over));
-            }
-            *begun = run.begin(plane);
-            begun.clone().ok_or(AddError::Duplicate(id))
-        });
-        let entry = begun.await??;
+        let run = Run { opened, options, reservation };
+        let begun = link.ask(attempt.guard(link.registry.clone(), move |plane| run.begin(plane)));
+        let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
-        link.saver.writes(id, entry.place.is_some() && !is_full);
+        link.saver.writes(id, entry.identity.writes() && !is_full);
         link.tell(Event::Added { torrent: id });
         Ok(Torrent::new(link, id, entry))
     }
 }
 
 /// Undoes what was done when whoever waits for it is gone: stops the check, and removes the torrent that runs already.
-struct Attempt {
+pub(super) struct Attempt {
     reactor: Handle,
     state: Arc<State>,
 }
@@ -85,7 +74,32 @@ struct State {
 }
 
 impl Attempt {
-    fn succeeded(&self) {
+    pub(super) fn new(reactor: Handle) -> Self {
+        Self { reactor, state: Arc::default() }
+    }
+
+    /// What is to be asked of the reactor's thread to begin, unless it was given up meanwhile.
+    pub(super) fn guard(
+        &self,
+        registry: Arc<Registry>,
+        begin: impl FnOnce(&mut Plane) -> Option<Entry> + Send + 'static,
+    ) -> impl FnOnce(&mut Plane) -> Result<Option<Entry>, AddError> + Send + 'static {
+        let state = self.state.clone();
+        move |plane| {
+            let mut begun = state.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.given_up.load(Ordering::Relaxed) {
+                return Err(AddError::Cancelled);
+            }
+            // The end has removed the others already.
+            if registry.is_closed() {
+                return Err(AddError::Unavailable(Unavailable::Over));
+            }
+            *begun = begin(plane);
+            Ok(begun.clone())
+        }
+    }
+
+    pub(super) fn succeeded(&self) {
         self.begun();
     }
 
@@ -105,22 +119,21 @@ impl Drop for Attempt {
 }
 
 /// Files that are open, with the claim to them, and what is in them.
-struct Opened {
-    storage: Claimed,
+pub(super) struct Opened {
+    pub(super) storage: Claimed,
     released: watch::Receiver<()>,
-    begun: Begun,
+    pub(super) begun: Begun,
 }
 
 /// Opens the files and checks them. Blocks.
-fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
+pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
     let mut taken = None;
     let begun = persist::begin(link, options, cancel, |_| {
         taken = Some(claim(link, &options.dir, &options.torrent)?);
         Ok(())
     })?;
     let claim = taken.ok_or(AddError::Cancelled)?;
-    let storage = Claimed { files: begun.files.clone(), _claim: claim };
-    Ok(Opened { released: storage._claim.watch(), storage, begun })
+    Ok(Opened { released: claim.watch(), storage: Claimed::new(begun.files.clone(), claim), begun })
 }
 
 fn claim(link: &Link, dir: &Path, meta: &metainfo::Torrent) -> Result<Claim, AddError> {
@@ -151,7 +164,8 @@ impl Run {
             return None;
         };
         let place = options.create.then(|| Arc::downgrade(&files));
-        let entry = Entry { key, store, meta: meta.clone(), files: released, place, kept };
+        let identity = Identity::whole(meta.clone(), Running { store, place, kept });
+        let entry = Entry { key, identity, files: released };
         reservation.fulfil(entry.clone());
         let engine = plane.engine();
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
@@ -170,7 +184,7 @@ impl Run {
 }
 
 /// The pieces that are not to be fetched: those of other files, and all that are missing when nothing may be written.
-fn skipped(options: &AddOptions, have: &Bitfield) -> Vec<(metainfo::PieceIndex, Priority)> {
+pub(super) fn skipped(options: &AddOptions, have: &Bitfield) -> Vec<(metainfo::PieceIndex, Priority)> {
     if options.create {
         return options.files.skipped(&options.torrent);
     }

@@ -75,7 +75,20 @@ impl Drop for Claim {
 /// still change them.
 pub(super) struct Claimed {
     pub(super) files: Arc<FileStorage>,
-    pub(super) _claim: Claim,
+    _claim: Claim,
+    /// Whoever waits for the files of a magnet began before there was a claim.
+    _held: Option<watch::Sender<()>>,
+}
+
+impl Claimed {
+    pub(super) fn new(files: Arc<FileStorage>, claim: Claim) -> Self {
+        Self { files, _claim: claim, _held: None }
+    }
+
+    /// Lets go of this too when it lets the files go.
+    pub(super) fn held_by(self, held: watch::Sender<()>) -> Self {
+        Self { _held: Some(held), ..self }
+    }
 }
 
 impl Storage for Claimed {

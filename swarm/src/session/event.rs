@@ -6,6 +6,7 @@ use storage::StorageError;
 use storage::record::StoreError;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
+use super::options::AddError;
 use crate::engine::tracker::Failure;
 
 /// Events that a listener may be behind before it misses some.
@@ -14,10 +15,23 @@ pub(super) const KEPT: usize = 1024;
 /// Something that happened in a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A torrent was added and runs.
+    /// A torrent was added and runs; one that was added by a magnet looks for its metadata.
     Added {
         /// Which one.
         torrent: TorrentId,
+    },
+    /// It is known now what a torrent is that was added by a magnet: [`Torrent::meta`](super::Torrent::meta). Its files are
+    /// checked next.
+    Metadata {
+        /// Which one.
+        torrent: TorrentId,
+    },
+    /// A torrent that was added by a magnet turned out to be of no use here, or its files cannot be used. It is removed.
+    Refused {
+        /// Which one.
+        torrent: TorrentId,
+        /// Why.
+        error: AddError,
     },
     /// What is there of a torrent is being checked, before it is added.
     Checking {
@@ -108,6 +122,8 @@ impl Event {
     pub fn torrent(&self) -> Option<TorrentId> {
         match self {
             Self::Added { torrent }
+            | Self::Metadata { torrent }
+            | Self::Refused { torrent, .. }
             | Self::Checking { torrent, .. }
             | Self::PieceDone { torrent, .. }
             | Self::PieceFailed { torrent, .. }

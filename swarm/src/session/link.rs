@@ -12,6 +12,7 @@ use super::claims::Claims;
 use super::dht;
 use super::event::Event;
 use super::http::{Http, HttpConfig};
+use super::magnet;
 use super::persist::Saver;
 use super::registry::Registry;
 use super::resolve::Resolver;
@@ -39,6 +40,8 @@ pub(super) struct Link {
     pub(super) dht: dht::Desk,
     /// Where nodes reach us, over IPv4 and IPv6; `None` without the DHT.
     pub(super) dht_addresses: Option<[Option<SocketAddr>; 2]>,
+    /// Torrents that await their metadata.
+    pub(super) magnets: magnet::Desk,
     pub(super) open_files: Arc<OpenFiles>,
     /// One check at a time: it uses all processors already, and disks dislike two.
     pub(super) checks: Arc<Semaphore>,

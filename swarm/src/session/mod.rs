@@ -11,7 +11,9 @@ mod config;
 mod dht;
 mod event;
 pub mod http;
+mod identity;
 mod link;
+mod magnet;
 mod observer;
 mod options;
 mod persist;
@@ -44,6 +46,7 @@ pub use config::{SessionConfig, StartError};
 pub use dht::{Bootstrap, Dht, DhtError, DhtSettings, Lookup, Pong, ROUTERS, Scrape, Status as DhtStatus};
 pub use event::{Event, Events};
 pub use link::Unavailable;
+pub use magnet::{Choice, MagnetOptions};
 pub use options::{AddError, AddOptions, Check};
 pub use scrape::ScrapeError;
 pub use selection::Selection;
@@ -99,6 +102,7 @@ impl Session {
             saver: persist::Saver::default(),
             dht: dht::Desk::default(),
             dht_addresses: config.dht.is_some().then_some(udp),
+            magnets: magnet::Desk::default(),
             open_files: Arc::new(OpenFiles::new(config.open_files)),
             checks: Arc::new(Semaphore::new(1)),
             peer_id,
@@ -110,7 +114,9 @@ impl Session {
         });
         let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
         let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
-        let mut tasks = vec![announcer, runtime.spawn(persist::watch_space(link.clone())).abort_handle()];
+        let furnisher = runtime.spawn(magnet::run(link.clone())).abort_handle();
+        let space = runtime.spawn(persist::watch_space(link.clone())).abort_handle();
+        let mut tasks = vec![announcer, furnisher, space];
         if link.store.is_some() {
             tasks.push(runtime.spawn(persist::run(link.clone())).abort_handle());
         }

@@ -22,9 +22,15 @@ impl Observer for Watch {
             Action::CancelAnnounce { torrent, announce } => self.link.desk.cancel(torrent, announce),
             Action::Dht(event) => self.link.dht.tell(event),
             Action::Event(engine::Event::Removed { id }) => {
+                self.link.magnets.gone(id);
                 self.link.registry.remove(id);
                 self.link.saver.writes(id, false);
                 self.link.tell(Event::Removed { torrent: id });
+            }
+            Action::Event(engine::Event::Metadata { torrent, info }) => {
+                if let Some(id) = plane.engine().torrent_id(torrent) {
+                    self.link.magnets.came(id, info);
+                }
             }
             Action::Event(engine::Event::Stopped { torrent, clean }) => {
                 self.link.saver.stopped(torrent, clean);

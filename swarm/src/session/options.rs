@@ -96,6 +96,10 @@ pub enum AddError {
         /// How many it has.
         files: usize,
     },
+    /// Its files cannot be chosen as asked for; why.
+    Selection(String),
+    /// What peers sent has the right hash, and is no torrent that can be used.
+    Metadata(metainfo::Error),
     /// Its folder or files cannot be used.
     Storage(StorageError),
     /// What is missing does not fit the disk.
@@ -129,6 +133,8 @@ impl fmt::Display for AddError {
             Self::NoSuchFile { index, files } => {
                 write!(f, "expected the index of one of {files} files, got {index}")
             }
+            Self::Selection(why) => f.write_str(why),
+            Self::Metadata(error) => write!(f, "what its peers describe cannot be used: {error}"),
             Self::Storage(error) => error.fmt(f),
             Self::NoSpace { needed, free, reserve } => write!(
                 f,
@@ -146,6 +152,7 @@ impl std::error::Error for AddError {
         match self {
             Self::Storage(error) => Some(error),
             Self::Store(error) => Some(error),
+            Self::Metadata(error) => Some(error),
             Self::Unavailable(error) => Some(error),
             _ => None,
         }

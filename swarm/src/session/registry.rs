@@ -1,13 +1,12 @@
 //! The torrents of a session by name.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metainfo::TorrentId;
-use storage::{FileStorage, StoreId};
 use tokio::sync::watch;
 
-use super::persist::Kept;
+use super::identity::Identity;
 use crate::engine::TorrentKey;
 use crate::reactor::Plane;
 
@@ -15,14 +14,9 @@ use crate::reactor::Plane;
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: TorrentKey,
-    pub(super) store: StoreId,
-    pub(super) meta: Arc<metainfo::Torrent>,
+    pub(super) identity: Arc<Identity>,
     /// Closes when nothing holds its files any more.
     pub(super) files: watch::Receiver<()>,
-    /// Its files, if it writes to them.
-    pub(super) place: Option<Weak<FileStorage>>,
-    /// Its record, in a session that keeps some.
-    pub(super) kept: Option<Arc<Kept>>,
 }
 
 impl Entry {
@@ -30,7 +24,9 @@ impl Entry {
     pub(super) fn remove(&self, plane: &mut Plane) {
         let now = plane.now();
         plane.engine().remove_torrent(now, self.key);
-        plane.disk().detach(self.store);
+        if let Some(store) = self.identity.give_up() {
+            plane.disk().detach(store);
+        }
     }
 }
 

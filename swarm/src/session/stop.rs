@@ -43,7 +43,7 @@ impl Session {
         let running = self.link.registry.running();
         // Torrents that are recorded come to rest first, so that what they hold is durable and known.
         let kept: Vec<_> =
-            running.iter().filter(|(_, entry)| entry.kept.is_some()).map(|(_, entry)| entry.key).collect();
+            running.iter().filter(|(_, e)| e.identity.kept().is_some()).map(|(_, entry)| entry.key).collect();
         let resting = kept.clone();
         let paused = self.link.ask(move |plane| {
             let now = plane.now();
@@ -60,11 +60,9 @@ impl Session {
                 let snapshot = Snapshot::take(plane.engine(), now, entry.key);
                 entry.remove(plane);
                 let is_clean = at_rest.get(&entry.key).is_some_and(|clean| *clean);
+                let kept = entry.identity.kept();
                 last.extend(
-                    entry
-                        .kept
-                        .zip(snapshot)
-                        .map(|(kept, snapshot)| (id, kept, snapshot, is_clean, entry.files)),
+                    kept.zip(snapshot).map(|(kept, snapshot)| (id, kept, snapshot, is_clean, entry.files)),
                 );
             }
             last

@@ -9,6 +9,7 @@ use storage::StorageError;
 
 use super::event::{Event, Events};
 use super::link::{Link, PATIENCE, Unavailable};
+use super::options::AddError;
 use super::registry::Entry;
 use super::selection::Selection;
 use super::view::{self, FileProgress, TrackerView};
@@ -32,6 +33,8 @@ pub struct Torrent {
 pub enum WaitError {
     /// Its storage failed.
     Storage(StorageError),
+    /// It was added by a magnet, and is of no use here.
+    Refused(AddError),
     /// It, or its session, is gone.
     Unavailable(Unavailable),
 }
@@ -40,6 +43,7 @@ impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage(error) => error.fmt(f),
+            Self::Refused(error) => error.fmt(f),
             Self::Unavailable(error) => error.fmt(f),
         }
     }
@@ -49,6 +53,7 @@ impl std::error::Error for WaitError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Storage(error) => Some(error),
+            Self::Refused(error) => Some(error),
             Self::Unavailable(error) => Some(error),
         }
     }
@@ -64,9 +69,14 @@ impl Torrent {
         self.id
     }
 
-    /// Its metainfo.
-    pub fn meta(&self) -> &Arc<metainfo::Torrent> {
-        &self.entry.meta
+    /// Its metainfo; `None` while it is only known by a magnet.
+    pub fn meta(&self) -> Option<&Arc<metainfo::Torrent>> {
+        self.entry.identity.meta()
+    }
+
+    /// What to call it: its name, else what its magnet says, else its hash.
+    pub fn name(&self) -> String {
+        self.entry.identity.name()
     }
 
     /// What it does and how far it is.
@@ -96,13 +106,13 @@ impl Torrent {
         .await
     }
 
-    /// Its files but for pads, and how much of each is there.
+    /// Its files but for pads, and how much of each is there. None while it is only known by a magnet.
     ///
     /// # Errors
     /// When it or its session is gone.
     pub async fn files(&self) -> Result<Vec<FileProgress>, Unavailable> {
         let have = self.look(|engine, _, key| engine.have(key).cloned()).await?;
-        Ok(view::files(&self.entry.meta, &have))
+        Ok(self.meta().map(|meta| view::files(meta, &have)).unwrap_or_default())
     }
 
     /// Tells it of peers.
@@ -119,22 +129,29 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn add_tracker(&self, url: String) -> Result<(), Unavailable> {
-        let tier = u32::try_from(self.entry.meta.trackers().len()).unwrap_or(u32::MAX);
+        let tier = self.entry.identity.next_tier();
         self.tell(move |engine, now, key| {
             engine.add_tracker(now, key, tier, &url);
         })
         .await
     }
 
-    /// Chooses which files are wanted, instead of those that were.
+    /// Chooses which files are wanted, instead of those that were. While it is only known by a magnet that is kept for
+    /// later; if it has no such files then, it is refused.
     ///
     /// # Errors
     /// When it or its session is gone.
     pub async fn select(&self, selection: &Selection) -> Result<(), Unavailable> {
-        let normal = self.entry.meta.geometry().pieces().map(|piece| (piece, Priority::Normal));
-        let skipped = selection.skipped(&self.entry.meta);
-        let changes: Vec<_> = normal.chain(skipped).collect();
-        self.tell(move |engine, now, key| engine.set_priorities(now, key, changes)).await
+        let (identity, selection) = (self.entry.identity.clone(), selection.clone());
+        self.tell(move |engine, now, key| match identity.meta().filter(|_| identity.is_open()) {
+            Some(meta) => {
+                let normal = meta.geometry().pieces().map(|piece| (piece, Priority::Normal));
+                let changes: Vec<_> = normal.chain(selection.skipped(meta)).collect();
+                engine.set_priorities(now, key, changes);
+            }
+            None => identity.choose(selection.into()),
+        })
+        .await
     }
 
     /// Limits its rates, in bytes per second; `None` lifts a limit.
@@ -176,13 +193,28 @@ impl Torrent {
             self.link.registry.gone(self.id, key).await;
         };
         tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))?;
-        if let Some(kept) = self.entry.kept.clone()
+        if let Some(kept) = self.entry.identity.kept()
             && let Ok(Err(error)) = tokio::task::spawn_blocking(move || kept.forget()).await
         {
             tracing::warn!(%error, "a record stays behind");
             self.link.tell(Event::RecordFailed { torrent: self.id, error });
         }
         Ok(())
+    }
+
+    /// Waits until it is known what it is.
+    ///
+    /// # Errors
+    /// When that will not come: it is of no use here, or it or its session is gone.
+    pub async fn wait_metadata(&self) -> Result<Arc<metainfo::Torrent>, WaitError> {
+        let mut events = Events::new(self.link.events.subscribe());
+        loop {
+            if let Some(meta) = self.meta() {
+                return Ok(meta.clone());
+            }
+            self.status().await.map_err(WaitError::Unavailable)?;
+            self.wait_turn(&mut events).await?;
+        }
     }
 
     /// Waits until all that is wanted is there.
@@ -201,17 +233,26 @@ impl Torrent {
                 | Activity::Checking { .. }
                 | Activity::Paused => {}
             }
-            loop {
-                match events.next().await {
-                    Some(
-                        Event::Complete { torrent }
-                        | Event::StorageFailed { torrent, .. }
-                        | Event::Removed { torrent },
-                    ) if torrent == self.id => break,
-                    Some(Event::Missed(_)) => break,
-                    Some(_) => {}
-                    None => return Err(WaitError::Unavailable(Unavailable::Over)),
+            self.wait_turn(&mut events).await?;
+        }
+    }
+
+    /// Waits until its state may have changed.
+    async fn wait_turn(&self, events: &mut Events) -> Result<(), WaitError> {
+        loop {
+            match events.next().await {
+                Some(Event::Refused { torrent, error }) if torrent == self.id => {
+                    return Err(WaitError::Refused(error));
                 }
+                Some(
+                    Event::Complete { torrent }
+                    | Event::Metadata { torrent }
+                    | Event::StorageFailed { torrent, .. }
+                    | Event::Removed { torrent },
+                ) if torrent == self.id => return Ok(()),
+                Some(Event::Missed(_)) => return Ok(()),
+                Some(_) => {}
+                None => return Err(WaitError::Unavailable(Unavailable::Over)),
             }
         }
     }
@@ -252,6 +293,6 @@ impl Torrent {
 
 impl fmt::Debug for Torrent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Torrent").field("id", &self.id).field("name", &self.entry.meta.name()).finish()
+        f.debug_struct("Torrent").field("id", &self.id).field("name", &self.name()).finish()
     }
 }

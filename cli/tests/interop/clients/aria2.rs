@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::base64;
-use crate::client::{Client, Job, Running, State};
+use crate::client::{Client, Job, Running, State, Way};
 use crate::http;
 use crate::process::{Process, command, find, free_addr, version_line, wait_for};
 use crate::static_tracker::StaticTracker;
@@ -23,6 +23,10 @@ impl Client for Aria2 {
 
     fn version(&self) -> Option<String> {
         version_line(&find(PROGRAM)?, "--version")
+    }
+
+    fn finds(&self, way: Way) -> bool {
+        way != Way::Named
     }
 
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
@@ -42,14 +46,22 @@ impl Client for Aria2 {
             "--allow-overwrite=true",
             "--auto-file-renaming=false",
             "--bt-detach-seed-only=false",
-            "--bt-enable-lpd=false",
             "--enable-dht6=false",
-            "--enable-peer-exchange=false",
             "--bt-tracker-interval=2",
+            "--follow-torrent=mem",
         ]);
+        command.arg(format!("--bt-enable-lpd={}", job.lsd));
+        if job.lsd {
+            command.arg(format!("--bt-lpd-interface={}", job.listen.ip()));
+        }
+        command.arg(format!("--enable-peer-exchange={}", job.pex));
+        command.arg(format!("--max-overall-download-limit={}", job.down_limit));
+        if let Some(node) = job.dht.iter().flatten().next() {
+            command.arg(format!("--dht-entry-point={node}"));
+        }
         // Its UDP tracker client is a part of its DHT, which finds nobody without a bootstrap node.
         let udp = job.trackers.iter().any(|url| url.starts_with("udp:"));
-        command.arg(format!("--enable-dht={udp}"));
+        command.arg(format!("--enable-dht={}", udp || job.dht.is_some()));
         command.arg(format!("--dht-file-path={}", job.work.join("dht.dat").display()));
         command.arg(format!("--dht-listen-port={}", job.listen.port()));
         command.arg(format!("--rpc-listen-port={}", rpc.port()));
@@ -61,13 +73,17 @@ impl Client for Aria2 {
         command.arg("--log-level=notice");
         let process = Process::start(self.name(), command, &job.work)?;
         let tracker = StaticTracker::start(job.listen.ip(), &job.peers)?;
-        let mut peer = Peer { process, rpc, gid: String::new(), _tracker: tracker };
+        let mut peer = Peer { process, rpc, gid: String::new(), tracker };
         wait_for("aria2's RPC", Duration::from_secs(30), || {
             peer.process.check_alive()?;
             Ok(peer.call("getVersion", &json!([])).ok())
         })?;
-        let torrent = base64::encode(&job.torrent(&[peer._tracker.url()]));
-        let gid = peer.call("addTorrent", &json!([torrent, [], {}]))?;
+        let named: Vec<String> = job.peers.first().map(|_| peer.tracker.url()).into_iter().collect();
+        let gid = if job.magnet {
+            peer.call("addUri", &json!([[job.magnet_link(&named)], {}]))?
+        } else {
+            peer.call("addTorrent", &json!([base64::encode(&job.torrent(&named)), [], {}]))?
+        };
         peer.gid = gid.as_str().unwrap_or_default().to_owned();
         Ok(Box::new(peer))
     }
@@ -77,7 +93,7 @@ struct Peer {
     process: Process,
     rpc: SocketAddr,
     gid: String,
-    _tracker: StaticTracker,
+    tracker: StaticTracker,
 }
 
 impl Peer {
@@ -96,7 +112,15 @@ impl Peer {
 impl Running for Peer {
     fn state(&mut self) -> Result<State> {
         self.process.check_alive()?;
-        let status = self.call("tellStatus", &json!([self.gid]))?;
+        let mut status = self.call("tellStatus", &json!([self.gid]))?;
+        // The metadata of a magnet link became a download of its own.
+        if let Some(next) = status["followedBy"][0].as_str() {
+            self.gid = next.to_owned();
+            status = self.call("tellStatus", &json!([self.gid]))?;
+        }
+        if status["bittorrent"]["info"].is_null() {
+            return Ok(State::Downloading);
+        }
         let checking = !status["verifiedLength"].is_null() || status["verifyIntegrityPending"] == "true";
         Ok(match status["status"].as_str() {
             Some("error") => bail!("aria2: {}", status["errorMessage"]),

@@ -31,7 +31,12 @@ impl Client for Libtorrent {
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
         let peers: Vec<String> = job.peers.iter().map(ToString::to_string).collect();
         let options = json!({
-            "torrent": job.torrent_file(&[])?,
+            "torrent": if job.magnet { None } else { Some(job.torrent_file(&[])?) },
+            "magnet": job.magnet.then(|| job.magnet_link(&[])),
+            "dht": job.dht.as_ref().map(|nodes| nodes.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            "pex": job.pex,
+            "lsd": job.lsd,
+            "down_limit": job.down_limit,
             "data": job.data,
             "listen": job.listen.to_string(),
             "peers": peers,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -38,12 +39,18 @@ impl Client for Qbittorrent {
         command.arg(format!("--webui-port={}", web.port()));
         command.env("HOME", &job.work).env("QT_QPA_PLATFORM", "offscreen");
         let process = Process::start(self.name(), command, &job.work)?;
-        let mut peer =
-            Peer { process, web, hash: job.payload.info_hash(), dial: job.peers.clone(), dialled: false };
+        let mut peer = Peer {
+            process,
+            web,
+            hash: job.payload.info_hash(),
+            dial: job.peers.clone(),
+            dialled: job.magnet,
+        };
         wait_for("qBittorrent's Web API", Duration::from_secs(60), || {
             peer.process.check_alive()?;
             Ok(peer.get("app/version").ok())
         })?;
+        peer.prime(job)?;
         peer.add(job)?;
         wait_for("qBittorrent's torrent", Duration::from_secs(30), || peer.info())?;
         Ok(Box::new(peer))
@@ -56,9 +63,11 @@ fn settings(job: &Job<'_>, web: SocketAddr) -> String {
         ("InterfaceAddress", job.listen.ip().to_string()),
         ("BTProtocol", "TCP".to_owned()),
         ("DefaultSavePath", job.data.display().to_string()),
-        ("DHTEnabled", "false".to_owned()),
-        ("PeXEnabled", "false".to_owned()),
-        ("LSDEnabled", "false".to_owned()),
+        ("DHTEnabled", job.dht.is_some().to_string()),
+        ("PeXEnabled", job.pex.to_string()),
+        ("LSDEnabled", job.lsd.to_string()),
+        ("GlobalDLSpeedLimit", (job.down_limit / 1024).to_string()),
+        ("IgnoreLimitsOnLAN", "false".to_owned()),
         ("QueueingSystemEnabled", "false".to_owned()),
         ("MultiConnectionsPerIp", "true".to_owned()),
         ("SSRFMitigation", "false".to_owned()),
@@ -75,6 +84,15 @@ fn settings(job: &Job<'_>, web: SocketAddr) -> String {
         web.port()
     ));
     text
+}
+
+/// A value of a form.
+fn escape(value: &str) -> String {
+    let byte = |b: u8| match b {
+        b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    value.bytes().map(byte).collect()
 }
 
 struct Peer {
@@ -103,10 +121,28 @@ impl Peer {
         Ok(())
     }
 
+    /// Names nodes of the DHT, for which it has no setting: it reads those of torrents.
+    fn prime(&self, job: &Job<'_>) -> Result<()> {
+        let Some(nodes) = job.dht.as_ref().filter(|nodes| !nodes.is_empty()) else { return Ok(()) };
+        let dir = job.work.join("primer");
+        fs::create_dir_all(&dir)?;
+        self.post_torrent(&dir, &crate::payload::primer(nodes))
+    }
+
     fn add(&self, job: &Job<'_>) -> Result<()> {
+        if !job.magnet {
+            return self.post_torrent(&job.data, &job.torrent(&[]));
+        }
+        let dir = job.data.display().to_string();
+        let fields = [("urls", job.magnet_link(&[])), ("savepath", dir), ("autoTMM", "false".to_owned())];
+        let body = fields.map(|(name, value)| format!("{name}={}", escape(&value))).join("&");
+        self.post("torrents/add", "application/x-www-form-urlencoded", body.as_bytes())
+    }
+
+    fn post_torrent(&self, dir: &Path, torrent: &[u8]) -> Result<()> {
         const MARK: &str = "----a-line-that-no-torrent-holds";
         let fields = [
-            ("savepath", job.data.display().to_string()),
+            ("savepath", dir.display().to_string()),
             ("autoTMM", "false".to_owned()),
             ("paused", "false".to_owned()),
             ("contentLayout", "Original".to_owned()),
@@ -122,7 +158,7 @@ impl Peer {
              Content-Type: application/x-bittorrent\r\n\r\n"
         );
         body.extend(head.bytes());
-        body.extend(job.torrent(&[]));
+        body.extend(torrent);
         body.extend(format!("\r\n--{MARK}--\r\n").bytes());
         self.post("torrents/add", &format!("multipart/form-data; boundary={MARK}"), &body)
     }
@@ -140,8 +176,7 @@ impl Peer {
         }
         self.dialled = true;
         let peers: Vec<String> = self.dial.iter().map(ToString::to_string).collect();
-        let peers = peers.join("|").replace(':', "%3A").replace('[', "%5B").replace(']', "%5D");
-        let body = format!("hashes={}&peers={}", self.hash, peers.replace('|', "%7C"));
+        let body = format!("hashes={}&peers={}", self.hash, escape(&peers.join("|")));
         self.post("torrents/addPeers", "application/x-www-form-urlencoded", body.as_bytes())
     }
 }
@@ -157,7 +192,7 @@ impl Running for Peer {
                 self.dial_once()?;
                 Ok(if info["amount_left"] == 0 { State::Complete } else { State::Busy })
             }
-            "downloading" | "stalledDL" | "forcedDL" => {
+            "downloading" | "stalledDL" | "forcedDL" | "metaDL" | "forcedMetaDL" => {
                 self.dial_once()?;
                 Ok(State::Downloading)
             }

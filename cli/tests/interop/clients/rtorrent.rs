@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::base64;
-use crate::client::{Client, Job, Running, State};
+use crate::client::{Client, Job, Running, State, Way};
 use crate::process::{Process, command, find, version_line, wait_for};
 use crate::static_tracker::StaticTracker;
 
@@ -30,6 +30,10 @@ impl Client for Rtorrent {
         false
     }
 
+    fn finds(&self, way: Way) -> bool {
+        !matches!(way, Way::Named | Way::Lsd)
+    }
+
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
         let socket = job.work.join("scgi");
         let conf = job.work.join("rtorrent.rc");
@@ -43,8 +47,10 @@ impl Client for Rtorrent {
             format!("network.bind_address.set = {}", job.listen.ip()),
             format!("network.port_range.set = {0}-{0}", job.listen.port()),
             "network.port_random.set = no".to_owned(),
-            "dht.mode.set = disable".to_owned(),
-            "protocol.pex.set = no".to_owned(),
+            format!("dht.mode.set = {}", if job.dht.is_some() { "on" } else { "disable" }),
+            format!("dht.port.set = {}", job.listen.port()),
+            format!("protocol.pex.set = {}", if job.pex { "yes" } else { "no" }),
+            format!("throttle.global_down.max_rate.set = {}", job.down_limit),
             "protocol.encryption.set = allow_incoming,try_outgoing,enable_retry".to_owned(),
             "trackers.use_udp.set = yes".to_owned(),
             "network.xmlrpc.size_limit.set = 16M".to_owned(),
@@ -62,11 +68,17 @@ impl Client for Rtorrent {
             peer.process.check_alive()?;
             Ok(peer.call("system.client_version", &[]).ok())
         })?;
-        let torrent = base64::encode(&job.torrent(&[peer._tracker.url()]));
-        peer.call(
-            "load.raw_start",
-            &["<string></string>".to_owned(), format!("<base64>{torrent}</base64>")],
-        )?;
+        let nothing = "<string></string>".to_owned();
+        for node in job.dht.iter().flatten() {
+            peer.call("dht.add_node", &[nothing.clone(), format!("<string>{node}</string>")])?;
+        }
+        if job.magnet {
+            let link = job.magnet_link(&[peer._tracker.url()]).replace('&', "&amp;");
+            peer.call("load.start", &[nothing, format!("<string>{link}</string>")])?;
+        } else {
+            let torrent = base64::encode(&job.torrent(&[peer._tracker.url()]));
+            peer.call("load.raw_start", &[nothing, format!("<base64>{torrent}</base64>")])?;
+        }
         wait_for("rtorrent's torrent", Duration::from_secs(30), || Ok(peer.of_torrent("d.name", &[]).ok()))?;
         for other in &job.peers {
             peer.of_torrent("add_peer", &[format!("<string>{other}</string>")])?;
@@ -116,6 +128,9 @@ impl Running for Peer {
         self.process.check_alive()?;
         if self.of_torrent("d.is_hash_checking", &[])? != "0" || self.of_torrent("d.is_active", &[])? != "1" {
             return Ok(State::Busy);
+        }
+        if self.of_torrent("d.is_meta", &[])? == "1" {
+            return Ok(State::Downloading);
         }
         Ok(if self.of_torrent("d.complete", &[])? == "1" { State::Complete } else { State::Downloading })
     }

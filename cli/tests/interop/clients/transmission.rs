@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::base64;
-use crate::client::{Client, Job, Running, State};
+use crate::client::{Client, Job, Running, State, Way};
 use crate::http;
 use crate::process::{Process, command, find, free_addr, version_line, wait_for};
 use crate::static_tracker::StaticTracker;
@@ -31,6 +31,10 @@ impl Client for Transmission {
         false
     }
 
+    fn finds(&self, way: Way) -> bool {
+        way != Way::Named
+    }
+
     fn makes_empty_files(&self) -> bool {
         false
     }
@@ -38,19 +42,28 @@ impl Client for Transmission {
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
         let rpc = free_addr(Ipv4Addr::LOCALHOST.into());
         fs::write(job.work.join("settings.json"), settings(job, rpc).to_string())?;
+        let nodes = job.dht.iter().flatten().map(|node| format!("{} {}\n", node.ip(), node.port()));
+        fs::write(job.work.join("dht.bootstrap"), nodes.collect::<String>())?;
         let mut command = command(&find(PROGRAM).expect("the caller has looked"));
         command.arg("-f").arg("-g").arg(&job.work);
         let process = Process::start(self.name(), command, &job.work)?;
         let tracker = StaticTracker::start(job.listen.ip(), &job.peers)?;
-        let mut peer = Peer { process, rpc, session: String::new(), _tracker: tracker };
+        let mut peer = Peer { process, rpc, session: String::new(), tracker };
         wait_for("transmission's RPC", Duration::from_secs(30), || {
             peer.process.check_alive()?;
             Ok(peer.call("session-get", &json!({})).ok())
         })?;
-        let torrent = base64::encode(&job.torrent(&[peer._tracker.url()]));
-        let add = json!({ "metainfo": torrent, "download-dir": job.data, "paused": false });
+        // Peers come from trackers only.
+        let named: Vec<String> = job.peers.first().map(|_| peer.tracker.url()).into_iter().collect();
+        let (key, value) = match job.magnet {
+            true => ("filename", job.magnet_link(&named)),
+            false => ("metainfo", base64::encode(&job.torrent(&named))),
+        };
+        let add = json!({ key: value, "download-dir": job.data, "paused": false });
         peer.call("torrent-add", &add)?;
-        peer.call("torrent-verify", &json!({}))?;
+        if !job.magnet {
+            peer.call("torrent-verify", &json!({}))?;
+        }
         Ok(Box::new(peer))
     }
 }
@@ -64,7 +77,8 @@ fn settings(job: &Job<'_>, rpc: SocketAddr) -> Value {
         "rpc-authentication-required": false,
         "bind-address-ipv4": v4, "bind-address-ipv6": v6,
         "peer-port": job.listen.port(), "peer-port-random-on-start": false, "port-forwarding-enabled": false,
-        "utp-enabled": false, "dht-enabled": false, "pex-enabled": false, "lpd-enabled": false, "encryption": 1,
+        "utp-enabled": false, "dht-enabled": job.dht.is_some(), "pex-enabled": job.pex, "lpd-enabled": job.lsd,
+        "encryption": 1, "speed-limit-down-enabled": job.down_limit > 0, "speed-limit-down": job.down_limit / 1000,
         "download-dir": job.data, "incomplete-dir-enabled": false, "rename-partial-files": false,
         "download-queue-enabled": false, "seed-queue-enabled": false, "queue-stalled-enabled": false,
         "start-added-torrents": true, "preallocation": 0, "message-level": 2,
@@ -75,7 +89,7 @@ struct Peer {
     process: Process,
     rpc: SocketAddr,
     session: String,
-    _tracker: StaticTracker,
+    tracker: StaticTracker,
 }
 
 impl Peer {
@@ -105,13 +119,15 @@ impl Running for Peer {
         const SEEDING: u64 = 6;
         const LOCAL_ERROR: u64 = 3;
         self.process.check_alive()?;
-        let fields = json!({ "fields": ["status", "leftUntilDone", "error", "errorString"] });
+        let fields = ["status", "leftUntilDone", "error", "errorString", "metadataPercentComplete"];
+        let fields = json!({ "fields": fields });
         let answer = self.call("torrent-get", &fields)?;
         let torrent = &answer["torrents"][0];
         if torrent["error"] == LOCAL_ERROR {
             bail!("transmission: {}", torrent["errorString"]);
         }
         Ok(match torrent["status"].as_u64() {
+            _ if torrent["metadataPercentComplete"].as_f64() < Some(1.0) => State::Downloading,
             Some(SEEDING) if torrent["leftUntilDone"] == 0 => State::Complete,
             Some(DOWNLOADING) => State::Downloading,
             _ => State::Busy,

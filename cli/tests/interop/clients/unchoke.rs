@@ -26,15 +26,30 @@ impl Client for Unchoke {
         let mut command = command(Path::new(PROGRAM));
         // The settings of whoever runs the tests do not count here.
         command.env("XDG_CONFIG_HOME", &job.work).env("XDG_DATA_HOME", &job.work).env("HOME", &job.work);
-        if seeds {
+        let magnet = job.magnet_link(&[]);
+        if job.magnet {
+            command.args(["download", &magnet, "--seed", "-o"]).arg(&job.data);
+        } else if seeds {
             command.arg("seed").arg(job.torrent_file(&[])?).arg("-d").arg(&job.data);
         } else {
             command.arg("download").arg(job.torrent_file(&[])?).arg("-o").arg(&job.data).arg("--seed");
         }
         command.args(["--json", "--listen", &job.listen.ip().to_string()]);
         command.args(["--port", &job.listen.port().to_string()]);
-        for peer in &job.peers {
+        for peer in job.peers.iter().filter(|_| !job.magnet) {
             command.args(["--peer", &peer.to_string()]);
+        }
+        for (is_used, flag) in [(job.dht.is_some(), "--no-dht"), (job.pex, "--no-pex"), (job.lsd, "--no-lsd")]
+        {
+            if !is_used {
+                command.arg(flag);
+            }
+        }
+        for node in job.dht.iter().flatten() {
+            command.args(["--bootstrap", &node.to_string()]);
+        }
+        if job.down_limit > 0 {
+            command.args(["--down-limit", &job.down_limit.to_string()]);
         }
         let process = Process::start_json(self.name(), command, &job.work)?;
         Ok(Box::new(Peer { process, state: State::Busy }))

@@ -96,7 +96,7 @@ pub(in crate::session) async fn run(link: Arc<Link>) {
             () = link.saver.news.notified() => sleep(DELAY).await,
             _ = period.tick() => {
                 let running = link.registry.running().into_iter();
-                running.filter(|(_, entry)| entry.kept.is_some()).for_each(|(id, _)| link.saver.changed(id));
+                running.filter(|(_, entry)| entry.identity.kept().is_some()).for_each(|(id, _)| link.saver.changed(id));
             }
         }
         save(&link, link.saver.take()).await;
@@ -111,7 +111,7 @@ pub(in crate::session) async fn watch_space(link: Arc<Link>) {
         look.tick().await;
         let watched = link.saver.writing().clone().into_iter();
         let entries = watched.filter_map(|id| link.registry.get(id));
-        let places: Vec<_> = entries.filter_map(|entry| Some((entry.store, entry.place?))).collect();
+        let places: Vec<_> = entries.filter_map(|entry| entry.identity.place()).collect();
         if places.is_empty() {
             continue;
         }
@@ -134,7 +134,7 @@ pub(in crate::session) async fn watch_space(link: Arc<Link>) {
 async fn save(link: &Arc<Link>, torrents: BTreeSet<TorrentId>) {
     for id in torrents {
         let Some(entry) = link.registry.get(id) else { continue };
-        let (key, Some(kept)) = (entry.key, entry.kept) else { continue };
+        let (key, Some(kept)) = (entry.key, entry.identity.kept()) else { continue };
         let taken = link.ask(move |plane| {
             let now = plane.now();
             Snapshot::take(plane.engine(), now, key)

@@ -1,0 +1,66 @@
+//! Where peers come from.
+
+use serde::Serialize;
+use swarm::engine::PeerStatus;
+use swarm::engine::candidates::Source;
+
+/// Peers by who told of them. One that several told of counts with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Origins {
+    /// Trackers.
+    tracker: usize,
+    /// The DHT.
+    dht: usize,
+    /// Other peers.
+    pex: usize,
+    /// The local network.
+    lsd: usize,
+    /// The user, by `--peer` or by a magnet link.
+    user: usize,
+    /// Nobody: they connected to us.
+    incoming: usize,
+    /// An earlier run.
+    resume: usize,
+}
+
+impl Origins {
+    pub(crate) fn of(peers: &[PeerStatus]) -> Self {
+        let count = |source| peers.iter().filter(|peer| peer.sources.has(source)).count();
+        Self {
+            tracker: count(Source::Tracker),
+            dht: count(Source::Dht),
+            pex: count(Source::Pex),
+            lsd: count(Source::Lsd),
+            user: count(Source::User),
+            incoming: count(Source::Incoming),
+            resume: count(Source::Resume),
+        }
+    }
+
+    /// In words, such as `3 by tracker, 2 by DHT`; empty without peers.
+    pub(crate) fn words(&self) -> String {
+        let parts = [
+            (self.tracker, "by tracker"),
+            (self.dht, "by DHT"),
+            (self.pex, "by PEX"),
+            (self.lsd, "by LSD"),
+            (self.user, "by you"),
+            (self.resume, "from before"),
+            (self.incoming, "came"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_there_is_is_named() {
+        assert_eq!(Origins::default().words(), "");
+        let origins = Origins { tracker: 3, dht: 2, incoming: 1, ..Origins::default() };
+        assert_eq!(origins.words(), "3 by tracker, 2 by DHT, 1 came");
+    }
+}

@@ -1,0 +1,116 @@
+//! Magnet links and info-hashes on the command line.
+
+use crate::env::{Env, listening};
+
+const LOCAL: [&str; 5] = ["--json", "--listen", "127.0.0.1", "--port", "0"];
+const HASH: &str = "c0fda1edafdbdbb96443424e0b3899af7159d10e";
+
+fn words<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [words, &LOCAL].concat()
+}
+
+/// An album that is seeded: its magnet link, which names the seed.
+fn seeded(env: &Env) -> (crate::env::Running, String) {
+    env.album();
+    env.ok(&["create", "album"]);
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let started = seed.until("started");
+    let link = env.ok(&["magnet", "album.torrent"]);
+    (seed, format!("{}&x.pe={}", link.trim(), listening(&started)))
+}
+
+#[test]
+fn the_magnet_of_a_torrent_is_printed() {
+    let env = Env::new();
+    env.content("one.bin", 1000);
+    env.ok(&["create", "one.bin", "-t", "http://t.example/a"]);
+    let shown = env.json(&["show", "one.bin.torrent", "--json"]);
+    let printed = env.ok(&["magnet", "one.bin.torrent"]);
+    assert_eq!(printed.trim(), shown["magnet"]);
+    assert_eq!(env.json(&["magnet", "one.bin.torrent", "--json"])["magnet"], shown["magnet"]);
+    assert_eq!(env.ok(&["magnet", HASH]), format!("magnet:?xt=urn:btih:{HASH}\n"));
+    env.fails(2, &["magnet", "--fetch", "one.bin.torrent"], "needs a magnet link");
+    env.fails(3, &["magnet", "nothing.torrent"], "nothing.torrent");
+}
+
+#[test]
+fn a_magnet_is_downloaded() {
+    let env = Env::new();
+    let (_seed, link) = seeded(&env);
+    let mut leecher = env.start(&words(&["download", &link, "-o", "out"]));
+    let started = leecher.until("started");
+    assert_eq!((&started["name"], started["total"].is_null()), (&"album".into(), true));
+    let metadata = leecher.until("metadata");
+    assert_eq!((&metadata["name"], &metadata["total"]), (&"album".into(), &470_001.into()));
+    assert_eq!(metadata["files"][1]["path"], "album/more/cover.jpg");
+    assert_eq!(leecher.until("complete")["downloaded"], 470_001);
+    assert_eq!(leecher.end(), Some(0));
+    assert_eq!(env.read("album/one.flac"), env.read("out/album/one.flac"));
+}
+
+#[test]
+fn only_chosen_files_of_a_magnet_are_fetched() {
+    let env = Env::new();
+    let (_seed, link) = seeded(&env);
+    let listed = env.ok(&["download", &link, "--list", "--listen", "127.0.0.1", "--port", "0"]);
+    assert!(listed.contains("    1    19.5 KiB  album/more/cover.jpg\n"), "{listed}");
+    let hinted = format!("{link}&so=1");
+    for (dir, words_of) in [
+        ("a", vec!["download", &link, "-o", "a", "--select", "*.jpg"]),
+        ("b", vec!["download", &hinted, "-o", "b"]),
+    ] {
+        let mut leecher = env.start(&words(&words_of));
+        let complete = leecher.until("complete");
+        assert!(complete["total"].as_u64().unwrap() < 100_000, "{complete}");
+        assert_eq!(leecher.end(), Some(0));
+        assert_eq!(env.read("album/more/cover.jpg"), env.read(&format!("{dir}/album/more/cover.jpg")));
+    }
+    let mut leecher = env.start(&words(&["download", &link, "-o", "c", "--select", "*.mp3"]));
+    assert!(leecher.until("error")["message"].as_str().unwrap().contains("matches no"));
+    assert_eq!(leecher.end(), Some(2));
+    assert!(!env.path("c").exists());
+}
+
+#[test]
+fn the_torrent_file_of_a_magnet_is_fetched() {
+    let env = Env::new();
+    let (_seed, link) = seeded(&env);
+    let link = format!("{link}&tr=http%3A%2F%2F127.0.0.1%3A9%2Fannounce&ws=http%3A%2F%2Fw.example%2F");
+    let local = ["--listen", "127.0.0.1", "--port", "0", "--timeout", "50s"];
+    let fetch = |more: &[&'static str]| [&["magnet", "--fetch", &link][..], &local, more].concat();
+    let written = env.json(&fetch(&["-o", "got.torrent", "--json"]));
+    assert_eq!((&written["file"], &written["size"]), (&"got.torrent".into(), &470_001.into()));
+    let [got, made] = ["got.torrent", "album.torrent"].map(|file| env.json(&["show", file, "--json"]));
+    for key in ["info_hash", "files", "pieces", "name", "private"] {
+        assert_eq!(got[key], made[key], "{key}");
+    }
+    assert_eq!(got["trackers"][0][0], "http://127.0.0.1:9/announce");
+    assert_eq!(got["web_seeds"][0], "http://w.example/");
+    env.fails(1, &fetch(&["-o", "got.torrent"]), "exists");
+    env.ok(&fetch(&["-o", "got.torrent", "--force"]));
+    let bytes = env.command(&fetch(&["-o", "-"])).output().unwrap().stdout;
+    assert_eq!(bytes, env.read("got.torrent"));
+    env.fails(2, &fetch(&["-o", "-", "--json"]), "standard output");
+}
+
+#[test]
+fn a_magnet_without_peers_ends_when_its_time_is_over() {
+    let env = Env::new();
+    let local = ["--listen", "127.0.0.1", "--port", "0", "--stop-after", "100ms", "--no-dht", "--no-lsd"];
+    env.fails(7, &[&["magnet", "--fetch", HASH][..], &local].concat(), "no peers yet");
+    let mut leecher = env.start(&[&["download", HASH, "--json"][..], &local].concat());
+    let progress = leecher.until("progress");
+    assert!(progress["waiting"]["metadata_pieces"].is_null(), "{progress}");
+    let stopped = leecher.until("stopped");
+    assert_eq!((&stopped["complete"], &stopped["total"]), (&false.into(), &0.into()));
+    assert_eq!(leecher.end(), Some(7));
+}
+
+#[test]
+fn torrents_with_a_v2_hash_only_are_refused_by_name() {
+    let env = Env::new();
+    let v2 = "ab".repeat(32);
+    for named in [v2.clone(), format!("1220{v2}"), format!("magnet:?xt=urn:btmh:1220{v2}&dn=some")] {
+        env.fails(1, &["download", &named, "--listen", "127.0.0.1", "--port", "0"], "v2-only");
+    }
+}

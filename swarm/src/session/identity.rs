@@ -1,0 +1,131 @@
+//! What a torrent of a session is: known from the start, or found out later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use metainfo::{Magnet, Torrent, TorrentId};
+use storage::{FileStorage, StoreId};
+
+use super::magnet::Choice;
+use super::persist::Kept;
+
+/// What a torrent is. All handles to it share this.
+pub(super) struct Identity {
+    id: TorrentId,
+    /// What it is called while nothing better is known.
+    called: Option<String>,
+    /// How many tiers of trackers it began with.
+    tiers: usize,
+    meta: OnceLock<Arc<Torrent>>,
+    running: OnceLock<Running>,
+    /// Which files are wanted, as long as nobody knows which there are.
+    choice: Mutex<Choice>,
+    is_given_up: AtomicBool,
+}
+
+/// What is there once its files are open.
+pub(super) struct Running {
+    pub(super) store: StoreId,
+    /// Its files, if it writes to them.
+    pub(super) place: Option<Weak<FileStorage>>,
+    /// Its record, in a session that keeps some.
+    pub(super) kept: Option<Arc<Kept>>,
+}
+
+impl Identity {
+    /// Of a torrent that is described, and whose files are open.
+    pub(super) fn whole(meta: Arc<Torrent>, running: Running) -> Arc<Self> {
+        Arc::new(Self {
+            id: meta.id(),
+            called: None,
+            tiers: meta.trackers().len(),
+            meta: meta.into(),
+            running: running.into(),
+            choice: Mutex::default(),
+            is_given_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Of a torrent that is only named.
+    pub(super) fn named(magnet: &Magnet, choice: Choice) -> Arc<Self> {
+        Arc::new(Self {
+            id: magnet.info_hashes.id(),
+            called: magnet.name.clone(),
+            tiers: magnet.trackers.len(),
+            meta: OnceLock::new(),
+            running: OnceLock::new(),
+            choice: Mutex::new(choice),
+            is_given_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Its metainfo, once that is known.
+    pub(super) fn meta(&self) -> Option<&Arc<Torrent>> {
+        self.meta.get()
+    }
+
+    /// What to call it: its name, else what the magnet says, else its hash.
+    pub(super) fn name(&self) -> String {
+        let known = self.meta().map(|meta| meta.name().to_owned());
+        known.or_else(|| self.called.clone()).unwrap_or_else(|| self.id.to_hex())
+    }
+
+    /// The tier of a tracker that is added.
+    pub(super) fn next_tier(&self) -> u32 {
+        u32::try_from(self.tiers).unwrap_or(u32::MAX)
+    }
+
+    /// What it is has been found out.
+    pub(super) fn found(&self, meta: Arc<Torrent>) {
+        // Metadata come once.
+        let _ = self.meta.set(meta);
+    }
+
+    /// Its files are open. To be called on the reactor's thread.
+    pub(super) fn opened(&self, running: Running) {
+        // They are opened once.
+        let _ = self.running.set(running);
+    }
+
+    /// Its record, in a session that keeps some.
+    pub(super) fn kept(&self) -> Option<Arc<Kept>> {
+        self.running.get().and_then(|running| running.kept.clone())
+    }
+
+    /// Whether its files are open. On the reactor's thread that does not change meanwhile.
+    pub(super) fn is_open(&self) -> bool {
+        self.running.get().is_some()
+    }
+
+    /// Whether it writes to its files.
+    pub(super) fn writes(&self) -> bool {
+        self.running.get().is_some_and(|running| running.place.is_some())
+    }
+
+    /// Its store and its files, if it writes to them.
+    pub(super) fn place(&self) -> Option<(StoreId, Weak<FileStorage>)> {
+        let running = self.running.get()?;
+        Some((running.store, running.place.clone()?))
+    }
+
+    /// Which files are wanted.
+    pub(super) fn choice(&self) -> Choice {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other files are wanted. Has no effect once its files are open.
+    pub(super) fn choose(&self, choice: Choice) {
+        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
+    }
+
+    /// It is removed; the store to be detached. To be called on the reactor's thread.
+    pub(super) fn give_up(&self) -> Option<StoreId> {
+        self.is_given_up.store(true, Ordering::Relaxed);
+        self.running.get().map(|running| running.store)
+    }
+
+    /// True once it is removed: a check of its files need not go on.
+    pub(super) fn given_up(&self) -> &AtomicBool {
+        &self.is_given_up
+    }
+}

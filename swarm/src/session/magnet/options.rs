@@ -1,0 +1,75 @@
+//! What to look for, and what to do with it then.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metainfo::{Magnet, Torrent};
+
+use super::Choice;
+use crate::session::options::{AddOptions, Check};
+use crate::session::selection::Selection;
+
+/// What to look for, and what to do when it is found. See [`AddOptions`] for what has the same name there.
+#[derive(Clone, Debug)]
+pub struct MagnetOptions {
+    /// What is looked for. What the user typed: its peers may have any address.
+    pub magnet: Magnet,
+    /// The folder for its files; `None` to learn what it is, and no more.
+    pub dir: Option<PathBuf>,
+    /// Whether what is there is checked.
+    pub check: Check,
+    /// Which files are wanted.
+    pub files: Choice,
+    /// Whether a file takes all of its room when it is first written.
+    pub preallocate: bool,
+    /// Bytes to be left on the file system.
+    pub min_free: Option<u64>,
+    /// Peers besides those of the magnet.
+    pub peers: Vec<SocketAddr>,
+    /// Trackers besides those of the magnet.
+    pub trackers: Vec<String>,
+    /// Download limit in bytes per second.
+    pub down_limit: Option<u64>,
+    /// Upload limit in bytes per second.
+    pub up_limit: Option<u64>,
+}
+
+impl MagnetOptions {
+    /// Downloads what a magnet names into a folder: the files that it hints at (`so`), or all.
+    pub fn download(magnet: Magnet, dir: impl Into<PathBuf>) -> Self {
+        Self { dir: Some(dir.into()), ..Self::metadata(magnet) }
+    }
+
+    /// Only finds out what a magnet names.
+    pub fn metadata(magnet: Magnet) -> Self {
+        Self {
+            files: Choice::hinted(&magnet.select),
+            magnet,
+            dir: None,
+            check: Check::Auto,
+            preallocate: false,
+            min_free: None,
+            peers: Vec::new(),
+            trackers: Vec::new(),
+            down_limit: None,
+            up_limit: None,
+        }
+    }
+
+    /// The options of the torrent that was found; `None` if its files are not asked for.
+    pub(super) fn found(&self, torrent: Arc<Torrent>, files: Selection) -> Option<AddOptions> {
+        let dir = self.dir.as_ref()?;
+        Some(AddOptions {
+            check: self.check,
+            files,
+            preallocate: self.preallocate,
+            min_free: self.min_free,
+            peers: self.peers.clone(),
+            trackers: self.trackers.clone(),
+            down_limit: self.down_limit,
+            up_limit: self.up_limit,
+            ..AddOptions::download(torrent, dir)
+        })
+    }
+}
