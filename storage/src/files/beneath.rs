@@ -37,6 +37,18 @@ impl Root {
         Ok(Self { dir, shown: path.to_path_buf(), whole, device, inode, walks })
     }
 
+    /// Makes the folder and all above it, where they are not there, so that a loss of power does not take them back.
+    pub(super) fn make(path: &Path) -> io::Result<()> {
+        let whole = std::path::absolute(path)?;
+        let missing: Vec<&Path> = whole.ancestors().take_while(|above| !above.exists()).collect();
+        std::fs::create_dir_all(path)?;
+        for above in missing.into_iter().filter_map(Path::parent) {
+            // Some file systems know no sync of folders; what is written there says more.
+            let _ = calls::open(CWD, above, FOLDER, Mode::empty()).and_then(calls::sync);
+        }
+        Ok(())
+    }
+
     /// Opens folder by folder, as if the kernel could not resolve paths for us.
     #[cfg(test)]
     pub(super) fn walk_only(self) -> Self {

@@ -3,6 +3,7 @@
 use super::sys;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat, StatVfs};
 use rustix::io::Errno;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -85,6 +86,20 @@ fn allow(_: Call, len: usize) -> Result<usize, Errno> {
     Ok(len)
 }
 
+/// Has a change that was made written down, if a test wants to know.
+macro_rules! note {
+    ($done:expr, $change:expr) => {{
+        let done = $done;
+        #[cfg(any(test, feature = "testing"))]
+        if done.is_ok() {
+            #[allow(unused_imports)]
+            use crate::testing::ledger::{Change, node};
+            crate::testing::ledger::note(|| $change);
+        }
+        done
+    }};
+}
+
 /// Opens a name in a folder, or a path of the user's choice.
 pub(super) fn open(
     dir: impl AsFd,
@@ -97,11 +112,24 @@ pub(super) fn open(
 
 /// Opens a path beneath a folder, through no link; the kernel sees to it.
 pub(super) fn open_beneath(dir: impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    call(Call::Open, || sys::open_beneath(dir.as_fd(), path, flags, mode))
+    let opened = call(Call::Open, || sys::open_beneath(dir.as_fd(), path, flags, mode));
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(file) = opened.as_ref().ok().filter(|_| flags.contains(OFlags::CREATE)) {
+        use crate::testing::ledger::{Change, node, note, place};
+        note(|| {
+            let (folder, name) = place(&dir, path);
+            Change::Create { folder, name, file: node(file) }
+        });
+    }
+    opened
 }
 
 pub(super) fn make_folder(dir: impl AsFd, name: &str) -> Result<(), Errno> {
-    call(Call::Mkdir, || rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)))
+    note!(call(Call::Mkdir, || rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777))), {
+        let made = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        let made = made.map_or((0, 0), |made| (made.st_dev, made.st_ino));
+        Change::MakeFolder { folder: node(&dir), name: name.to_owned(), made }
+    })
 }
 
 pub(super) fn stat(fd: impl AsFd) -> Result<Stat, Errno> {
@@ -127,24 +155,38 @@ pub(super) fn read(len: usize, run: impl FnMut(usize) -> Result<usize, Errno>) -
     move_some(Call::Read, len, run)
 }
 
-/// `run` writes at most as many bytes as it is told.
-pub(super) fn write(len: usize, run: impl FnMut(usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
-    move_some(Call::Write, len, run)
+/// `run` writes at most as many bytes of the slices as it is told, from byte `skip` on.
+pub(super) fn write(
+    fd: impl AsFd,
+    data: &[IoSlice<'_>],
+    skip: usize,
+    offset: u64,
+    len: usize,
+    run: impl FnMut(usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let written = move_some(Call::Write, len, run);
+    note!(written, {
+        let all = data.iter().flat_map(|slice| slice.iter().copied());
+        let bytes = all.skip(skip).take(written.unwrap_or(0)).collect();
+        Change::Write { file: node(&fd), offset, bytes }
+    })
 }
 
 /// Makes the bytes of a file durable.
 pub(super) fn sync_data(fd: impl AsFd) -> Result<(), Errno> {
-    call(Call::Sync, || rustix::fs::fdatasync(&fd))
+    note!(call(Call::Sync, || rustix::fs::fdatasync(&fd)), Change::Sync { node: node(&fd) })
 }
 
 /// Makes all of a file or folder durable.
 pub(super) fn sync(fd: impl AsFd) -> Result<(), Errno> {
-    call(Call::Sync, || rustix::fs::fsync(&fd))
+    note!(call(Call::Sync, || rustix::fs::fsync(&fd)), Change::Sync { node: node(&fd) })
 }
 
 /// Makes everything on the file system of a folder durable, if that can be known.
 pub(super) fn sync_file_system(dir: impl AsFd) -> bool {
-    call(Call::Sync, || Ok(sys::sync_file_system(dir.as_fd()))).unwrap_or(false)
+    let synced =
+        call(Call::Sync, || if sys::sync_file_system(dir.as_fd()) { Ok(()) } else { Err(Errno::IO) });
+    note!(synced, Change::SyncAll { device: node(&dir).0 }).is_ok()
 }
 
 /// Takes room for a whole file, and makes it that long.
@@ -159,21 +201,30 @@ pub(super) fn reserve(fd: impl AsFd, offset: u64, len: u64) -> bool {
 
 /// Renames, but never over what is there.
 pub(super) fn rename(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
-    call(Call::Rename, || sys::rename_new(from.as_fd(), old, to.as_fd(), new))
+    note!(
+        call(Call::Rename, || sys::rename_new(from.as_fd(), old, to.as_fd(), new)),
+        Change::Rename { from: node(&from), old: old.to_owned(), to: node(&to), new: new.to_owned() }
+    )
 }
 
 /// Removes a name that is not a folder's.
 pub(super) fn remove_file(dir: impl AsFd, name: &str) -> Result<(), Errno> {
-    call(Call::Remove, || rustix::fs::unlinkat(&dir, name, AtFlags::empty()))
+    note!(
+        call(Call::Remove, || rustix::fs::unlinkat(&dir, name, AtFlags::empty())),
+        Change::Remove { folder: node(&dir), name: name.to_owned() }
+    )
 }
 
 /// Removes a folder that is empty.
 pub(super) fn remove_folder(dir: impl AsFd, name: &str) -> Result<(), Errno> {
-    call(Call::Remove, || rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR))
+    note!(
+        call(Call::Remove, || rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)),
+        Change::Remove { folder: node(&dir), name: name.to_owned() }
+    )
 }
 
 pub(super) fn truncate(fd: impl AsFd, len: u64) -> Result<(), Errno> {
-    call(Call::Truncate, || rustix::fs::ftruncate(&fd, len))
+    note!(call(Call::Truncate, || rustix::fs::ftruncate(&fd, len)), Change::Truncate { file: node(&fd), len })
 }
 
 /// Lets `to` share the bytes of `from`, where the file system can.

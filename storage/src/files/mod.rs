@@ -106,8 +106,7 @@ impl FileStorage {
     /// # Errors
     /// When the folder cannot be made or opened.
     pub fn create(root: &Path, torrent: Arc<Torrent>, options: FileOptions) -> Result<Self, StorageError> {
-        std::fs::create_dir_all(root)
-            .map_err(|cause| StorageError::new(Operation::Create, root, None, cause))?;
+        Root::make(root).map_err(|cause| StorageError::new(Operation::Create, root, None, cause))?;
         Self::open(root, torrent, options)
     }
 

@@ -115,7 +115,7 @@ impl FileStorage {
 
     /// Gives the bytes that lie at the old place, or nothing when that is the new place too.
     fn begin_move(&self, to: &Path) -> Result<Option<u64>, StorageError> {
-        std::fs::create_dir_all(to).map_err(|cause| StorageError::new(Operation::Create, to, None, cause))?;
+        Root::make(to).map_err(|cause| StorageError::new(Operation::Create, to, None, cause))?;
         let root = Root::open(to).map_err(|cause| StorageError::new(Operation::Open, to, None, cause))?;
         let mut places = self.places_mut();
         places.root.check().map_err(|cause| Self::root_error(Operation::Open, &places.root, cause))?;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "files")]
 pub mod faults;
+#[cfg(feature = "files")]
+pub mod ledger;
 mod power;
 
 pub use power::{PowerLoss, Random};

@@ -12,6 +12,8 @@ mod mounts;
 #[cfg(feature = "files")]
 mod moves;
 #[cfg(feature = "files")]
+mod outage;
+#[cfg(feature = "files")]
 mod parts;
 mod plan;
 mod power;

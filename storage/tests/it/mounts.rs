@@ -15,7 +15,7 @@ use storage::{
 const INSIDE: &str = "UNCHOKE_TEST_FOLDER";
 
 /// Runs the test of this name anew, in a mount namespace, where it gets an empty folder.
-fn apart(name: &str, test: impl Fn(&Path)) {
+pub(crate) fn apart(name: &str, test: impl Fn(&Path)) {
     if let Some(folder) = std::env::var_os(INSIDE) {
         return test(Path::new(&folder));
     }
@@ -31,7 +31,7 @@ fn apart(name: &str, test: impl Fn(&Path)) {
     let test = Command::new("unshare")
         .arg(options)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("mounts::{name}"), "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env(INSIDE, folder.path())
         .output()
         .unwrap();
@@ -43,7 +43,7 @@ fn sh(command: &str, arguments: &[&Path]) -> bool {
     Command::new("sh").args(["-c", command, "sh"]).args(arguments).status().unwrap().success()
 }
 
-fn tmpfs(at: &Path, size: &str) {
+pub(crate) fn tmpfs(at: &Path, size: &str) {
     fs::create_dir_all(at).unwrap();
     assert!(sh(&format!("mount -t tmpfs -o size={size} none \"$1\""), &[at]));
 }
@@ -68,7 +68,7 @@ fn is_whole(storage: &FileStorage, sample: &Sample) -> bool {
 
 #[test]
 fn a_full_disk_says_so_and_goes_on_when_there_is_room() {
-    apart("a_full_disk_says_so_and_goes_on_when_there_is_room", |dir| {
+    apart("mounts::a_full_disk_says_so_and_goes_on_when_there_is_room", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 3 << 20), ("b", 7 << 20)]);
         let (memory, disk) = (dir.join("memory"), dir.join("disk"));
         tmpfs(&memory, "16m");
@@ -116,7 +116,7 @@ fn a_full_disk_says_so_and_goes_on_when_there_is_room() {
 
 #[test]
 fn files_are_removed_where_not_a_byte_is_free() {
-    apart("files_are_removed_where_not_a_byte_is_free", |dir| {
+    apart("mounts::files_are_removed_where_not_a_byte_is_free", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 3 << 20), ("b", 7 << 20)]);
         let root = dir.join("disk");
         tmpfs(&root, "12m");
@@ -133,7 +133,7 @@ fn files_are_removed_where_not_a_byte_is_free() {
 
 #[test]
 fn a_disk_that_turned_read_only_is_still_served() {
-    apart("a_disk_that_turned_read_only_is_still_served", |dir| {
+    apart("mounts::a_disk_that_turned_read_only_is_still_served", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 300_000), ("b", 300_000)]);
         let root = dir.join("disk");
         tmpfs(&root, "16m");
@@ -157,7 +157,7 @@ fn a_disk_that_turned_read_only_is_still_served() {
 
 #[test]
 fn nothing_is_written_to_the_place_of_a_disk_that_is_gone() {
-    apart("nothing_is_written_to_the_place_of_a_disk_that_is_gone", |dir| {
+    apart("mounts::nothing_is_written_to_the_place_of_a_disk_that_is_gone", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 100_000), ("b", 100_000), ("c", 0)]);
         let (disk, root) = (dir.join("disk"), dir.join("mount"));
         fs::create_dir(&disk).and_then(|()| fs::create_dir(&root)).unwrap();
@@ -192,7 +192,7 @@ fn nothing_is_written_to_the_place_of_a_disk_that_is_gone() {
 
 #[test]
 fn another_disk_in_the_same_place_is_not_filled() {
-    apart("another_disk_in_the_same_place_is_not_filled", |dir| {
+    apart("mounts::another_disk_in_the_same_place_is_not_filled", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 100_000), ("b", 100_000)]);
         let root = dir.join("mount");
         tmpfs(&root, "16m");
@@ -215,7 +215,7 @@ fn another_disk_in_the_same_place_is_not_filled() {
 
 #[test]
 fn the_same_folder_mounted_twice_is_one_place() {
-    apart("the_same_folder_mounted_twice_is_one_place", |dir| {
+    apart("mounts::the_same_folder_mounted_twice_is_one_place", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 100_000), ("b", 100_000)]);
         let (home, twin, other) = (dir.join("home"), dir.join("twin"), dir.join("other"));
         for path in [&home, &twin, &other] {
@@ -237,7 +237,7 @@ fn the_same_folder_mounted_twice_is_one_place() {
 
 #[test]
 fn a_move_to_a_disk_that_is_too_small_moves_nothing() {
-    apart("a_move_to_a_disk_that_is_too_small_moves_nothing", |dir| {
+    apart("mounts::a_move_to_a_disk_that_is_too_small_moves_nothing", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 3 << 20), ("b", 3 << 20)]);
         let (home, goal) = (dir.join("home"), dir.join("goal"));
         fs::create_dir(&home).unwrap();
