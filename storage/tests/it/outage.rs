@@ -72,7 +72,8 @@ impl Disk {
     /// some moment, as a journal keeps them. Data: what is durable, and any of the other sectors.
     fn after_outage(&self, changes: &[Change], random: &mut Random) -> Self {
         let mut left = self.clone();
-        let moment = random.below(changes.len() + 1);
+        // Each disk has its own.
+        let mut moments = HashMap::new();
         let odds = [0, 0, 2, 50, 98, 100][random.below(6)];
         for (at, change) in changes.iter().enumerate() {
             let is_synced = |nodes: &[Node]| {
@@ -82,11 +83,14 @@ impl Disk {
                     _ => false,
                 })
             };
+            let mut is_before = |folder: &Node| {
+                at < *moments.entry(folder.0).or_insert_with(|| random.below(changes.len() + 1))
+            };
             let is_kept = match change {
                 Change::Create { folder, .. }
                 | Change::MakeFolder { folder, .. }
-                | Change::Remove { folder, .. } => at < moment || is_synced(&[*folder]),
-                Change::Rename { from, to, .. } => at < moment || is_synced(&[*from, *to]),
+                | Change::Remove { folder, .. } => is_before(folder) || is_synced(&[*folder]),
+                Change::Rename { from, to, .. } => is_before(to) || is_synced(&[*from, *to]),
                 Change::Truncate { file, .. } => random.below(100) < odds || is_synced(&[*file]),
                 Change::Write { file, offset, bytes } if !is_synced(&[*file]) => {
                     for (sector, bytes) in (0..).zip(bytes.chunks(512)) {
