@@ -10,6 +10,7 @@ use std::path::Path;
 /// A kind of system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
+#[cfg_attr(not(any(test, feature = "testing")), expect(unreachable_pub, reason = "tests name it"))]
 pub enum Call {
     Open,
     Mkdir,
@@ -155,22 +156,25 @@ pub(super) fn read(len: usize, run: impl FnMut(usize) -> Result<usize, Errno>) -
     move_some(Call::Read, len, run)
 }
 
-/// `run` writes at most as many bytes of the slices as it is told, from byte `skip` on.
-pub(super) fn write(
-    fd: impl AsFd,
-    data: &[IoSlice<'_>],
-    skip: usize,
-    offset: u64,
-    len: usize,
-    run: impl FnMut(usize) -> Result<usize, Errno>,
-) -> Result<usize, Errno> {
-    let written = move_some(Call::Write, len, run);
-    note!(written, {
-        let all = data.iter().flat_map(|slice| slice.iter().copied());
-        let bytes = all.skip(skip).take(written.unwrap_or(0)).collect();
-        Change::Write { file: node(&fd), offset, bytes }
-    })
+/// `run` writes at most as many bytes as it is told.
+pub(super) fn write(len: usize, run: impl FnMut(usize) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    move_some(Call::Write, len, run)
 }
+
+/// So many bytes of the slices, from byte `skip` on, were written.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn note_write(fd: impl AsFd, data: &[IoSlice<'_>], skip: usize, offset: u64, count: usize) {
+    use crate::testing::ledger::{Change, node, note};
+    note(|| {
+        let bytes = data.iter().flat_map(|slice| slice.iter().copied()).skip(skip).take(count).collect();
+        Change::Write { file: node(fd), offset, bytes }
+    });
+}
+
+/// So many bytes of the slices were written, and no test wants to know.
+#[cfg(not(any(test, feature = "testing")))]
+#[inline(always)]
+pub(super) fn note_write(_: impl AsFd, _: &[IoSlice<'_>], _: usize, _: u64, _: usize) {}
 
 /// Makes the bytes of a file durable.
 pub(super) fn sync_data(fd: impl AsFd) -> Result<(), Errno> {

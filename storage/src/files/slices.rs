@@ -34,7 +34,7 @@ impl<'a, 'd> Writing<'a, 'd> {
         while offset < end {
             let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
             let whole = self.at == 0 && self.data.len() <= SLICES && left == total(self.data);
-            let written = calls::write(&fd, self.data, self.at, offset, left, |most| {
+            let written = calls::write(left, |most| {
                 if whole && most == left {
                     rustix::io::pwritev(&fd, self.data, offset)
                 } else {
@@ -44,6 +44,7 @@ impl<'a, 'd> Writing<'a, 'd> {
             match written {
                 Ok(0) => return Err((offset, io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
+                    calls::note_write(&fd, self.data, self.at, offset, count);
                     offset += count as u64;
                     self.at += count;
                 }
