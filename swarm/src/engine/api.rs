@@ -17,6 +17,7 @@ use super::conns::{Conns, Place};
 use super::cx::{ConnTimer, Cx, Limits, Ready, TorrentTimer};
 use super::hub::Hub;
 use super::link::{ConnId, Direction, Link};
+use super::memory::{Memory, Shares};
 use super::output::{Action, Outbox};
 use super::picker::{PeerKey, Priority};
 use super::resume::PartialPiece;
@@ -118,7 +119,8 @@ impl AddMagnet {
 impl Engine {
     /// An engine without torrents. `seed` is the source of all its randomness: fresh entropy, or a number to replay a
     /// simulation.
-    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+    pub fn new(mut config: Config, seed: [u8; 32]) -> Self {
+        let shares = Shares::of(&mut config);
         let shard = Shard::new(&config);
         Self {
             cx: Cx {
@@ -133,6 +135,9 @@ impl Engine {
                 granted: 0,
                 writing: 0,
                 kept: 0,
+                shares,
+                receiving: 0,
+                messages: 0,
                 serving: 0,
                 config,
             },
@@ -153,7 +158,7 @@ impl Engine {
 
     /// Runs a torrent. `None` when it runs already.
     pub fn add_torrent(&mut self, now: Time, add: AddTorrent) -> Option<TorrentKey> {
-        self.cx.now = now;
+        self.cx.at(now);
         let key = self.shard.add_torrent(&mut self.cx, add)?;
         self.seek_peers(key);
         self.maintain();
@@ -164,7 +169,7 @@ impl Engine {
     /// fetched from peers (BEP 9). [`Event::Metadata`](super::Event::Metadata) comes with it, and then it waits for
     /// [`Engine::furnish`]. `None` when it runs already.
     pub fn add_magnet(&mut self, now: Time, add: &AddMagnet) -> Option<TorrentKey> {
-        self.cx.now = now;
+        self.cx.at(now);
         let key = self.shard.add_magnet(&mut self.cx, add)?;
         self.seek_peers(key);
         self.maintain();
@@ -182,7 +187,7 @@ impl Engine {
         add: AddTorrent,
         priorities: impl IntoIterator<Item = (PieceIndex, Priority)>,
     ) -> bool {
-        self.cx.now = now;
+        self.cx.at(now);
         let done = self.shard.furnish(&mut self.cx, key, add, priorities);
         if done {
             // Now it may be announced, or must not even be looked for.
@@ -195,7 +200,7 @@ impl Engine {
 
     /// Stops a torrent and forgets it: its peers are closed and its trackers told. What its files hold stays.
     pub fn remove_torrent(&mut self, now: Time, key: TorrentKey) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.stop_seeking(key);
         self.shard.remove_torrent(&mut self.cx, key);
         self.maintain();
@@ -211,7 +216,7 @@ impl Engine {
         source: Source,
         scope: Scope,
     ) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.add_peers(&mut self.cx, key, addrs, source, scope);
         self.maintain();
     }
@@ -226,7 +231,7 @@ impl Engine {
         scope: Scope,
         result: Result<AnnounceReply, Failure>,
     ) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.announced(&mut self.cx, key, id, scope, result);
         self.maintain();
     }
@@ -248,7 +253,7 @@ impl Engine {
 
     /// Changes a rate limit of the session, in bytes per second; `None` lifts it.
     pub fn set_session_limit(&mut self, now: Time, direction: Direction, rate: Option<u64>) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.cx.limits.set_session_rate(now, direction, rate);
         match direction {
             Direction::Read => self.cx.config.down_limit = rate,
@@ -261,7 +266,7 @@ impl Engine {
 
     /// Changes a rate limit of a torrent, in bytes per second; `None` lifts it.
     pub fn set_torrent_limit(&mut self, now: Time, key: TorrentKey, direction: Direction, rate: Option<u64>) {
-        self.cx.now = now;
+        self.cx.at(now);
         if let Some(torrent) = self.shard.torrent(key) {
             let (tree, node) = self.cx.limits.at(direction, torrent.limit_nodes);
             tree.set_rate(now, node, rate);
@@ -289,11 +294,27 @@ impl Engine {
         self.cx.writing + self.cx.kept + self.cx.serving + self.hub.held_bytes() + self.shard.held_bytes()
     }
 
+    /// What the engine holds in memory, by what for. Costs a look at every connection: for tests and simulations.
+    pub fn memory(&self) -> Memory {
+        let mut memory = self.shard.memory();
+        memory.writing = self.cx.writing;
+        memory.kept = self.cx.kept;
+        memory.serving = self.cx.serving;
+        memory.spare = self.cx.pool.spare_bytes();
+        memory.messages += self.hub.held_bytes();
+        memory
+    }
+
+    /// The settings that are in force.
+    pub fn config(&self) -> &Config {
+        &self.cx.config
+    }
+
     // ---- connections
 
     /// A connection came in. `None` when it is not let in and is to be closed.
     pub fn handle_accepted(&mut self, now: Time, addr: SocketAddr) -> Option<ConnId> {
-        self.cx.now = now;
+        self.cx.at(now);
         if self.hub.is_banned(addr.ip()) {
             return None;
         }
@@ -313,7 +334,7 @@ impl Engine {
 
     /// A connection that was dialled is open.
     pub fn handle_connected(&mut self, now: Time, conn: ConnId) {
-        self.cx.now = now;
+        self.cx.at(now);
         if let Some(Place::Hub(key)) = self.conns.get(conn) {
             self.hub.connected(&mut self.cx, key);
         }
@@ -331,7 +352,7 @@ impl Engine {
     }
 
     fn handle_lost(&mut self, now: Time, conn: ConnId, reason: Close) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.slots.release(&mut self.cx.pool);
         match self.conns.get(conn) {
             Some(Place::Hub(key)) => self.end_stranger(key, &reason),
@@ -360,8 +381,8 @@ impl Engine {
 
     /// The next turn to move bytes.
     pub fn poll_transfer(&mut self, now: Time) -> Option<Transfer> {
-        self.cx.now = now;
-        while let Some((direction, slot, bytes)) = self.cx.limits.poll(now) {
+        self.cx.at(now);
+        while let Some((direction, slot, bytes)) = self.cx.limits.poll(self.cx.now) {
             let key = PeerKey(u32::try_from(slot).unwrap_or(u32::MAX));
             let Some(conn) = self.shard.peers.get(slot).map(|peer| peer.link.conn) else { continue };
             if let Some(budget) = self.shard.granted(&mut self.cx, key, direction, bytes) {
@@ -406,7 +427,7 @@ impl Engine {
 
     /// The read brought `n` bytes; 0 is the end of the stream. `drained` says that the system has no more for now.
     pub fn handle_read(&mut self, now: Time, conn: ConnId, n: usize, drained: bool) {
-        self.cx.now = now;
+        self.cx.at(now);
         if n == 0 {
             if let Some(Place::Peer(key)) = self.conns.get(conn) {
                 self.shard.settle(&mut self.cx, key, Direction::Read, 0);
@@ -441,7 +462,7 @@ impl Engine {
 
     /// The write took `n` bytes. `full` says that the system takes no more for now.
     pub fn handle_written(&mut self, now: Time, conn: ConnId, n: usize, full: bool) {
-        self.cx.now = now;
+        self.cx.at(now);
         let place = self.conns.get(conn);
         if let Some(link) = link_of(&mut self.hub, &mut self.shard, place) {
             link.write.ready = !full;
@@ -477,7 +498,7 @@ impl Engine {
 
     /// The disk answered.
     pub fn handle_completion(&mut self, now: Time, completion: Completion) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.handle_completion(&mut self.cx, completion);
         self.maintain();
     }
@@ -489,8 +510,8 @@ impl Engine {
 
     /// Time went on.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.cx.now = now;
-        while let Some((slot, timer)) = self.cx.conn_timers.poll(now) {
+        self.cx.at(now);
+        while let Some((slot, timer)) = self.cx.conn_timers.poll(self.cx.now) {
             match (self.conns.in_slot(slot), timer) {
                 (Some(Place::Hub(key)), ConnTimer::Handshake) => {
                     let reason = self.hub.timeout(key);
@@ -500,7 +521,7 @@ impl Engine {
                 _ => {}
             }
         }
-        while let Some((slot, timer)) = self.cx.torrent_timers.poll(now) {
+        while let Some((slot, timer)) = self.cx.torrent_timers.poll(self.cx.now) {
             match timer {
                 TorrentTimer::Seek => self.seek_timer(slot),
                 timer => self.shard.torrent_timer(&mut self.cx, slot, timer),

@@ -252,6 +252,14 @@ impl<P: Copy + Ord> Blame<P> {
         self.failures.iter_mut().for_each(|failure| failure.senders.forget(peer));
     }
 
+    /// Bytes that it takes, about.
+    pub fn held_bytes(&self) -> usize {
+        let senders = self.senders.values().chain(self.awaited.values());
+        let senders = senders.chain(self.failures.iter().map(|failure| &failure.senders));
+        let entry = |s: &Senders<P>| s.blocks.len() * 2 + s.peers.len() * size_of::<Option<P>>();
+        senders.map(entry).sum::<usize>() + self.digests * size_of::<Digest>()
+    }
+
     fn drop_failure(&mut self, at: usize) -> Option<Failure<P>> {
         let failure = self.failures.remove(at)?;
         self.digests -= failure.digests.len();

@@ -49,14 +49,14 @@ impl Engine {
         key: TorrentKey,
         changes: impl IntoIterator<Item = (PieceIndex, Priority)>,
     ) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.set_priorities(&mut self.cx, key, changes);
         self.maintain();
     }
 
     /// Adds a tracker at the end of a tier. `None` when it is there already, or there are too many.
     pub fn add_tracker(&mut self, now: Time, key: TorrentKey, tier: u32, url: &str) -> Option<TrackerId> {
-        self.cx.now = now;
+        self.cx.at(now);
         let id = self.shard.torrent_mut(key)?.tracker.add(tier, url);
         self.shard.run_tracker(&mut self.cx, key.slot());
         self.maintain();
@@ -66,13 +66,13 @@ impl Engine {
     /// Gives a torrent a source that delivers ranges, such as a web seed (BEP 19); it claims up to `max_run` pieces
     /// at a time. [`Action::SourceReady`](super::Action::SourceReady) follows. `None` when there is no such torrent.
     pub fn add_source(&mut self, now: Time, key: TorrentKey, max_run: u32) -> Option<SourceId> {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.add_source(&mut self.cx, key, max_run)
     }
 
     /// Takes a source away; what it had claimed goes back.
     pub fn remove_source(&mut self, now: Time, source: SourceId) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.remove_source(&mut self.cx, source);
         self.maintain();
     }
@@ -80,27 +80,27 @@ impl Engine {
     /// The next block that a source is to fetch, and the buffer to fetch it into. `None`: nothing to do now; read nothing more
     /// until [`Action::SourceReady`](super::Action::SourceReady).
     pub fn source_next(&mut self, now: Time, source: SourceId) -> Option<(Block, Buf)> {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.source_next(&mut self.cx, source)
     }
 
     /// A source fetched a block that [`Engine::source_next`] named.
     pub fn handle_source_block(&mut self, now: Time, source: SourceId, block: Block, data: Buf) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.source_block(&mut self.cx, source, block, data);
         self.maintain();
     }
 
     /// A source could not fetch the block that goes with this buffer.
     pub fn handle_source_failed(&mut self, now: Time, source: SourceId, data: Buf) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.source_failed(&mut self.cx, source, data);
         self.maintain();
     }
 
     /// Announces to the trackers as soon as each of them allows.
     pub fn announce_now(&mut self, now: Time, key: TorrentKey) {
-        self.cx.now = now;
+        self.cx.at(now);
         if let Some(torrent) = self.shard.torrent_mut(key) {
             torrent.tracker.announce_now(now);
             self.shard.run_tracker(&mut self.cx, key.slot());

@@ -31,6 +31,9 @@ pub struct Config {
     pub write_credit: usize,
     /// Bytes read from disk that may wait for peers.
     pub read_credit: usize,
+    /// Bytes that all that the network can make grow may take (see [`Memory`](super::Memory)). The credits below are cut to
+    /// their shares of it.
+    pub memory_budget: usize,
     /// How long after the first piece that matched its hash all such pieces are made durable.
     pub sync_interval: Duration,
     /// A torrent stops writing while its device has less room than this, in bytes (see
@@ -75,6 +78,7 @@ impl Config {
             up_limit: None,
             write_credit: 4 << 20,
             read_credit: 8 << 20,
+            memory_budget: 256 << 20,
             sync_interval: Duration::from_secs(3),
             min_free: 16 << 20,
             spare_blocks: 256,

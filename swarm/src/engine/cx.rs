@@ -8,6 +8,7 @@ use storage::Pool;
 use super::config::Config;
 use super::limiter::{Limiter, NodeId};
 use super::link::{ConnId, Direction, Link};
+use super::memory::Shares;
 use super::output::Outbox;
 use super::time::Time;
 use super::timers::{Kind, Timers};
@@ -27,10 +28,23 @@ pub(crate) struct Cx {
     pub(crate) granted: usize,
     /// Bytes received that the disk has not given back.
     pub(crate) writing: usize,
+    /// Shares of the memory budget.
+    pub(crate) shares: Shares,
+    /// Bytes of blocks and messages that are not all there, as of each peer's last turn.
+    pub(crate) receiving: usize,
+    /// Bytes of messages that wait to be sent, as of the same.
+    pub(crate) messages: usize,
     /// Bytes received that the disk could not write, kept to be tried again.
     pub(crate) kept: usize,
     /// Bytes of upload buffers: being read, or waiting in send queues.
     pub(crate) serving: usize,
+}
+
+impl Cx {
+    /// The current moment, as the driver says. A clock that went back stands still until it has caught up.
+    pub(crate) fn at(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
 }
 
 /// Timers of a connection.
@@ -68,6 +82,8 @@ pub(crate) enum TorrentTimer {
     Recheck,
     /// A paused torrent should be at rest by now.
     Settle,
+    /// Pieces that somebody waits for may be late.
+    Deadline,
 }
 
 impl Kind for TorrentTimer {
@@ -80,6 +96,7 @@ impl Kind for TorrentTimer {
         Self::Retry,
         Self::Recheck,
         Self::Settle,
+        Self::Deadline,
     ];
     fn index(self) -> usize {
         self as usize

@@ -19,14 +19,14 @@ impl Engine {
     /// Stops a torrent but keeps it: its peers are closed, its trackers told, what was written is made durable.
     /// [`Event::Stopped`](super::Event::Stopped) follows when it is at rest, after 10 s at the latest.
     pub fn pause(&mut self, now: Time, key: TorrentKey) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.pause(&mut self.cx, key);
         self.maintain();
     }
 
     /// Runs a torrent again that was paused.
     pub fn resume(&mut self, now: Time, key: TorrentKey) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.unpause(&mut self.cx, key);
         self.maintain();
     }
@@ -34,14 +34,14 @@ impl Engine {
     /// Makes what was written of a torrent durable now. [`Event::Synced`](super::Event::Synced) follows, unless a
     /// storage failure does.
     pub fn sync(&mut self, now: Time, key: TorrentKey) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.sync_now(&mut self.cx, key);
         self.maintain();
     }
 
     /// Checks anew what a torrent's files hold. Nothing is fetched meanwhile.
     pub fn recheck(&mut self, now: Time, key: TorrentKey) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.recheck(&mut self.cx, key);
         self.maintain();
     }
@@ -49,7 +49,7 @@ impl Engine {
     /// Says how many bytes are free on the device of a store, to be looked at every few seconds while it is written to. Below
     /// [`Config::min_free`](super::Config::min_free) its torrent stops writing until there is room again.
     pub fn set_space(&mut self, now: Time, store: StoreId, free: u64) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.set_space(&mut self.cx, store, free);
         self.maintain();
     }

@@ -159,6 +159,21 @@ impl Rx {
         self.partial.capacity() + block
     }
 
+    /// Gives back the buffer of a block in progress; the rest of it is read past. Whether there was one.
+    pub(crate) fn discard(&mut self, pool: &mut Pool) -> bool {
+        match std::mem::take(&mut self.state) {
+            State::Payload { block, data, filled } => {
+                pool.give(data);
+                self.state = State::Discard { left: block.len() as usize - filled };
+                true
+            }
+            other => {
+                self.state = other;
+                false
+            }
+        }
+    }
+
     /// Gives back the buffer of a block in progress, with the block.
     pub(crate) fn abandon(&mut self, pool: &mut Pool) -> Option<Block> {
         match std::mem::take(&mut self.state) {

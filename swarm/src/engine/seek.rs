@@ -53,7 +53,7 @@ impl Engine {
     /// Takes part in the DHT from now on. `ports` are those at which other nodes reach us over IPv4 and IPv6: peers are told
     /// (BEP 5, 32).
     pub fn start_dht(&mut self, now: Time, config: DhtConfig, ports: [Option<u16>; 2]) {
-        self.cx.now = now;
+        self.cx.at(now);
         let dht = Dht::new(config, ChaCha8Rng::from_rng(&mut self.cx.rng), now);
         self.seeker = Some(Seeker { dht, plans: BTreeMap::new(), lookups: BTreeMap::new() });
         self.hub.dht = true;
@@ -71,7 +71,7 @@ impl Engine {
 
     /// The node of the DHT, for lookups of the application. Their outcomes come as [`Action::Dht`].
     pub fn with_dht<R>(&mut self, now: Time, act: impl FnOnce(&mut Dht) -> R) -> Option<R> {
-        self.cx.now = now;
+        self.cx.at(now);
         let result = act(&mut self.seeker.as_mut()?.dht);
         self.drain_dht();
         Some(result)
@@ -79,7 +79,7 @@ impl Engine {
 
     /// A packet of the DHT came.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, packet: &[u8]) {
-        self.cx.now = now;
+        self.cx.at(now);
         if let Some(seeker) = &mut self.seeker {
             seeker.dht.handle_packet(now, from, packet);
             self.drain_dht();

@@ -379,6 +379,9 @@ impl World {
             }
             let claims = node.false_claims();
             assert!(claims.is_empty(), "seed {}: {} claims {claims:?}", self.seed, machine.addr);
+            let held = node.engine.memory();
+            let budget = node.engine.config().memory_budget;
+            assert!(held.total() <= budget, "seed {}: {held:?} of {budget} bytes", self.seed);
             node.engine.check_invariant();
             node.disk.check_invariant();
         }

@@ -94,6 +94,26 @@ impl Picker {
         })
     }
 
+    /// Somebody waits for the piece: no peer has it to itself any more. If it is late, others may be asked for all of it.
+    pub fn hurry(&mut self, piece: PieceIndex, late: bool) {
+        let at = match self.table.state(piece.get()) {
+            State::Partial(at) => at as usize,
+            // It is begun whatever the limit.
+            State::Untouched if self.is_wanted(piece) => self.start(piece),
+            State::Untouched | State::Have => return,
+        };
+        self.edit(at, |partial| {
+            if !partial.alone {
+                partial.free_from_owner();
+            }
+            if late {
+                (0..partial.blocks).for_each(|block| {
+                    partial.mark_stale(block);
+                });
+            }
+        });
+    }
+
     /// The block was handed to the file system.
     pub fn written(&mut self, block: Block) {
         if let State::Partial(at) = self.table.state(block.piece().get()) {

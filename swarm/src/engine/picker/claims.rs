@@ -26,7 +26,8 @@ impl Picker {
     /// those of any peer; peers may duplicate them in the endgame. Looks at 64 pieces a step.
     pub fn claim_range(&mut self, source: PeerKey, max_pieces: u32) -> Option<Run> {
         let (first, longest) = self.longest_run()?;
-        let run = Run { first: self.index(first), count: longest.min(max_pieces) };
+        let room = u32::try_from(self.limit.saturating_sub(self.partials.len())).unwrap_or(u32::MAX);
+        let run = Run { first: self.index(first), count: longest.min(max_pieces).min(room) };
         for piece in first..first + run.count {
             let at = self.start(self.index(piece));
             self.counts.claimed += 1;

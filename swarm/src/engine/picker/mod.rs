@@ -142,6 +142,8 @@ impl Default for Config {
 pub struct Picker {
     geometry: Geometry,
     config: Config,
+    /// Most pieces in progress.
+    limit: usize,
     table: Table,
     /// Missing and wanted.
     wanted: Bits,
@@ -195,6 +197,7 @@ impl Picker {
             untouched,
             geometry,
             config,
+            limit: usize::MAX,
         }
     }
 
@@ -213,6 +216,22 @@ impl Picker {
     /// a half times the peers that we download from, and at least as many as are hashed at a time. Nobody stays idle for it.
     pub fn set_target(&mut self, pieces: usize) {
         self.config.target = pieces;
+    }
+
+    /// Changes the most pieces that are in progress at a time: above it peers join those, or wait until one is done. No limit
+    /// at first.
+    pub fn set_limit(&mut self, pieces: usize) {
+        self.limit = pieces;
+    }
+
+    /// Whether no more pieces are begun.
+    pub fn is_full(&self) -> bool {
+        self.partials.len() >= self.limit
+    }
+
+    /// Bytes that pieces in progress take, about.
+    pub fn held_bytes(&self) -> usize {
+        self.partials.iter().map(Partial::held_bytes).chain(self.spare.iter().map(Store::held_bytes)).sum()
     }
 
     /// Whether the piece was verified.

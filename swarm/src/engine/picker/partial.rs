@@ -76,6 +76,13 @@ pub(super) struct Store {
     more: Vec<[PeerKey; MOST_ASKED - 1]>,
 }
 
+impl Store {
+    pub(super) fn held_bytes(&self) -> usize {
+        let more = self.more.capacity() * size_of::<[PeerKey; MOST_ASKED - 1]>();
+        self.bits.capacity() * 8 + self.first.capacity() * size_of::<PeerKey>() + more
+    }
+}
+
 impl Partial {
     /// A piece of which every block is free.
     pub(super) fn new(piece: PieceIndex, blocks: u32, mut store: Store) -> Self {
@@ -119,6 +126,11 @@ impl Partial {
         (self.free, self.asked, self.received, self.stale) = (self.blocks, 0, 0, 0);
         (self.owner, self.owned, self.alone, self.sole) = (PeerKey::NONE, 0, false, PeerKey::NONE);
         self.claimed = false;
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.store.held_bytes()
     }
 
     /// Gives the allocations back.

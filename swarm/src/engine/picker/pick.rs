@@ -89,13 +89,14 @@ impl Picker {
         for piece in view.suggested.iter().take(LISTED) {
             self.take(piece.get(), &mut ask, cursor);
         }
-        while ask.left > 0 && cursor.dead < words {
+        // What cannot be begun now must not be taken for dead: then only pieces in progress are looked at.
+        while ask.left > 0 && (cursor.dead < words || self.is_full()) {
             let Some(piece) = self.choose(&ask, cursor, rng) else { break };
             if self.take(piece, &mut ask, cursor) == 0 {
                 break;
             }
         }
-        if ask.left > 0 && cursor.dead == words {
+        if ask.left > 0 && cursor.dead == words && !self.is_full() {
             self.take_reopened(&mut ask, cursor);
         }
         if ask.left > 0 && !alone {
@@ -161,6 +162,7 @@ impl Picker {
         let at = match self.table.state(piece) {
             State::Have => return 0,
             State::Partial(at) => at as usize,
+            State::Untouched if self.is_full() => return 0,
             State::Untouched => self.start(self.index(piece)),
         };
         if !may_take(&self.partials[at], ask) {
@@ -228,7 +230,11 @@ impl Picker {
         if let Some(piece) = joined {
             let priority = self.table.priority(piece);
             let more_urgent = WANTED.into_iter().take_while(|&p| p > priority);
-            return self.probe_order(more_urgent, ask.have, rng).or(joined);
+            let begins = if self.is_full() { None } else { self.probe_order(more_urgent, ask.have, rng) };
+            return begins.or(joined);
+        }
+        if self.is_full() {
+            return None;
         }
         let new = match self.config.order {
             Order::Sequential => self.probe_order([Priority::High], ask.have, rng),

@@ -25,9 +25,12 @@ impl Shard {
         source: Source,
         scope: Scope,
     ) {
+        let most = self.most_candidates(cx);
         let Some(torrent) = self.torrent_mut(key) else { return };
         for addr in addrs {
-            torrent.candidates.add(cx.now, *addr, source, scope);
+            if torrent.candidates.len() < most || torrent.candidates.get(*addr).is_some() {
+                torrent.candidates.add(cx.now, *addr, source, scope);
+            }
         }
         self.arm_dial(cx, key.slot());
     }
@@ -125,6 +128,7 @@ impl Shard {
         }
         if torrent.peers.len() < cx.config.max_torrent_connections
             && self.peers.len() < cx.config.max_connections
+            && self.has_room_for_peer(cx, arrival.torrent.slot())
         {
             return Ok(None);
         }

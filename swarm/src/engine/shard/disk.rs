@@ -12,7 +12,6 @@ use crate::engine::cx::Cx;
 use crate::engine::link::Direction;
 use crate::engine::output::Event;
 use crate::engine::scope::Scope;
-use crate::engine::tx::MAX_CONTROL;
 
 impl Shard {
     /// Takes an answer of the disk.
@@ -102,6 +101,7 @@ impl Shard {
             return;
         }
         let was_wanted = torrent.picker.is_wanted(piece);
+        let was_full = torrent.picker.is_full();
         torrent.picker.piece_passed(piece);
         let key = torrent.key;
         if torrent.blame.passed(piece).needs_digests {
@@ -114,9 +114,12 @@ impl Shard {
             let peer_key = self.torrents[slot].peers[at];
             let peer = &mut self.peers[peer_key.slot()];
             peer.link.tx.push(&Message::Have(piece.get()));
-            if peer.link.tx.control() > MAX_CONTROL {
-                self.doomed.push((peer_key, peer.generation, Close::Timeout(Timeout::Idle)));
+            let generation = peer.generation;
+            self.count_held(cx, peer_key);
+            if self.is_deaf(cx, peer_key) {
+                self.doomed.push((peer_key, generation, Close::Timeout(Timeout::Idle)));
             }
+            let peer = &mut self.peers[peer_key.slot()];
             cx.ready.enlist(&mut peer.link, Direction::Write);
             if was_wanted && peer.has(piece) {
                 peer.wanted -= 1;
@@ -124,6 +127,9 @@ impl Shard {
                     self.update_interest(cx, peer_key);
                 }
             }
+        }
+        if was_full {
+            self.feed_hungry(cx, slot);
         }
         if self.torrents[slot].picker.finished() {
             self.review(cx, slot);

@@ -19,6 +19,7 @@ const LUMPS: usize = 8;
 impl Shard {
     /// Keeps the peer's window full.
     pub(super) fn fill_requests(&mut self, cx: &mut Cx, key: PeerKey) {
+        let most = self.most_outstanding(cx);
         let peer = &mut self.peers[key.slot()];
         let torrent = &mut self.torrents[peer.torrent.slot()];
         if !torrent.downloads() || !peer.am_interested || (peer.peer_choking && peer.down.allowed.is_empty())
@@ -28,6 +29,11 @@ impl Shard {
         if cx.now < peer.down.rests_until {
             return;
         }
+        if torrent.ordering.is_urgent() {
+            self.ask_urgent(cx, key);
+        }
+        let peer = &mut self.peers[key.slot()];
+        let torrent = &mut self.torrents[peer.torrent.slot()];
         // Requests go out in lumps of an eighth of the window: with a fast peer a block comes every few microseconds, and
         // a system call for each would cost more than the block.
         let (room, outstanding) = (peer.down.window.room() as usize, peer.down.window.outstanding());
@@ -39,9 +45,10 @@ impl Shard {
             return;
         }
         // A given-up request is still in the peer's queue; it must not grow without bound.
-        if room == 0 || peer.down.requests.len() >= 2 * cx.config.max_outstanding as usize {
+        if room == 0 || peer.down.requests.len() >= most {
             return;
         }
+        let room = room.min(most - peer.down.requests.len());
         let mut blocks = std::mem::take(&mut self.picked);
         let view = PeerView {
             have: match &peer.pieces {
@@ -298,6 +305,6 @@ impl Shard {
 }
 
 /// The block as a request names it.
-fn request(block: Block) -> Request {
+pub(super) fn request(block: Block) -> Request {
     Request { index: block.piece().get(), begin: block.begin(), len: block.len() }
 }

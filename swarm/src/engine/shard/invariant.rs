@@ -1,8 +1,10 @@
 //! What must hold between any two calls.
 
 use super::Shard;
+use super::budget::{OUR_REQUEST, THEIR_REQUEST};
 use super::peer::Pieces;
 use crate::engine::cx::Cx;
+use crate::engine::memory::{CANDIDATE, Memory};
 use crate::engine::picker::Have;
 
 impl Shard {
@@ -11,9 +13,25 @@ impl Shard {
         self.peers.iter().map(|(_, peer)| peer.link.rx.held() + peer.link.tx.control()).sum()
     }
 
+    /// What is held for peers and pieces in progress.
+    pub(crate) fn memory(&self) -> Memory {
+        let mut memory = Memory::default();
+        for (_, peer) in &self.peers {
+            memory.receiving += peer.link.rx.held();
+            memory.messages += peer.link.tx.control();
+            memory.requests += peer.up.queue.len() * THEIR_REQUEST + peer.down.requests.len() * OUR_REQUEST;
+            memory.bitfields += peer.bitfield_bytes();
+        }
+        for (_, torrent) in &self.torrents {
+            memory.progress += torrent.picker.held_bytes() + torrent.blame.held_bytes();
+            memory.candidates += torrent.candidates.len() * CANDIDATE;
+        }
+        memory
+    }
+
     /// Panics when the parts disagree.
     pub(crate) fn check_invariant(&self, cx: &Cx) {
-        let mut serving = 0;
+        let (mut serving, mut bitfields) = (0, 0);
         for (slot, torrent) in &self.torrents {
             torrent.picker.check_invariant();
             // What could not be read is not served, and not fetched again.
@@ -35,9 +53,11 @@ impl Shard {
             };
             assert_eq!(peer.wanted, wanted, "peer {slot}");
             assert_eq!(peer.early.is_some(), torrent.awaits.is_some(), "peer {slot}");
+            bitfields += peer.counted_bits;
             serving += peer.up.reading + peer.link.tx.buffers();
         }
         assert!(serving <= cx.serving, "{serving} bytes of upload buffers, {} counted", cx.serving);
+        assert_eq!(bitfields, self.bitfields, "bytes of bitfields");
         let open = self.peers.iter().filter(|(_, peer)| !peer.am_choking).count();
         assert_eq!(open, self.unchoked);
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use wire::peer::{ExtendedHandshake, Message, allowed_fast};
 
+use super::budget::bitfield_bytes;
 use super::peer::{Down, Peer, Pieces, Up};
 use super::receive::Turn;
 use super::{PeerKey, Shard};
@@ -54,10 +55,14 @@ impl Shard {
             down: Down::new(cx.config.max_outstanding),
             up: Up::default(),
             check_at: Time::MAX,
+            counted: (0, 0),
+            counted_bits: bitfield_bytes(self.torrents[slot].geometry()),
         };
+        self.bitfields += peer.counted_bits;
         let key = PeerKey(u32::try_from(self.peers.insert(peer)).unwrap_or(u32::MAX));
         self.torrents[slot].peers.push(key);
         self.torrents[slot].retarget();
+        self.limit_pieces(cx, slot);
         if outgoing {
             self.torrents[slot].candidates.handle_connected(cx.now, addr);
         }
@@ -130,11 +135,13 @@ impl Shard {
         let limits = self.torrents[peer.torrent.slot()].limits;
         let result = feed(&mut rx, &limits, &mut Turn { shard: self, cx, key });
         self.peers[key.slot()].link.rx = rx;
+        self.count_held(cx, key);
         result?;
         self.fill_requests(cx, key);
         self.pump_uploads(cx, key);
         cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
-        if self.peers[key.slot()].link.tx.control() > crate::engine::tx::MAX_CONTROL {
+        self.count_held(cx, key);
+        if self.is_deaf(cx, key) {
             return Err(Close::Timeout(Timeout::Idle));
         }
         Ok(())
@@ -144,6 +151,9 @@ impl Shard {
     pub(crate) fn leave(&mut self, cx: &mut Cx, key: PeerKey, reason: Close) {
         self.drop_requests(key);
         let mut peer = self.peers.remove(key.slot());
+        cx.receiving -= peer.counted.0;
+        cx.messages -= peer.counted.1;
+        self.bitfields -= peer.counted_bits;
         let slot = peer.torrent.slot();
         let torrent = &mut self.torrents[slot];
         if let Some(block) = peer.link.rx.abandon(&mut cx.pool) {
@@ -247,6 +257,7 @@ impl Shard {
         if peer.down.window.handle_timeout(cx.now) {
             // Others are asked for what it sits on, and it for one block at a time.
             self.give_up_requests(cx, key);
+            self.drop_arriving(cx, key);
             self.snub_changed(cx, key, true);
         }
         self.fill_requests(cx, key);

@@ -17,6 +17,7 @@ mod magnets;
 mod members;
 mod metadata;
 mod nodes;
+mod ordering;
 mod peer;
 mod receive;
 mod running;
@@ -65,6 +66,8 @@ pub(crate) struct Shard {
     pub(crate) listen_port: Option<u16>,
     /// Peers with an open slot, all torrents together.
     unchoked: usize,
+    /// Bytes that what peers have may take, all peers together.
+    bitfields: usize,
     /// Peers that wait for read credit.
     thirsty: VecDeque<PeerKey>,
     /// Grows with every peer; tells a peer from an earlier one in the same slot.
@@ -105,6 +108,7 @@ impl Shard {
             ledger: ledger::Ledger::default(),
             listen_port: None,
             unchoked: 0,
+            bitfields: 0,
             thirsty: VecDeque::new(),
             generation: 0,
             doomed: Vec::new(),

@@ -88,6 +88,10 @@ pub(crate) struct Peer {
     pub(crate) up: Up,
     /// When its timer is armed for, [`Time::MAX`] when it is not.
     pub(crate) check_at: Time,
+    /// Its part of the count of bytes received and waiting to be sent, as of its last turn.
+    pub(crate) counted: (usize, usize),
+    /// Bytes that what it has may take.
+    pub(crate) counted_bits: usize,
 }
 
 /// The side on which we download.
@@ -143,6 +147,14 @@ impl Peer {
             Pieces::Unsaid => false,
             Pieces::All => true,
             Pieces::Some(bits) => bits.get(piece.get()),
+        }
+    }
+
+    /// Bytes that it takes to remember what it has.
+    pub(crate) fn bitfield_bytes(&self) -> usize {
+        match &self.pieces {
+            Pieces::Some(bits) => bits.len().div_ceil(8) as usize,
+            Pieces::Unsaid | Pieces::All => 0,
         }
     }
 

@@ -6,7 +6,9 @@ use storage::Job;
 use wire::peer::Bitfield;
 
 use super::Shard;
+use super::budget::bitfield_bytes;
 use super::keeping::Keeping;
+use super::ordering::Ordering;
 use super::torrent::{Activity, NO_STORE, Torrent, Totals};
 use crate::engine::TorrentKey;
 use crate::engine::api::AddTorrent;
@@ -79,6 +81,7 @@ impl Shard {
             limits: wire::peer::Limits::DEFAULT,
             activity: Activity::Downloading,
             keeping,
+            ordering: Ordering::default(),
             meta: None,
             awaits: None,
             store: NO_STORE,
@@ -141,6 +144,12 @@ impl Shard {
         torrent.retarget();
         torrent.candidates.set_complete(cx.now, finished);
         self.by_store.insert(add.store, slot);
+        self.limit_pieces(cx, slot);
+        for key in self.torrents[slot].peers.clone() {
+            let bytes = bitfield_bytes(self.torrents[slot].geometry());
+            let before = std::mem::replace(&mut self.peers[key.slot()].counted_bits, bytes);
+            self.bitfields = self.bitfields - before + bytes;
+        }
     }
 
     pub(crate) fn remove_torrent(&mut self, cx: &mut Cx, key: TorrentKey) {
@@ -187,6 +196,7 @@ impl Shard {
                 TorrentTimer::Sync => self.sync(cx, slot),
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),
+                TorrentTimer::Deadline => self.look_at_deadlines(cx, slot),
                 TorrentTimer::Settle => self.tell_stopped(cx, slot),
                 // The engine's, which has the DHT.
                 TorrentTimer::Seek => {}

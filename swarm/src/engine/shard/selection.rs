@@ -18,6 +18,9 @@ impl Shard {
         changes: impl IntoIterator<Item = (PieceIndex, Priority)>,
     ) {
         let Some(torrent) = self.torrent_mut(key) else { return };
+        let ordering = &mut torrent.ordering;
+        let changes =
+            changes.into_iter().map(|(piece, priority)| (piece, ordering.translate(piece, priority)));
         torrent.picker.set_priorities(changes);
         let slot = key.slot();
         let peers = torrent.peers.clone();

@@ -18,6 +18,7 @@ use crate::engine::tracker::{self, Schedule};
 
 use super::awaited::Awaited;
 use super::keeping::Keeping;
+use super::ordering::Ordering;
 use super::peer::{Peer, Sender};
 
 /// A peer whose window is at least this part of a piece takes whole pieces: it needs about 3 s a window.
@@ -88,6 +89,7 @@ pub(crate) struct Torrent {
     pub(crate) have: Bitfield,
     pub(crate) picker: Picker,
     pub(crate) keeping: Keeping,
+    pub(crate) ordering: Ordering,
     pub(crate) blame: Blame<Sender>,
     pub(crate) peers: Vec<PeerKey>,
     /// Peers with room in their window for which there was nothing to ask.

@@ -20,6 +20,7 @@ const LEAST_AHEAD: usize = 32 * 1024;
 impl Shard {
     /// A peer asks for a range.
     pub(super) fn requested(&mut self, cx: &mut Cx, key: PeerKey, request: Request) -> Result<(), Close> {
+        let most = self.most_requests(cx);
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
         let max = cx.config.max_request_len;
@@ -27,7 +28,7 @@ impl Shard {
         let served = range.ok().filter(|range| {
             torrent.have.get(range.piece().get())
                 && peer.may_be_served(range.piece())
-                && peer.up.queue.len() < cx.config.max_requests
+                && peer.up.queue.len() < most
         });
         let Some(range) = served else {
             peer.up.refused += 1;
