@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct MoveOptions<'a> {
     /// Set it to stop early; the torrent then lies in both folders, and is complete.
     pub cancel: Option<&'a AtomicBool>,
-    /// Told how many bytes were copied; bytes of files that are only renamed do not count.
+    /// Told how many bytes were copied; bytes of files that are only renamed do not count. It must not use the storage.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 

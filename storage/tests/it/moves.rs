@@ -182,18 +182,24 @@ fn what_is_written_while_its_file_is_copied_is_not_lost() {
     let from = tempfile::tempdir().unwrap();
     let sample = Sample::single(Version::V1, 65_536, 8 << 20);
     let storage = seeded(from.path(), &sample);
-    // Each chunk that is copied, the first piece is written anew: the last bytes count.
-    let rounds = AtomicU64::new(0);
+    // The first bytes are written anew all the time: the last ones count.
+    let (written, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     let range = sample.range(0, 0, 8);
-    let progress = |_: Progress| {
-        let round = rounds.fetch_add(1, Ordering::Relaxed);
-        if round < 20 {
-            storage.write(range, &[IoSlice::new(&round.to_le_bytes())]).unwrap();
-        }
-    };
-    let options = MoveOptions { cancel: None, progress: Some(&progress) };
-    assert!(storage.relocate(to.path(), &options).unwrap().is_whole);
-    assert_eq!(read(&storage, range, 8).unwrap(), 19u64.to_le_bytes());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let number = written.fetch_add(1, Ordering::Relaxed) + 1;
+                storage.write(range, &[IoSlice::new(&number.to_le_bytes())]).unwrap();
+            }
+        });
+        assert!(storage.relocate(to.path(), &MoveOptions::default()).unwrap().is_whole);
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let number = written.load(Ordering::Relaxed);
+    assert!(number > 10);
+    assert_eq!(read(&storage, range, 8).unwrap(), number.to_le_bytes());
+    storage.sync().unwrap();
+    assert_eq!(fs::read(to.path().join("file.bin")).unwrap()[..8], number.to_le_bytes());
     assert_eq!(&fs::read(to.path().join("file.bin")).unwrap()[8..], &sample.file(0)[8..]);
 }
 
@@ -273,4 +279,37 @@ fn unfinished_files_can_be_told_by_their_names() {
     assert!(is_whole(&open(dir.path(), &sample, FileOptions::default()), &sample));
     storage.rename_file(0, "t/other").unwrap();
     assert_eq!(recheck(&storage, &sample.torrent, &Default::default()).count(Verdict::Missing), 0);
+}
+
+#[test]
+fn files_are_read_and_made_while_the_torrent_moves_to_and_fro() {
+    let sample = sample();
+    for (from, to) in pairs() {
+        let storage = open(from.path(), &sample, FileOptions::default());
+        let pieces: Vec<_> = sample.pieces().collect();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..3 {
+                    for range in &pieces {
+                        storage.write(*range, &[IoSlice::new(sample.bytes(*range))]).unwrap();
+                        assert!(read(&storage, *range, 65_536).unwrap() == sample.bytes(*range), "{round}");
+                        let mut cached = vec![0; range.len() as usize];
+                        if let Some(read) = storage.read_cached(*range, &mut cached) {
+                            assert!(read.is_ok() && cached == sample.bytes(*range), "{round}");
+                        }
+                    }
+                    storage.sync().unwrap();
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            let mut moves = 0;
+            while !is_over.load(Ordering::Relaxed) || moves % 2 == 1 {
+                let goal = if moves % 2 == 0 { to.path() } else { from.path() };
+                assert!(storage.relocate(goal, &MoveOptions::default()).unwrap().is_whole);
+                moves += 1;
+            }
+        });
+        assert!(is_whole(&storage, &sample) && Tree::of(to.path()).names().is_empty());
+    }
 }

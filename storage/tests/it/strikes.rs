@@ -367,3 +367,39 @@ fn skipping_and_wanting_files_survives_the_failure_of_any_call() {
     );
     eprintln!("{runs} runs");
 }
+
+#[test]
+fn taking_in_and_giving_files_survives_the_failure_of_any_call() {
+    let runs = strike_all(
+        || World::new(false),
+        |world| {
+            let storage = world.open(FileOptions::default());
+            for range in world.sample.pieces().filter(|range| range.piece().get() > 1) {
+                storage.write(range, &[std::io::IoSlice::new(world.sample.bytes(range))]).unwrap();
+            }
+            drop(storage);
+            // The first file is missing, and lies about elsewhere.
+            let elsewhere = world.here.path().join("elsewhere");
+            fs::write(&elsewhere, world.sample.file(0)).unwrap();
+            let _ = fs::remove_file(world.home().join("t/a"));
+            (world.open(FileOptions::default()), storage::Existing { file: 0, path: elsewhere })
+        },
+        |world, (storage, existing)| {
+            let taken = storage.adopt(existing).err();
+            let given = storage.link_to(&world.goal(), storage::LinkMode::Hard).err();
+            let elsewhere = |error: &StorageError| error.path == existing.path;
+            taken.into_iter().filter(|error| !elsewhere(error)).chain(given).collect()
+        },
+        |world, (storage, existing), _| {
+            storage.adopt(&existing).unwrap();
+            assert_eq!(fs::read(&existing.path).unwrap(), world.sample.file(0));
+            world.sample.write_to(&storage);
+            assert!(is_whole(&storage, &world.sample));
+            storage.link_to(&world.goal(), storage::LinkMode::Hard).unwrap();
+            let goal = FileStorage::open(&world.goal(), world.sample.torrent.clone(), FileOptions::default());
+            assert!(is_whole(&goal.unwrap(), &world.sample));
+            assert_eq!(Tree::of(&world.goal()).names().len(), 6);
+        },
+    );
+    eprintln!("{runs} runs");
+}
