@@ -1,6 +1,7 @@
 //! Removing what the torrent made, and nothing else.
 
 use super::beneath::Root;
+use super::places::Places;
 use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -28,29 +29,51 @@ impl FileStorage {
     /// fails for one file is told in [`Removed::errors`] and does not keep the others.
     pub fn remove_created(&self) -> Result<Removed, StorageError> {
         let places = self.places_mut();
-        let root = &places.root;
-        root.check().map_err(|cause| Self::root_error(Operation::Remove, root, cause))?;
+        let roots = [Some(&places.root), places.next.as_ref().map(|next| &next.root)];
+        for root in roots.into_iter().flatten() {
+            root.check().map_err(|cause| Self::root_error(Operation::Remove, root, cause))?;
+        }
         self.open_files.close_all(self.owner);
         self.close_parts();
         let mut outcome = Removed::default();
         // What is in a folder comes after the folder.
         for path in self.created().into_iter().rev() {
-            match remove(root, &path) {
-                Ok(true) => {
-                    self.made().forget(&path);
-                    outcome.removed.push(path);
-                }
-                Ok(false) => outcome.kept.push(path),
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                    self.made().forget(&path);
-                }
-                Err(cause) => {
-                    let shown = root.path().join(&path);
-                    outcome.errors.push(StorageError::new(Operation::Remove, shown, None, cause));
+            // While the torrent is moved it may be in either place, and folders are in both.
+            let removed: Vec<_> = roots
+                .into_iter()
+                .flatten()
+                .map(|root| (root, self.remove_either(&places, root, &path)))
+                .filter(|(_, removed)| !removed.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound))
+                .collect();
+            if removed.iter().all(|(_, removed)| matches!(removed, Ok(true))) {
+                self.made().forget(&path);
+            }
+            for (root, removed) in removed {
+                match removed {
+                    Ok(true) => outcome.removed.push(path.clone()),
+                    Ok(false) => outcome.kept.push(path.clone()),
+                    Err(cause) => {
+                        let shown = root.path().join(&path);
+                        outcome.errors.push(StorageError::new(Operation::Remove, shown, None, cause));
+                    }
                 }
             }
         }
         Ok(outcome)
+    }
+
+    /// Removes what was made under this name, and may have lost its suffix since that was recorded.
+    fn remove_either(&self, places: &Places, root: &Root, path: &Path) -> io::Result<bool> {
+        match remove(root, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let suffix = places.suffix.as_deref().unwrap_or_default();
+                match path.to_str().and_then(|path| path.strip_suffix(suffix)) {
+                    Some(finished) if !suffix.is_empty() => remove(root, Path::new(finished)),
+                    _ => Err(error),
+                }
+            }
+            removed => removed,
+        }
     }
 }
 

@@ -93,8 +93,10 @@ impl FileStorage {
                 places.names.set(self.layout(), index, path.clone());
                 if is_there(&places) {
                     let mut made = self.made();
-                    if made.forget(Path::new(&old)) {
-                        made.note(&path);
+                    for suffix in ["", places.suffix.as_deref().unwrap_or_default()] {
+                        if made.forget(Path::new(&format!("{old}{suffix}"))) {
+                            made.note(&format!("{path}{suffix}"));
+                        }
                     }
                 } else {
                     places.names.set(self.layout(), index, old);

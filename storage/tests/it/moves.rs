@@ -313,3 +313,39 @@ fn files_are_read_and_made_while_the_torrent_moves_to_and_fro() {
         assert!(is_whole(&storage, &sample) && Tree::of(to.path()).names().is_empty());
     }
 }
+
+#[test]
+fn what_was_made_is_removed_whatever_was_done_since_it_was_recorded() {
+    let sample = sample();
+    let suffix = Some(".part".to_owned());
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), &sample, FileOptions { suffix: suffix.clone(), ..FileOptions::default() });
+    sample.write_to(&storage);
+    let created = storage.created();
+    storage.finish_file(3).unwrap();
+    storage.rename_file(1, "t/b/film").unwrap();
+    drop(storage);
+    let renaming = vec![(1, "t/b/film".to_owned())];
+    let options = FileOptions { suffix, created, renaming, ..FileOptions::default() };
+    let removed = open(dir.path(), &sample, options).remove_created().unwrap();
+    assert!(removed.errors.is_empty() && removed.kept.is_empty(), "{removed:?}");
+    assert!(Tree::of(dir.path()).names().is_empty());
+}
+
+#[test]
+fn a_torrent_is_removed_from_both_folders_in_the_middle_of_a_move() {
+    let sample = sample();
+    let Some(to) = crate::support::elsewhere() else {
+        return eprintln!("skipped: no second file system to move to");
+    };
+    let from = tempfile::tempdir().unwrap();
+    let storage = seeded(from.path(), &sample);
+    let cancel = AtomicBool::new(false);
+    let progress = |_: Progress| cancel.store(true, Ordering::Relaxed);
+    let options = MoveOptions { cancel: Some(&cancel), progress: Some(&progress) };
+    assert!(!storage.relocate(to.path(), &options).unwrap().is_whole);
+    let removed = storage.remove_created().unwrap();
+    assert!(removed.errors.is_empty() && removed.kept.is_empty(), "{removed:?}");
+    assert!(Tree::of(from.path()).names().is_empty() && Tree::of(to.path()).names().is_empty());
+    assert!(storage.created().is_empty());
+}
