@@ -121,11 +121,12 @@ impl Engine {
     /// simulation.
     pub fn new(mut config: Config, seed: [u8; 32]) -> Self {
         let shares = Shares::of(&mut config);
-        let shard = Shard::new(&config);
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let shard = Shard::new(&config, &mut rng);
         Self {
             cx: Cx {
                 now: Time::ZERO,
-                rng: ChaCha8Rng::from_seed(seed),
+                rng,
                 pool: Pool::new(config.spare_blocks),
                 out: Outbox::default(),
                 conn_timers: Timers::new(),
@@ -518,6 +519,7 @@ impl Engine {
                     self.end_stranger(key, &reason);
                 }
                 (Some(Place::Peer(key)), ConnTimer::Check) => self.shard.check_peer(&mut self.cx, key),
+                (Some(Place::Peer(key)), ConnTimer::Exchange) => self.shard.exchange_due(&mut self.cx, key),
                 _ => {}
             }
         }
@@ -529,6 +531,7 @@ impl Engine {
         }
         self.dht_timeout();
         self.shard.choke_round(&mut self.cx);
+        self.shard.announce_locally(&mut self.cx);
         self.maintain();
     }
 
@@ -541,6 +544,7 @@ impl Engine {
             cx.limits.next_timeout(),
             self.shard.choker.next_timeout(),
             self.seeker.as_ref().map(|seeker| seeker.dht.next_timeout()),
+            self.shard.next_local(cx),
             self.hub.pace.resumes(cx.now).filter(|_| self.shard.wants_to_dial()),
         ];
         timers.into_iter().flatten().min()

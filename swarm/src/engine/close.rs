@@ -64,6 +64,8 @@ pub enum Violation {
     RequestFlood,
     /// Blocks of pieces that did not match their hash, or metadata that did not.
     BadData,
+    /// Messages about other peers far more often than once a minute (BEP 11).
+    ExchangeFlood,
     /// Over 1 MiB of metadata that was never asked for, or requests for it without end.
     MetadataFlood,
 }
@@ -134,6 +136,7 @@ impl fmt::Display for Violation {
             Self::UnaskedBlocks => f.write_str("over 1 MiB of blocks that were never requested"),
             Self::WrongBlock => f.write_str("a block of another size or place than requested"),
             Self::RequestFlood => f.write_str("far more requests than are queued"),
+            Self::ExchangeFlood => f.write_str("messages about other peers without end"),
             Self::MetadataFlood => f.write_str("metadata or requests for it without end"),
             Self::BadData => f.write_str("sent blocks that do not match their hash"),
         }

@@ -1,5 +1,7 @@
 //! What an application asks of a running torrent, and what it may look at, besides the driver's calls.
 
+use std::net::SocketAddr;
+
 use metainfo::{Block, PieceIndex, TorrentId};
 use storage::Buf;
 
@@ -95,6 +97,13 @@ impl Engine {
     pub fn handle_source_failed(&mut self, now: Time, source: SourceId, data: Buf) {
         self.cx.at(now);
         self.shard.source_failed(&mut self.cx, source, data);
+        self.maintain();
+    }
+
+    /// Somebody announced torrents to the local network (BEP 14). `from` is where the packet came from.
+    pub fn handle_lsd(&mut self, now: Time, from: SocketAddr, announce: &wire::lsd::Announce<'_>) {
+        self.cx.now = now;
+        self.shard.heard_locally(&mut self.cx, from, announce);
         self.maintain();
     }
 

@@ -54,10 +54,12 @@ pub(crate) enum ConnTimer {
     Handshake,
     /// Keep-alive, idleness and late answers of a peer.
     Check,
+    /// A peer is told about others.
+    Exchange,
 }
 
 impl Kind for ConnTimer {
-    const ALL: &'static [Self] = &[Self::Handshake, Self::Check];
+    const ALL: &'static [Self] = &[Self::Handshake, Self::Check, Self::Exchange];
     fn index(self) -> usize {
         self as usize
     }

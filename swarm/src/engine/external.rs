@@ -33,6 +33,11 @@ impl External {
         self.votes.push_back((voter, seen));
     }
 
+    /// Whether anybody said that this is our address.
+    pub fn was_named(&self, ip: IpAddr) -> bool {
+        self.votes.iter().any(|(_, seen)| *seen == ip.to_canonical())
+    }
+
     /// What most voters say, if enough of them do: of this family.
     pub fn address(&self, ipv4: bool) -> Option<IpAddr> {
         let of_family = || self.votes.iter().map(|(_, seen)| *seen).filter(|seen| seen.is_ipv4() == ipv4);

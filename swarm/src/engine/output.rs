@@ -57,6 +57,15 @@ pub enum Action {
     },
     /// What came of a lookup of the application in the DHT, or of the DHT itself.
     Dht(DhtEvent),
+    /// Announce torrents to the local network: one packet to each group that can be reached (BEP 14).
+    Lsd {
+        /// Where we listen.
+        port: u16,
+        /// The torrents: as many as go into one packet.
+        hashes: Vec<[u8; 20]>,
+        /// By this we know our own announces.
+        cookie: String,
+    },
     /// Tell whoever watches.
     Event(Event),
 }

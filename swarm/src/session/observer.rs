@@ -53,7 +53,7 @@ impl Observer for Watch {
                     self.link.tell(event);
                 }
             }
-            Action::Dial { .. } | Action::Close { .. } => {}
+            Action::Dial { .. } | Action::Close { .. } | Action::Lsd { .. } => {}
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Node {
     pub most_held: usize,
     /// What its engine dialled, and when.
     pub dials: Vec<(Time, SocketAddr)>,
+    /// What it announced to the local network, and when.
+    pub local: Vec<(Time, Vec<[u8; 20]>)>,
     /// Sources that may ask for their next block.
     pub ready_sources: Vec<SourceId>,
     /// Sources that sent wrong data.

@@ -1,10 +1,13 @@
 //! A node's turn: what a driver of the engine does, on virtual time.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use wire::lsd::Announce;
 
 use super::connections::Dialler;
 use super::network::Pipe;
-use super::node::What;
+use super::node::{NodeId, What};
 use super::world::{Happening, World};
 use crate::engine::scope::Scope;
 use crate::engine::{Action, Direction, Engine, Event, Transfer};
@@ -133,6 +136,7 @@ impl World {
                 }
                 Action::CancelAnnounce { .. } => {}
                 Action::Dht(_) => {}
+                Action::Lsd { port, hashes, cookie } => self.announce_locally(index, port, hashes, &cookie),
                 Action::SourceReady { source } => node.ready_sources.push(source),
                 Action::SourceBanned { source } => node.banned_sources.push(source),
                 Action::Event(event) => {
@@ -149,6 +153,29 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A packet to the local network reaches all machines that are in it, the sender too.
+    fn announce_locally(&mut self, from: usize, port: u16, hashes: Vec<[u8; 20]>, cookie: &str) {
+        let (now, addr) = (self.now, self.machines[from].addr);
+        let announce = Announce { port, hashes: hashes.into(), cookie: Some(cookie.as_bytes()) };
+        let heard: Vec<usize> = if self.is_local(from) { self.locals().collect() } else { Vec::new() };
+        for to in heard {
+            if let Some(engine) = self.engine_of(to) {
+                engine.handle_lsd(now, addr, &announce);
+                self.schedule(now, Happening::Wake(to));
+            }
+        }
+        if let What::Engine(node) = &mut self.machines[from].what {
+            node.local.push((now, announce.hashes.into_owned()));
+        }
+    }
+
+    /// A packet of the local network reaches a node.
+    pub fn overhear(&mut self, node: NodeId, from: SocketAddr, announce: &Announce<'_>) {
+        let now = self.now;
+        self.node_mut(node).engine.handle_lsd(now, from, announce);
+        self.pump(node.0);
     }
 
     /// A tracker's answer arrives.

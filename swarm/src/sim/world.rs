@@ -108,6 +108,8 @@ pub struct World {
     pub(super) trackers: BTreeMap<String, SimTracker>,
     pub(super) replies: BTreeMap<u64, (TorrentKey, AnnounceId, Result<AnnounceReply, Failure>)>,
     checked: Time,
+    /// Machines enter a local network.
+    lan: bool,
 }
 
 impl World {
@@ -126,6 +128,7 @@ impl World {
             trackers: BTreeMap::new(),
             replies: BTreeMap::new(),
             checked: Time::ZERO,
+            lan: false,
         }
     }
 
@@ -204,7 +207,7 @@ impl World {
         let mut engine = Engine::new(config, entropy);
         let mut disk = SimDisk::new(disk);
         let index = self.machines.len();
-        let addr = address(index);
+        let addr = self.address(index);
         engine.set_listen_port(addr.port());
         let key = if resumed.is_magnet {
             let hashes = *torrent.info_hashes();
@@ -234,6 +237,7 @@ impl World {
             saved: None,
             most_held: 0,
             dials: Vec::new(),
+            local: Vec::new(),
             ready_sources: Vec::new(),
             banned_sources: Vec::new(),
             gone: false,
@@ -253,11 +257,32 @@ impl World {
 
     fn enter(&mut self, access: Access, what: What) -> NodeId {
         let index = self.machines.len();
-        let addr = address(index);
+        let addr = self.address(index);
         self.machines.push(Machine { addr, access, wire: <_>::default(), what, wake_at: None });
         self.by_addr.insert(addr, index);
         self.schedule(self.now, Happening::Wake(index));
         NodeId(index)
+    }
+
+    /// Puts the machines that enter from now on into one local network, with addresses of its own.
+    pub fn on_one_lan(&mut self) {
+        self.lan = true;
+    }
+
+    pub(super) fn is_local(&self, index: usize) -> bool {
+        Scope::of(self.machines[index].addr.ip()).is_some_and(Scope::is_local)
+    }
+
+    /// The machines on the local network.
+    pub(super) fn locals(&self) -> impl Iterator<Item = usize> {
+        (0..self.machines.len()).filter(|index| self.is_local(*index))
+    }
+
+    /// Machine `index` has an address of its own, in a range of its own.
+    fn address(&self, index: usize) -> SocketAddr {
+        let (high, low) = ((index / 200) as u8, (index % 200) as u8 + 1);
+        let ip = if self.lan { Ipv4Addr::new(10, high, low, 7) } else { Ipv4Addr::new(90, high, low, 7) };
+        SocketAddr::new(ip.into(), 6881)
     }
 
     /// Machines that ever entered.
@@ -416,10 +441,4 @@ impl Drop for World {
             eprintln!("seed {}, at {:?}", self.seed, self.now);
         }
     }
-}
-
-/// Machine `index` has an address of its own, in a range of its own.
-fn address(index: usize) -> SocketAddr {
-    let ip = Ipv4Addr::new(90, (index / 200) as u8, (index % 200) as u8 + 1, 7);
-    SocketAddr::new(ip.into(), 6881)
 }

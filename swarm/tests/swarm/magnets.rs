@@ -2,14 +2,67 @@
 
 use std::time::Duration;
 
+use metainfo::Builder;
+use swarm::engine::metadata::{PIECE as META_PIECE, pieces_of};
 use swarm::engine::picker::Priority;
-use swarm::engine::{Activity, Time};
-use swarm::sim::{Access, Content, Role, World};
+use swarm::engine::{Activity, Close, Event, Time, Violation};
+use swarm::sim::{Access, Content, Heard, Line, NodeId, Role, Scripted, World};
+use wire::peer::{ExtendedHandshake, Extensions, Message, MetadataMessage, Reserved};
 
 use super::arena::{PIECE, PIECES};
 
+/// The id by which scripted peers take metadata messages.
+const META: u8 = 7;
+
 fn content(seed: u64) -> Content {
     Content::new(seed, (PIECES * PIECE) as usize, PIECE)
+}
+
+/// A torrent whose info dictionary has seven pieces.
+fn wordy(seed: u64) -> Content {
+    let len = (PIECES * PIECE) as usize;
+    let words = "w".repeat(6 * META_PIECE);
+    Content::build(seed, len, Builder::single("content.bin", len as u64).piece_length(PIECE).source(words))
+}
+
+/// Says an extension handshake that offers metadata of this size.
+fn offer(line: &mut Line<'_>, metadata_size: Option<u64>) {
+    let extensions = Extensions::from_iter([("ut_metadata", META)]);
+    say_extended(line, &ExtendedHandshake { extensions, metadata_size, ..ExtendedHandshake::default() });
+}
+
+fn say_extended(line: &mut Line<'_>, handshake: &ExtendedHandshake) {
+    let mut payload = Vec::new();
+    handshake.encode(&mut payload);
+    line.say(Message::Extended { id: 0, payload: &payload });
+}
+
+/// Says a metadata message by the id that the engine tells everybody.
+fn say_metadata(line: &mut Line<'_>, message: MetadataMessage<'_>) {
+    let mut payload = Vec::new();
+    message.encode(&mut payload);
+    line.say(Message::Extended { id: 2, payload: &payload });
+}
+
+/// The piece of metadata that a message asks for.
+fn asked(heard: &Heard<'_>) -> Option<u32> {
+    let Heard::Message(Message::Extended { id: META, payload }) = heard else { return None };
+    match MetadataMessage::parse(payload) {
+        Ok(Some(MetadataMessage::Request { piece })) => Some(piece),
+        _ => None,
+    }
+}
+
+/// The piece of the right metadata.
+fn right_piece<'a>(line: &Line<'a>, piece: u32) -> &'a [u8] {
+    let info = line.content.torrent.info_bytes();
+    let start = (piece as usize * META_PIECE).min(info.len());
+    &info[start..(start + META_PIECE).min(info.len())]
+}
+
+fn left_for(world: &World, id: NodeId, wanted: &Close) -> usize {
+    let is = |event: &Event| matches!(event, Event::PeerLeft { reason, .. } if reason == wanted);
+    world.node(id).events.iter().filter(|(_, event)| is(event)).count()
 }
 
 #[test]
@@ -63,4 +116,242 @@ fn magnets_get_everything_from_each_other_once_one_knows_more() {
     world.introduce(magnets[0], seed);
     assert!(world.run_until_complete(&magnets, Time::from_secs(120)).is_some());
     world.check();
+}
+
+#[test]
+fn the_first_payload_comes_after_a_handful_of_round_trips() {
+    let content = content(4);
+    let mut world = World::new(4);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    world.introduce(magnet, seed);
+    let got = |world: &World| {
+        let node = world.node(magnet);
+        node.engine.torrent_status(world.now, node.torrent).is_some_and(|status| status.totals.downloaded > 0)
+    };
+    assert!(world.run_until(Time::from_secs(5), got));
+    // A round trip is 40 ms: open, handshake, metadata, interest, request; and a block takes 8 ms on each of two links.
+    assert!(world.now < Time::from_millis(5 * 40 + 30), "{:?}", world.now);
+    let furnished = world.node(magnet).furnished.unwrap();
+    assert!(furnished < Time::from_millis(3 * 40 + 10), "{furnished:?}");
+}
+
+#[test]
+fn liars_silent_ones_and_absurd_sizes_do_not_hold_a_magnet_up() {
+    for seed in 0..6 {
+        let content = wordy(seed);
+        assert_eq!(pieces_of(content.torrent.info_bytes().len() as u64), 7);
+        let mut world = World::new(seed);
+        let magnet = world.add(&content, Role::Magnet, Access::default());
+        let size = content.torrent.info_bytes().len() as u64;
+        let mut liars = Vec::new();
+        for way in 0..10 {
+            let claimed = match way {
+                0 => Some(2 << 30),
+                1 => Some(u64::MAX),
+                2 => Some(64 << 20),
+                3 => Some(size - 1),
+                4 => None,
+                _ => Some(size),
+            };
+            let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
+                if matches!(heard, Heard::Handshake(_)) {
+                    line.say(Message::HaveAll);
+                    offer(line, claimed);
+                    if way == 1 {
+                        let negative = b"d1:md11:ut_metadatai7ee13:metadata_sizei-5ee";
+                        line.say(Message::Extended { id: 0, payload: negative });
+                    }
+                }
+                let Some(piece) = asked(&heard) else { return };
+                let len = right_piece(line, piece).len().max(1);
+                let total_size = claimed;
+                match way {
+                    5 => {}
+                    6 => say_metadata(line, MetadataMessage::Reject { piece }),
+                    // Another size with each piece, and in further handshakes.
+                    7 => {
+                        offer(line, Some(size + u64::from(piece)));
+                        let data = right_piece(line, piece);
+                        say_metadata(line, MetadataMessage::Data { piece, total_size: Some(1), data });
+                    }
+                    _ => say_metadata(line, MetadataMessage::Data { piece, total_size, data: &vec![9; len] }),
+                }
+            };
+            let peer = Scripted::new(&content).dials(world.addr(magnet));
+            liars.push(peer.enter(&mut world, Access::default(), script).0);
+        }
+        world.run_until(Time::from_millis(1500), |_| false);
+        let seeds: Vec<_> = (0..10).map(|_| world.add(&content, Role::Seed, Access::default())).collect();
+        for honest in &seeds {
+            world.introduce(magnet, *honest);
+        }
+        let furnished = |world: &World| world.node(magnet).furnished.is_some();
+        assert!(world.run_until(Time::from_secs(12), furnished), "seed {seed}: no metadata");
+        assert!(world.run_until_complete(&[magnet], Time::from_secs(60)).is_some(), "seed {seed}");
+        world.check();
+        assert!(world.node(magnet).most_held < 4 << 20, "{}", world.node(magnet).most_held);
+        let honest: Vec<_> = seeds.iter().map(|id| world.addr(*id)).collect();
+        for (_, event) in &world.node(magnet).events {
+            if let Event::PeerBanned { addr, .. } = event {
+                assert!(!honest.contains(addr), "seed {seed}: an honest peer was banned");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lone_liar_is_out_and_not_asked_again() {
+    let content = wordy(5);
+    let mut world = World::new(5);
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    let size = content.torrent.info_bytes().len() as u64;
+    let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
+        if matches!(heard, Heard::Handshake(_)) {
+            offer(line, Some(size));
+        }
+        if let Some(piece) = asked(&heard) {
+            let data = vec![9; right_piece(line, piece).len()];
+            say_metadata(line, MetadataMessage::Data { piece, total_size: Some(size), data: &data });
+        }
+    };
+    let (liar, log) = Scripted::new(&content).enter(&mut world, Access::default(), script);
+    world.introduce(magnet, liar);
+    world.run_until(Time::from_secs(3600), |_| false);
+    assert_eq!(left_for(&world, magnet, &Close::Violation(Violation::BadData)), 1);
+    assert_eq!((log.borrow().handshakes, log.borrow().open()), (1, 0));
+    let node = world.node(magnet);
+    let status = node.engine.torrent_status(world.now, node.torrent).unwrap();
+    assert_eq!(status.activity, Activity::Metadata { have: 0, pieces: None, peers: 0 });
+}
+
+#[test]
+fn what_peers_say_before_is_believed_or_punished_afterwards() {
+    let content = content(6);
+    let bytes = (PIECES / 8) as usize;
+    // What a peer says before the metadata is there, and whether it may stay.
+    let cases: &[(&[Message<'_>], bool)] = &[
+        (&[Message::HaveAll], true),
+        (&[Message::HaveNone, Message::Have(3), Message::AllowedFast(3)], true),
+        (&[Message::Bitfield(&[0xff; 4]), Message::Have(31)], true),
+        (&[Message::Have(0), Message::Have(31)], true),
+        (&[Message::Unchoke, Message::Interested, Message::Suggest(9999)], true),
+        (&[Message::Bitfield(&[0xff; 5])], false),
+        (&[Message::Bitfield(&[0xff; 3])], false),
+        (&[Message::HaveNone, Message::Have(PIECES)], false),
+        (&[Message::HaveNone, Message::AllowedFast(PIECES)], false),
+        (&[Message::Have(u32::MAX)], false),
+    ];
+    assert_eq!(bytes, 4);
+    for (case, (said, stays)) in cases.iter().enumerate() {
+        let mut world = World::new(case as u64);
+        let magnet = world.add(&content, Role::Magnet, Access::default());
+        let mut messages = Vec::new();
+        said.iter().for_each(|message| message.encode(&mut messages));
+        let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+            Heard::Handshake(_) => line.raw(&messages),
+            Heard::Message(Message::Interested) => line.say(Message::Unchoke),
+            Heard::Message(Message::Request(request)) => line.serve(request),
+            _ => {}
+        };
+        let (_, log) =
+            Scripted::new(&content).dials(world.addr(magnet)).enter(&mut world, Access::default(), script);
+        world.run_until(Time::from_secs(2), |_| false);
+        assert_eq!(log.borrow().requests.len(), 0, "nothing is asked for before");
+        let seed = world.add(&content, Role::Seed, Access::symmetric(400_000));
+        world.introduce(magnet, seed);
+        assert!(world.run_until(Time::from_secs(20), |world| world.node(magnet).furnished.is_some()));
+        let end = world.now + Duration::from_millis(500);
+        world.run_until(end, |_| false);
+        world.check();
+        assert_eq!(log.borrow().open() == 1, *stays, "case {case}: {said:?}");
+        assert!(world.run_until_complete(&[magnet], Time::from_secs(60)).is_some());
+    }
+}
+
+#[test]
+fn a_million_pieces_that_nobody_can_check_cost_a_bounded_amount() {
+    let content = content(7);
+    let mut world = World::new(7);
+    let magnet = world.add(&content, Role::Magnet, Access::symmetric(50_000_000));
+    for _ in 0..100 {
+        let script = |line: &mut Line<'_>, heard: Heard<'_>| {
+            if matches!(heard, Heard::Handshake(_)) {
+                line.say(Message::Bitfield(&[0xff; 256 * 1024]));
+            }
+        };
+        let peer = Scripted::new(&content).dials(world.addr(magnet));
+        peer.enter(&mut world, Access::symmetric(50_000_000), script);
+    }
+    world.run_until(Time::from_secs(20), |_| false);
+    let node = world.node(magnet);
+    let peers = node.engine.torrent_status(world.now, node.torrent).unwrap().peers;
+    assert!((1..=32).contains(&peers), "{peers} peers");
+    assert!(left_for(&world, magnet, &Close::Limit) >= 60);
+}
+
+#[test]
+fn metadata_is_given_twice_a_minute_and_who_goes_on_asking_is_dropped() {
+    let content = wordy(8);
+    let mut world = World::new(8);
+    let seed = world.add(&content, Role::Seed, Access::symmetric(10_000_000));
+    let given = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = given.clone();
+    let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+        Heard::Handshake(_) => {
+            offer(line, None);
+            for piece in 0..200_000 {
+                say_metadata(line, MetadataMessage::Request { piece: piece % 7 });
+            }
+        }
+        Heard::Message(Message::Extended { id: META, payload }) => {
+            if let Ok(Some(MetadataMessage::Data { piece, data, .. })) = MetadataMessage::parse(payload) {
+                assert_eq!(data, right_piece(line, piece));
+                count.set(count.get() + 1);
+            }
+        }
+        _ => {}
+    };
+    let (_, log) = Scripted::new(&content).dials(world.addr(seed)).enter(
+        &mut world,
+        Access::symmetric(10_000_000),
+        script,
+    );
+    world.run_until(Time::from_secs(30), |_| false);
+    assert!(given.get() <= 14, "{} pieces", given.get());
+    assert_eq!(log.borrow().open(), 0);
+    assert!(left_for(&world, seed, &Close::Violation(Violation::MetadataFlood)) == 1);
+    assert!(world.node(seed).most_held < 1 << 20);
+}
+
+#[test]
+fn who_takes_metadata_slowly_gets_it_all() {
+    let content = wordy(9);
+    let mut world = World::new(9);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let pieces = std::rc::Rc::new(std::cell::RefCell::new(std::collections::BTreeSet::new()));
+    let (got, end) = (pieces.clone(), 7);
+    let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+        Heard::Handshake(_) => {
+            offer(line, None);
+            (0..end).for_each(|piece| say_metadata(line, MetadataMessage::Request { piece }));
+            say_metadata(line, MetadataMessage::Request { piece: end });
+            say_metadata(line, MetadataMessage::Request { piece: u32::MAX });
+        }
+        Heard::Message(Message::Extended { id: META, payload }) => match MetadataMessage::parse(payload) {
+            Ok(Some(MetadataMessage::Data { piece, total_size, data })) => {
+                assert_eq!(data, right_piece(line, piece));
+                assert_eq!(total_size, Some(line.content.torrent.info_bytes().len() as u64));
+                got.borrow_mut().insert(piece);
+            }
+            Ok(Some(MetadataMessage::Reject { piece })) => assert!(piece >= end),
+            other => panic!("{other:?}"),
+        },
+        _ => {}
+    };
+    let peer = Scripted::new(&content).reserved(Reserved::NONE.with_extended()).dials(world.addr(seed));
+    let (_, log) = peer.enter(&mut world, Access::symmetric(20_000), script);
+    world.run_until(Time::from_secs(30), |_| false);
+    assert_eq!(pieces.borrow().len(), 7);
+    assert_eq!(log.borrow().open(), 1);
 }

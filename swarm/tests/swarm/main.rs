@@ -8,6 +8,7 @@ mod corpus;
 mod crashes;
 mod data;
 mod disks;
+mod exchange;
 mod faults;
 mod finish;
 mod framing;

@@ -42,6 +42,8 @@ pub struct ExtendedHandshake {
     pub upload_only: Option<bool>,
     /// `complete_ago`: seconds since the sender finished the torrent.
     pub complete_ago: Option<u32>,
+    /// `e`: the sender prefers encrypted connections.
+    pub encryption: Option<bool>,
 }
 
 /// Why bytes are no extension handshake.
@@ -73,6 +75,7 @@ impl ExtendedHandshake {
             metadata_size: dict.int("metadata_size").and_then(size),
             upload_only: dict.int("upload_only").map(|value| value != 0),
             complete_ago: dict.get("complete_ago").and_then(lenient::count),
+            encryption: dict.int("e").map(|value| value != 0),
         })
     }
 
@@ -82,6 +85,9 @@ impl ExtendedHandshake {
         encoder.dict(|d| {
             if let Some(seconds) = self.complete_ago {
                 d.int("complete_ago", seconds);
+            }
+            if let Some(prefers) = self.encryption {
+                d.int("e", u8::from(prefers));
             }
             if let Some(ip) = self.ipv4 {
                 d.bytes("ipv4", ip.octets());
@@ -130,6 +136,7 @@ impl ExtendedHandshake {
         self.metadata_size = self.metadata_size.or(later.metadata_size);
         self.upload_only = later.upload_only.or(self.upload_only);
         self.complete_ago = later.complete_ago.or(self.complete_ago);
+        self.encryption = later.encryption.or(self.encryption);
     }
 }
 
@@ -241,15 +248,16 @@ mod tests {
             names in proptest::collection::btree_map("[a-z_]{1,20}", any::<u8>(), 0..10),
             client in proptest::option::of("[ -~]{0,60}"),
             port in proptest::option::of(1..=u16::MAX),
-            numbers in any::<(Option<u32>, Option<u32>, Option<bool>)>(),
+            numbers in any::<(Option<u32>, Option<u32>, Option<bool>, Option<bool>)>(),
             metadata_size in proptest::option::of(0..=i64::MAX as u64),
             addresses in any::<(Option<IpAddr>, Option<Ipv4Addr>, Option<Ipv6Addr>)>(),
         ) -> ExtendedHandshake {
-            let (request_queue, complete_ago, upload_only) = numbers;
+            let (request_queue, complete_ago, upload_only, encryption) = numbers;
             let (your_ip, ipv4, ipv6) = addresses;
             let extensions = names.iter().map(|(name, id)| (name.as_str(), *id)).collect();
             ExtendedHandshake {
                 extensions, client, port, request_queue, your_ip, ipv4, ipv6, metadata_size, upload_only, complete_ago,
+                encryption,
             }
         }
     }

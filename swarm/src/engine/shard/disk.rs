@@ -143,6 +143,7 @@ impl Shard {
         torrent.candidates.set_complete(cx.now, true);
         let key = torrent.key;
         if torrent.is_complete() {
+            torrent.completed = Some(cx.now);
             torrent.tracker.completed(cx.now);
             self.arm_tracker(cx, slot);
         }

@@ -233,6 +233,7 @@ impl Shard {
             }
         }
         peer.pieces = pieces;
+        self.list_peer(key);
         self.update_interest(cx, key);
         self.part_if_redundant(cx, key);
     }

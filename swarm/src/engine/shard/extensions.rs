@@ -2,6 +2,8 @@
 //!
 //! Ids are chosen by the receiver of a message: what comes in has ours, what goes out has the peer's.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use wire::peer::{DontHave, ExtendedHandshake, Extensions, Message};
 
 use super::{PeerKey, Shard};
@@ -12,6 +14,8 @@ use crate::engine::link::Direction;
 /// An extension message that we take. The discriminant is the id that peers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extension {
+    /// BEP 11.
+    Pex = 1,
     /// BEP 9.
     Metadata = 2,
     /// BEP 54.
@@ -19,10 +23,11 @@ pub(super) enum Extension {
 }
 
 impl Extension {
-    const ALL: [Self; 2] = [Self::Metadata, Self::DontHave];
+    const ALL: [Self; 3] = [Self::Pex, Self::Metadata, Self::DontHave];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Pex => "ut_pex",
             Self::Metadata => "ut_metadata",
             Self::DontHave => "lt_donthave",
         }
@@ -39,6 +44,7 @@ impl Shard {
         payload: &[u8],
     ) -> Result<(), Close> {
         match Extension::ALL.into_iter().find(|extension| *extension as u8 == id) {
+            Some(Extension::Pex) => self.exchange_message(cx, key, payload),
             Some(Extension::Metadata) => self.metadata_message(cx, key, payload),
             Some(Extension::DontHave) => match DontHave::parse(payload) {
                 Some(DontHave(piece)) => self.reneged(cx, key, piece),
@@ -81,18 +87,32 @@ impl Shard {
             port: self.listen_port,
             your_ip: Some(peer.link.addr.ip()),
             upload_only: (!torrent.wants()).then_some(true),
-            ..self.what_it_is(peer.torrent.slot())
+            ipv4: self.other_address(peer.link.addr, true).and_then(v4),
+            ipv6: self.other_address(peer.link.addr, false).and_then(v6),
+            complete_ago: torrent.completed.and_then(|at| u32::try_from((cx.now - at).as_secs()).ok()),
+            ..self.what_it_is(cx, peer.torrent.slot(), false)
         }
     }
 
+    /// Our address of a family, if most say so and the peer does not see it by itself.
+    fn other_address(&self, peer: SocketAddr, ipv4: bool) -> Option<IpAddr> {
+        self.external.address(ipv4).filter(|_| peer.ip().to_canonical().is_ipv4() != ipv4)
+    }
+
     /// The part of a handshake that changes when it is known what a torrent is. A private torrent gives away neither its
-    /// metadata nor its peers (BEP 27).
-    pub(super) fn what_it_is(&self, slot: usize) -> ExtendedHandshake {
+    /// metadata nor its peers (BEP 27); as long as nobody knows, it does not give away its peers. `again`: it was said before.
+    pub(super) fn what_it_is(&self, cx: &Cx, slot: usize, again: bool) -> ExtendedHandshake {
         let torrent = &self.torrents[slot];
         let mut extensions = Extensions::default();
         for extension in Extension::ALL {
-            let takes = extension != Extension::Metadata || !torrent.is_private();
-            extensions.set(extension.name(), if takes { extension as u8 } else { 0 });
+            let takes = match extension {
+                Extension::Pex => cx.config.pex && torrent.is_public(),
+                Extension::Metadata => !torrent.is_private(),
+                Extension::DontHave => true,
+            };
+            if takes || again {
+                extensions.set(extension.name(), if takes { extension as u8 } else { 0 });
+            }
         }
         let meta = torrent.meta.as_ref().filter(|meta| !meta.private());
         ExtendedHandshake {
@@ -120,4 +140,12 @@ impl Shard {
             }
         }
     }
+}
+
+fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
+    if let IpAddr::V4(ip) = ip { Some(ip) } else { None }
+}
+
+fn v6(ip: IpAddr) -> Option<Ipv6Addr> {
+    if let IpAddr::V6(ip) = ip { Some(ip) } else { None }
 }

@@ -99,10 +99,15 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::engine::Config;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
     use wire::peer::PeerId;
 
     fn shard(torrents: u32) -> Shard {
-        let mut shard = Shard::new(&Config::new(PeerId::new(PeerId::PREFIX, [0; 12])));
+        let mut shard = Shard::new(
+            &Config::new(PeerId::new(PeerId::PREFIX, [0; 12])),
+            &mut ChaCha8Rng::from_seed([0; 32]),
+        );
         shard.watch_changes(Time::ZERO, 1);
         for slot in 0..torrents {
             shard.ledger.insert(slot as usize, id(slot));

@@ -77,10 +77,13 @@ impl Shard {
         let complete = torrent.is_complete();
         torrent.tracker.set_nature(torrent.is_private(), complete);
         if torrent.is_private() {
+            self.lsd.remove(slot);
             self.go_private(cx, slot);
         }
-        let said =
-            ExtendedHandshake { upload_only: Some(!self.torrents[slot].wants()), ..self.what_it_is(slot) };
+        let said = ExtendedHandshake {
+            upload_only: Some(!self.torrents[slot].wants()),
+            ..self.what_it_is(cx, slot, true)
+        };
         self.say_to_all(cx, slot, &said);
         for peer in self.torrents[slot].peers.clone() {
             self.catch_up(cx, peer);
@@ -124,6 +127,7 @@ impl Shard {
             Err(reason) => return self.leave(cx, key, reason),
         }
         self.allow_fast(key);
+        self.begin_exchange(cx, key);
         let peer = &mut self.peers[key.slot()];
         cx.ready.enlist(&mut peer.link, crate::engine::link::Direction::Write);
     }

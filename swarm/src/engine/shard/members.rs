@@ -50,6 +50,7 @@ impl Shard {
             wanted: 0,
             extended: None,
             early: self.torrents[slot].awaits.is_some().then(Box::default),
+            exchange: None,
             asks: None,
             told_node: false,
             down: Down::new(cx.config.max_outstanding),
@@ -66,6 +67,7 @@ impl Shard {
         if outgoing {
             self.torrents[slot].candidates.handle_connected(cx.now, addr);
         }
+        self.list_peer(key);
         self.choker.add_peer(cx.now, key.slot(), slot, addr.ip());
         cx.conn_timers.remove(conn.slot());
         cx.out.event(Event::PeerJoined { torrent, addr });
@@ -177,6 +179,7 @@ impl Shard {
         }
         let useful = peer.down.window.total() + peer.up.bytes > 0 && !matches!(reason, Close::Violation(_));
         if let Some(addr) = peer.listens {
+            torrent.pex.handle_left(addr);
             torrent.candidates.handle_lost(cx.now, addr, useful);
         }
         cx.limits.remove(peer.limits);
@@ -230,6 +233,8 @@ impl Shard {
                 peer.listens = Some(addr);
             }
         }
+        self.list_peer(key);
+        self.begin_exchange(cx, key);
         self.offered_metadata(cx, key);
         self.part_if_redundant(cx, key);
     }

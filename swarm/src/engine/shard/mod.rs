@@ -9,10 +9,12 @@ mod donthave;
 mod doubts;
 mod download;
 mod early;
+mod exchange;
 mod extensions;
 mod invariant;
 mod keeping;
 mod ledger;
+mod local;
 mod magnets;
 mod members;
 mod metadata;
@@ -33,6 +35,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use metainfo::TorrentId;
+use rand::Rng;
 use slab::Slab;
 use storage::{StoreId, Token};
 
@@ -43,6 +46,7 @@ use super::config::Config;
 use super::cx::Cx;
 use super::external::External;
 use super::link::{ConnId, Direction};
+use super::lsd::Lsd;
 use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
 use super::time::Time;
@@ -61,6 +65,7 @@ pub(crate) struct Shard {
     pub(crate) peers: Slab<Peer>,
     pub(crate) choker: Choker,
     external: External,
+    pub(crate) lsd: Lsd<usize>,
     pub(crate) ledger: ledger::Ledger,
     /// Told to peers, so that they can dial us (BEP 10, `p`).
     pub(crate) listen_port: Option<u16>,
@@ -97,7 +102,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, rng: &mut impl Rng) -> Self {
         Self {
             torrents: Slab::new(),
             by_id: HashMap::new(),
@@ -105,6 +110,7 @@ impl Shard {
             peers: Slab::new(),
             choker: Choker::new(Time::ZERO, choker_config(config)),
             external: External::default(),
+            lsd: Lsd::new(rng),
             ledger: ledger::Ledger::default(),
             listen_port: None,
             unchoked: 0,

@@ -21,6 +21,7 @@ use super::metadata::Asks;
 use crate::engine::TorrentKey;
 use crate::engine::cx::LimitNodes;
 use crate::engine::link::Link;
+use crate::engine::pex::Partner;
 use crate::engine::picker::Cursor;
 use crate::engine::rate::Rate;
 use crate::engine::time::Time;
@@ -79,6 +80,8 @@ pub(crate) struct Peer {
     pub(crate) extended: Option<Box<ExtendedHandshake>>,
     /// What it said of its pieces before anybody could check it.
     pub(crate) early: Option<Box<Early>>,
+    /// Its end of the exchange of peers.
+    pub(crate) exchange: Option<Box<Partner>>,
     /// What it asks of the info dictionary.
     pub(crate) asks: Option<Box<Asks>>,
     /// It said where its node of the DHT is.

@@ -17,6 +17,7 @@ use crate::engine::candidates::{self, Candidates, Sources};
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
+use crate::engine::pex::Roll;
 use crate::engine::picker::{self, Picker, Priority};
 use crate::engine::rate::Rate;
 use crate::engine::resume::PartialPiece;
@@ -91,6 +92,8 @@ impl Shard {
             peers: Vec::new(),
             hungry: Vec::new(),
             candidates: Candidates::new(book, cx.rng.random()),
+            pex: Roll::default(),
+            completed: None,
             tracker: schedule,
             totals: Totals::default(),
             down_rate: Rate::new(),
@@ -98,6 +101,9 @@ impl Shard {
         });
         self.by_id.insert(id, key);
         self.ledger.insert(key.slot(), id);
+        if !config.private {
+            self.lsd.add(cx.now, key.slot());
+        }
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
         Some(key)
@@ -177,6 +183,7 @@ impl Shard {
         self.run_tracker(cx, slot);
         let torrent = self.torrents.remove(slot);
         self.ledger.remove(slot);
+        self.lsd.remove(slot);
         cx.limits.remove(torrent.limit_nodes);
         cx.torrent_timers.remove(slot);
         self.by_id.remove(&torrent.id);

@@ -11,6 +11,7 @@ use crate::engine::TorrentKey;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
 use crate::engine::cx::LimitNodes;
+use crate::engine::pex::Roll;
 use crate::engine::picker::{Manner, PeerKey, Picker, STRANDS};
 use crate::engine::rate::Rate;
 use crate::engine::time::Time;
@@ -95,6 +96,10 @@ pub(crate) struct Torrent {
     /// Peers with room in their window for which there was nothing to ask.
     pub(crate) hungry: Vec<PeerKey>,
     pub(crate) candidates: Candidates,
+    /// Whom peers are told about.
+    pub(crate) pex: Roll,
+    /// When it became complete, if it did in this run.
+    pub(crate) completed: Option<Time>,
     pub(crate) tracker: Schedule,
     pub(crate) totals: Totals,
     pub(crate) down_rate: Rate,

@@ -1,0 +1,53 @@
+//! The local network: announcing torrents there, and what others announce (BEP 14).
+
+use std::net::SocketAddr;
+
+use metainfo::TorrentId;
+use wire::lsd::Announce;
+
+use super::Shard;
+use crate::engine::candidates::Source;
+use crate::engine::cx::Cx;
+use crate::engine::output::Action;
+use crate::engine::scope::Scope;
+use crate::engine::time::Time;
+
+impl Shard {
+    /// When torrents are to be announced next.
+    pub(crate) fn next_local(&self, cx: &Cx) -> Option<Time> {
+        self.lsd.next_timeout().filter(|_| cx.config.lsd && self.listen_port.is_some())
+    }
+
+    /// Announces the torrents whose turn it is. Never private ones, nor those that are paused.
+    pub(crate) fn announce_locally(&mut self, cx: &mut Cx) {
+        if self.next_local(cx).is_none_or(|at| at > cx.now) {
+            return;
+        }
+        let turn = self.lsd.poll(cx.now).into_iter().filter_map(|slot| self.torrents.get(slot));
+        let open = turn.filter(|torrent| !torrent.is_private() && !torrent.keeping.is_paused());
+        let hashes: Vec<[u8; 20]> = open.map(|torrent| torrent.id.0).collect();
+        if let Some(port) = self.listen_port
+            && !hashes.is_empty()
+        {
+            cx.out.actions.push_back(Action::Lsd { port, hashes, cookie: self.lsd.cookie().into() });
+        }
+    }
+
+    /// Somebody on the local network announced torrents. What comes from farther away, or from ourselves, does not count.
+    pub(crate) fn heard_locally(&mut self, cx: &mut Cx, from: SocketAddr, announce: &Announce<'_>) {
+        let scope = Scope::of(from.ip()).filter(|scope| scope.is_local());
+        let Some(scope) = scope.filter(|_| cx.config.lsd && !self.lsd.is_own(announce.cookie)) else {
+            return;
+        };
+        let mut addr = from;
+        addr.set_port(announce.port);
+        for hash in announce.hashes.iter() {
+            let Some(key) = self.by_id.get(&TorrentId(*hash)).copied() else { continue };
+            let torrent = &mut self.torrents[key.slot()];
+            if !torrent.is_private() {
+                torrent.candidates.add(cx.now, addr, Source::Lsd, scope);
+                self.arm_dial(cx, key.slot());
+            }
+        }
+    }
+}
