@@ -17,6 +17,11 @@ fn bans(world: &World, id: NodeId) -> usize {
     world.node(id).events.iter().filter(|(_, event)| matches!(event, Event::PeerBanned { .. })).count()
 }
 
+/// A leech that finds nobody but who it is told of.
+fn loner(world: &mut World, content: &Content, access: Access) -> NodeId {
+    world.add_with(content, Role::Leech, access, DiskSpeed::default(), |config| config.pex = false)
+}
+
 #[test]
 fn a_slow_disk_holds_its_peers_back_and_memory_stays_bounded() {
     let content = Content::new(1, 8 * MIB, 256 * 1024);
@@ -46,7 +51,7 @@ fn a_disk_error_bans_nobody_and_makes_no_loop() {
     let mut world = World::new(2);
     let seed = world.add(&content, Role::Seed, Access::default());
     let leech = world.add(&content, Role::Leech, Access::default());
-    let other = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    let other = loner(&mut world, &content, Access::symmetric(500_000));
     let broken = content.torrent.geometry().piece(20).expect("it has 64 pieces");
     world.node(leech).store.break_piece(broken);
     world.introduce(leech, seed);
@@ -161,7 +166,7 @@ fn a_disk_that_turns_read_only_is_still_served_from() {
     let mut world = World::new(7);
     let seed = world.add(&content, Role::Seed, Access::symmetric(500_000));
     let leech = world.add(&content, Role::Leech, Access::symmetric(500_000));
-    let other = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    let other = loner(&mut world, &content, Access::symmetric(500_000));
     world.introduce(leech, seed);
     world.run_until(Time::from_secs(4), |_| false);
     let kind = std::io::ErrorKind::ReadOnlyFilesystem;
@@ -248,7 +253,9 @@ fn below_the_floor_of_free_space_nothing_is_written() {
     assert_eq!(world.node(leech).store.calls()[1], writes);
     assert!(matches!(status(&world, leech).activity, Activity::Failed(error) if error.is_full()));
     say(&mut world, 17 << 20);
-    assert!(world.run_until_complete(&[leech], Time::from_secs(220)).is_some());
+    let done = world.run_until_complete(&[leech], Time::from_secs(220));
+    let node = world.node(leech);
+    assert!(done.is_some(), "{:?} {:?} {:?} {:?}", status(&world, leech), node.dials, node.events.iter().filter(|(_, e)| !matches!(e, Event::PieceDone { .. })).collect::<Vec<_>>(), node.engine.peers(world.now, node.torrent));
 }
 
 #[test]

@@ -434,7 +434,7 @@ fn peers_are_told_of_a_piece_that_we_lost() {
         }
         Heard::Message(Message::Unchoke) => line.say(Message::Request(super::arena::first_block(5))),
         Heard::Message(Message::Extended { id: 13, payload }) => {
-            log.borrow_mut().push(DontHave::parse(payload))
+            log.borrow_mut().push(DontHave::parse(payload));
         }
         _ => {}
     };

@@ -61,6 +61,7 @@ fn a_limit_holds_for_all_peers_together_and_is_shared_fairly() {
         .map(|_| {
             world.add_with(&content, Role::Leech, Access::default(), DiskSpeed::default(), |config| {
                 config.upload_slots = Some(0);
+                config.pex = false;
             })
         })
         .collect();
