@@ -100,6 +100,8 @@ pub enum AddError {
     Selection(String),
     /// What peers sent has the right hash, and is no torrent that can be used.
     Metadata(metainfo::Error),
+    /// No record says what it is.
+    NotRecorded(TorrentId),
     /// Its folder or files cannot be used.
     Storage(StorageError),
     /// What is missing does not fit the disk.
@@ -127,6 +129,7 @@ impl fmt::Display for AddError {
                 "{name:?} is a v2-only torrent; only v1 and hybrid torrents can be downloaded and seeded"
             ),
             Self::Duplicate(id) => write!(f, "torrent {id} runs already"),
+            Self::NotRecorded(id) => write!(f, "torrent {id} is not recorded"),
             Self::PathTaken { path, by } => {
                 write!(f, "{} is written by another torrent, {by}", path.display())
             }

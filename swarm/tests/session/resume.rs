@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use storage::record::{FileStore, Key, Store, StoreError};
-use swarm::session::{AddError, AddOptions, Check, Event, Selection, Session, SessionConfig, Torrent};
+use swarm::session::{
+    AddError, AddOptions, Check, Event, RedbStore, Selection, Session, SessionConfig, Torrent,
+};
 use tempfile::TempDir;
 
 use crate::world::{Content, add, config, end, event, seeder, session, soon};
@@ -267,4 +269,59 @@ async fn a_session_without_a_store_keeps_nothing() {
         assert!(checked);
         end([session]).await;
     }
+}
+
+#[tokio::test]
+async fn a_long_running_session_knows_its_torrents_again() {
+    let (first, second) = (content(108), content(109));
+    let (dir, part, state) = (first.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let start = || async {
+        let path = state.path().join("session.redb");
+        let store = soon(async {
+            loop {
+                match RedbStore::open(&path) {
+                    // Tasks of the session before let it go in the background.
+                    Err(StoreError::Locked { .. }) => tokio::task::yield_now().await,
+                    store => return Arc::new(store.unwrap()),
+                }
+            }
+        })
+        .await;
+        Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
+    };
+    let session = start().await;
+    add(&session, AddOptions::seed(first.meta.clone(), dir.path())).await;
+    let options = AddOptions {
+        files: Selection::Files(vec![1]),
+        trackers: vec!["udp://127.0.0.1:1/".into()],
+        up_limit: Some(1 << 20),
+        ..AddOptions::download(second.meta.clone(), part.path())
+    };
+    add(&session, options).await;
+    end([session]).await;
+
+    let session = start().await;
+    let mut known = session.recorded().await.unwrap().summaries;
+    known.sort_by_key(|summary| summary.name.clone());
+    assert_eq!(known.len(), 2);
+    assert!(session.torrents().is_empty(), "they run when they are asked for");
+    let mut events = session.events();
+    for summary in &known {
+        soon(session.restore(summary)).await.unwrap();
+    }
+    let seeding = session.torrent(first.meta.id()).unwrap();
+    assert!(seeding.status().await.unwrap().activity.is_seeding());
+    let waiting = session.torrent(second.meta.id()).unwrap();
+    assert_eq!(waiting.status().await.unwrap().wanted, 131_072);
+    assert_eq!(waiting.trackers().await.unwrap().len(), 1);
+    soon(waiting.remove()).await.unwrap();
+    event(&mut events, |event| {
+        assert!(!matches!(event, Event::Checking { .. }), "nothing changed");
+        matches!(event, Event::Removed { .. })
+    })
+    .await;
+    assert_eq!(session.recorded().await.unwrap().summaries.len(), 1);
+    let gone = session.restore(&known.into_iter().find(|s| s.hashes.id() == second.meta.id()).unwrap()).await;
+    assert_eq!(gone.unwrap_err(), AddError::NotRecorded(second.meta.id()));
+    end([session]).await;
 }

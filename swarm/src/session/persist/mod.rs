@@ -9,9 +9,12 @@
 //! not up to date (`clean` is not set); it says so again at the end, when all was made durable.
 
 mod begin;
+mod database;
 mod kept;
 mod saver;
 mod source;
+
+pub use database::RedbStore;
 
 pub(super) use begin::{Begun, begin};
 pub(super) use kept::{Kept, Snapshot};

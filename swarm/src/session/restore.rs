@@ -1,0 +1,61 @@
+//! Torrents of an earlier run.
+
+use std::sync::Arc;
+
+use storage::record::{Key, Listing, Record, Source, Store, StoreError, Summary};
+
+use super::Session;
+use super::options::{AddError, AddOptions};
+use super::selection::Selection;
+use super::torrent::Torrent;
+
+impl Session {
+    /// What the store of this session knows, without the pieces and files of any torrent: enough to list 10,000 torrents at
+    /// once. [`Session::restore`] runs one of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read. A session without one knows nothing.
+    pub async fn recorded(&self) -> Result<Listing, StoreError> {
+        let Some(store) = self.link.store.clone() else { return Ok(Listing::default()) };
+        let listed = tokio::task::spawn_blocking(move || store.list()).await;
+        // A listing that panicked was reported when it did.
+        listed.unwrap_or_else(|_| Ok(Listing::default()))
+    }
+
+    /// Runs a torrent of an earlier run with what was chosen for it.
+    ///
+    /// # Errors
+    /// [`AddError::NotRecorded`] when the store does not know it, or not what it is; else as [`Session::add`].
+    pub async fn restore(&self, summary: &Summary) -> Result<Torrent, AddError> {
+        let key = Key { id: summary.hashes.id(), dir: summary.dir.clone() };
+        let unknown = AddError::NotRecorded(key.id);
+        let Some(store) = self.link.store.clone() else { return Err(unknown) };
+        let loaded = tokio::task::spawn_blocking(move || options(&*store, &key)).await;
+        let options = loaded.map_err(|_| AddError::Cancelled)??;
+        self.add(options.ok_or(unknown)?).await
+    }
+}
+
+/// What to add for a record. Blocks.
+fn options(store: &dyn Store, key: &Key) -> Result<Option<AddOptions>, StoreError> {
+    let Some(Record { summary, state, source: Some(Source::Torrent(bytes)) }) = store.load(key)? else {
+        return Ok(None);
+    };
+    let Ok(torrent) = metainfo::Torrent::parse(&bytes) else { return Ok(None) };
+    let choices = state.choices;
+    let wanted = choices.priorities.iter().enumerate().filter(|(_, priority)| **priority > 0);
+    let files = if choices.priorities.is_empty() {
+        Selection::All
+    } else {
+        Selection::Files(wanted.map(|(index, _)| index).collect())
+    };
+    Ok(Some(AddOptions {
+        files,
+        preallocate: choices.preallocate,
+        down_limit: choices.down_limit,
+        up_limit: choices.up_limit,
+        trackers: choices.trackers,
+        create: !summary.flags.seed_only,
+        ..AddOptions::download(Arc::new(torrent), summary.dir)
+    }))
+}
