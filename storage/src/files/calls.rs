@@ -178,7 +178,13 @@ pub(super) fn note_write(_: impl AsFd, _: &[IoSlice<'_>], _: usize, _: u64, _: u
 
 /// Makes the bytes of a file durable.
 pub(super) fn sync_data(fd: impl AsFd) -> Result<(), Errno> {
-    note!(call(Call::Sync, || rustix::fs::fdatasync(&fd)), Change::Sync { node: node(&fd) })
+    let synced = note!(call(Call::Sync, || rustix::fs::fdatasync(&fd)), Change::Sync { node: node(&fd) });
+    #[cfg(any(test, feature = "testing"))]
+    if synced.is_err() {
+        use crate::testing::ledger::{Change, node, note};
+        note(|| Change::FailedSync { node: node(&fd) });
+    }
+    synced
 }
 
 /// Makes all of a file or folder durable.

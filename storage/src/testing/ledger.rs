@@ -46,6 +46,10 @@ pub enum Change {
     Sync {
         node: Node,
     },
+    /// What was written to a file before may never get to the disk, also by a later sync.
+    FailedSync {
+        node: Node,
+    },
     /// All of a file system, by the device.
     SyncAll {
         device: u64,

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use storage::testing::Random;
+use storage::testing::faults::{Call, CallFault, Effect, inject};
 use storage::testing::ledger::{Change, Node, node_at, record, recorded};
 use storage::{FileOptions, FileStorage, MoveOptions, ScanOptions, Storage, Verdict, recheck};
 
@@ -64,7 +65,7 @@ impl Disk {
             Change::Truncate { file, len } => {
                 self.files.entry(*file).or_default().resize(usize::try_from(*len).unwrap(), 0);
             }
-            Change::Sync { .. } | Change::SyncAll { .. } => {}
+            Change::Sync { .. } | Change::FailedSync { .. } | Change::SyncAll { .. } => {}
         }
     }
 
@@ -83,6 +84,15 @@ impl Disk {
                     _ => false,
                 })
             };
+            // The next sync of the file failed: the system takes its pages for written, and they are not.
+            let is_lost = |node: Node| {
+                let mut syncs = changes[at..].iter().filter_map(|later| match later {
+                    Change::Sync { node: synced } if *synced == node => Some(false),
+                    Change::FailedSync { node: failed } if *failed == node => Some(true),
+                    _ => None,
+                });
+                syncs.next().unwrap_or(false)
+            };
             let mut is_before = |folder: &Node| {
                 at < *moments.entry(folder.0).or_insert_with(|| random.below(changes.len() + 1))
             };
@@ -92,7 +102,7 @@ impl Disk {
                 | Change::Remove { folder, .. } => is_before(folder) || is_synced(&[*folder]),
                 Change::Rename { from, to, .. } => is_before(to) || is_synced(&[*from, *to]),
                 Change::Truncate { file, .. } => random.below(100) < odds || is_synced(&[*file]),
-                Change::Write { file, offset, bytes } if !is_synced(&[*file]) => {
+                Change::Write { file, offset, bytes } if !is_synced(&[*file]) || is_lost(*file) => {
                     for (sector, bytes) in (0..).zip(bytes.chunks(512)) {
                         if random.below(100) < odds {
                             let (file, offset) = (*file, offset + sector * 512);
@@ -251,6 +261,34 @@ fn what_was_synced_to_files_is_there_when_power_is_lost() {
                 assert!(is_whole(&storage, &world.sample));
             }
         });
+    });
+}
+
+#[test]
+fn a_sync_that_works_after_one_that_failed_makes_all_durable() {
+    apart("outage::a_sync_that_works_after_one_that_failed_makes_all_durable", |dir| {
+        // As many syncs of files there are: one of each, of which the part file is one.
+        for nth in 0..3 {
+            let folder = dir.join(nth.to_string());
+            fs::create_dir(&folder).unwrap();
+            let world = World::new(&folder, false);
+            let options = FileOptions { skipped: vec![1], ..FileOptions::default() };
+            let disk = world.disk();
+            let ((), changes) = record(|| {
+                let storage = world.open(&world.home, options.clone());
+                world.sample.write_to(&storage);
+                let fault =
+                    CallFault { call: Some(Call::Sync), nth, lasting: false, effect: Effect::Fail(5) };
+                let (synced, _) = inject(fault, || storage.sync());
+                assert!(synced.is_err());
+                storage.sync().unwrap();
+            });
+            assert!(changes.iter().any(|change| matches!(change, Change::FailedSync { .. })));
+            world.lose_power(&disk, &changes, 300, |home, _, moment| {
+                let storage = world.open(home, options.clone());
+                assert!(moment < changes.len() || is_whole(&storage, &world.sample), "sync {nth} failed");
+            });
+        }
     });
 }
 
