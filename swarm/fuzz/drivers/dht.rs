@@ -283,7 +283,7 @@ impl Game {
 
     /// When nobody answers any more, everything comes to its end.
     fn end(&mut self) {
-        for _ in 0..4000 {
+        for _ in 0..40_000 {
             if self.open.is_empty() {
                 return;
             }

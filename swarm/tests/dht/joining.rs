@@ -63,6 +63,20 @@ fn a_new_address_brings_a_new_id_and_the_table_goes_along() {
 }
 
 #[test]
+fn an_hour_without_a_network_costs_no_nodes() {
+    let mut net = Net::joined(17, 60);
+    let before = net.dht(30).status();
+    net.loss = 1.0;
+    net.run(Duration::from_secs(3600));
+    assert_eq!(net.dht(30).status().nodes, before.nodes);
+    net.loss = 0.0;
+    net.run(Duration::from_secs(60));
+    let target = Id::random(&mut net.rng);
+    let stats = net.complete(30, |dht, now| dht.find_nodes(now, target).unwrap());
+    assert!(stats.answers >= 8 && stats.timeouts == 0, "{stats:?}");
+}
+
+#[test]
 fn a_read_only_node_asks_and_is_in_nobodys_table() {
     let mut net = Net::joined(14, 60);
     let (addr, bootstrap) = (net.address(), vec![net.nodes[0].addr]);

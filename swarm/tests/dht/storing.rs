@@ -41,6 +41,14 @@ fn peers_are_announced_found_and_counted() {
         _ => None,
     });
     assert_eq!(counts, Some((1.0, 2.0)));
+    let (addr, bootstrap) = (net.address(), vec![net.nodes[0].addr]);
+    let shy = net.add(addr, DhtConfig { read_only: true, bootstrap, ..DhtConfig::default() });
+    net.complete(shy, |dht, now| dht.scrape(now, hash).unwrap());
+    assert!(
+        items(&mut net, shy)
+            .iter()
+            .any(|event| matches!(event, DhtEvent::Scraped { seeds, .. } if *seeds > 0.5))
+    );
 
     net.run(Duration::from_secs(1900));
     let stats = net.complete(52, |dht, now| dht.get_peers(now, hash, None).unwrap());
@@ -56,9 +64,11 @@ fn immutable_items_of_any_size_are_found() {
         let stats = net.complete(20, |dht, now| dht.put_immutable(now, put).unwrap());
         assert_eq!(stats.stored, 8, "{len}");
         let target = target_of_immutable(&value);
-        // One that is known there, and one that is not and is asked for a proof of its address first.
+        // One that is known there; one that is not and is asked for a proof of its address first; and one that is asked nothing.
         let stranger = net.join();
-        for who in [30, stranger] {
+        let (addr, bootstrap) = (net.address(), vec![net.nodes[0].addr]);
+        let shy = net.add(addr, DhtConfig { read_only: true, bootstrap, ..DhtConfig::default() });
+        for who in [30, stranger, shy] {
             net.complete(who, |dht, now| dht.get_immutable(now, target).unwrap());
             let found = items(&mut net, who);
             assert!(

@@ -73,8 +73,27 @@ impl<'a> Packet<'a> {
 
     /// Appends the packet. It is not cut: whoever fills a reply keeps it short.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.write(None, out);
+    }
+
+    /// Appends the packet with a key that means nothing (`pad`), so that it has about `least` bytes or more: nodes that answer
+    /// an address that may be forged with a few bytes for each that came from it have more to give.
+    pub fn encode_padded(&self, least: usize, out: &mut Vec<u8>) {
+        let begin = out.len();
+        self.write(None, out);
+        let missing = least.saturating_sub(out.len().saturating_sub(begin)).min(MAX_PACKET);
+        if missing > 0 {
+            out.truncate(begin);
+            self.write(Some(missing), out);
+        }
+    }
+
+    fn write(&self, padding: Option<usize>, out: &mut Vec<u8>) {
         let mut encoder = Encoder::new(out);
         encoder.dict(|packet| {
+            if let Some(len) = padding {
+                packet.bytes("pad", alloc::vec![b'0'; len]);
+            }
             packet.bytes("t", self.transaction);
             if let Some(version) = self.version {
                 packet.bytes("v", version);
@@ -102,5 +121,29 @@ impl<'a> Packet<'a> {
         });
         // The keys above differ and all numbers fit, so there is nothing to fail.
         let _ = encoder.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Method;
+    use super::*;
+
+    #[test]
+    fn padding_makes_a_packet_longer_and_means_nothing() {
+        let query = Query { id: [1; 20], method: Method::Ping };
+        let packet = Packet::new(b"aa", Body::Query(query));
+        let (mut plain, mut padded) = (Vec::new(), Vec::new());
+        packet.encode(&mut plain);
+        for least in [0, plain.len(), 100, 470] {
+            padded.clear();
+            packet.encode_padded(least, &mut padded);
+            assert!(
+                (least..=least.max(plain.len()) + 12).contains(&padded.len()),
+                "{least}: {}",
+                padded.len()
+            );
+            assert_eq!(Packet::parse(&padded), Ok(packet.clone()));
+        }
     }
 }

@@ -17,9 +17,9 @@ use crate::engine::time::Time;
 
 /// Bytes of the longest answer of nodes and peers (BEP 32), and of the longest with an item or filters.
 const MAX_ANSWER: usize = 1024;
-const MAX_LONG: usize = 1400;
+pub(super) const MAX_LONG: usize = 1400;
 /// Bytes that go to an unproven address for each that came from it.
-const AMPLIFICATION: usize = 3;
+pub(super) const AMPLIFICATION: usize = 3;
 /// Bytes that a ping may have.
 const PING: usize = 80;
 /// Bytes of a node of each family, and of what is around nodes, peers and samples.

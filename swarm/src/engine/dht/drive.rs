@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wire::krpc::{Body, Method, Packet, Query, Want};
 
+use super::answer::{AMPLIFICATION, MAX_LONG};
 use super::api::{DhtEvent, LookupId};
 use super::id::Id;
 use super::lookup::Origin;
@@ -85,8 +86,11 @@ impl Dht {
             version: version.as_ref().map(<[u8; 4]>::as_slice),
             ..Packet::new(&transaction, Body::Query(query))
         };
+        // Who answers no pings cannot be asked to show that its address is real before much is sent there.
+        let has_long_answer = matches!(method, Method::Get { .. } | Method::GetPeers { scrape: true, .. });
+        let least = if self.read_only && has_long_answer { MAX_LONG.div_ceil(AMPLIFICATION) } else { 0 };
         let mut bytes = Vec::new();
-        packet.encode(&mut bytes);
+        packet.encode_padded(least, &mut bytes);
         self.send(to, bytes);
     }
 
@@ -171,7 +175,10 @@ impl Dht {
     }
 
     fn dead(&mut self, now: Time, pending: &Pending) {
-        if let Some(table) = self.table_mut(pending.to.is_ipv4()) {
+        // If nobody was heard since, it is rather us who have no network.
+        if self.heard >= pending.sent
+            && let Some(table) = self.table_mut(pending.to.is_ipv4())
+        {
             table.failed(pending.to);
         }
         self.failed(now, pending, |stats| stats.timeouts += 1);

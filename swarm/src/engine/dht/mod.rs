@@ -105,6 +105,8 @@ pub struct Dht {
     upkeep: Upkeep,
     /// How long answers take, smoothed.
     rtt: Duration,
+    /// When somebody last answered.
+    heard: Time,
     transmits: VecDeque<Transmit>,
     events: VecDeque<DhtEvent>,
     rng: ChaCha8Rng,
@@ -171,6 +173,7 @@ impl Dht {
             deferred: VecDeque::new(),
             upkeep: Upkeep::new(now),
             rtt: Duration::from_millis(300),
+            heard: Time::ZERO,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             rng,

@@ -34,6 +34,7 @@ impl Dht {
     fn handle_reply(&mut self, now: Time, from: SocketAddr, packet: &Packet<'_>, reply: &Reply<'_>) -> bool {
         let Some(pending) = self.transactions.take(packet.transaction, from) else { return false };
         let rtt = now - pending.sent;
+        self.heard = now;
         self.rtt = (self.rtt * 7 + rtt) / 8;
         self.proven.insert(now, from);
         let id = Id(reply.id);

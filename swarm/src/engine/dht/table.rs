@@ -66,13 +66,15 @@ impl Table {
         let (index, size) = self.place(&id);
         let Some(bucket) = self.buckets.get_mut(index) else { return };
         if let Some(node) = bucket.find(&id) {
-            // Whoever has the id keeps it while it is there.
             if node.addr == addr {
                 node.hear(now, rtt);
-            } else if node.failures > 0 {
-                *node = Node::answered(now, id, addr, rtt);
+                return;
             }
-            return;
+            // Whoever has the id keeps it while it is there.
+            if node.failures == 0 {
+                return;
+            }
+            bucket.retain(|node| node.id != id);
         }
         if !bucket.has_use_for(size) || bucket.has_subnet(addr) {
             return;

@@ -23,7 +23,7 @@ const EXPIRY: Duration = Duration::from_secs(60);
 const PINGS: usize = 2;
 const PING_PAUSE: Duration = Duration::from_secs(60);
 /// The pause between two attempts to join, at first and at most.
-const JOIN_PAUSE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(15 * 60)];
+const JOIN_PAUSE: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(15 * 60)];
 /// Votes on our address are many and slow to change: more often than this somebody plays with us.
 const MOVE_PAUSE: Duration = Duration::from_secs(10 * 60);
 
