@@ -30,4 +30,4 @@ macro_rules! targets {
     };
 }
 
-targets!(message handshake extended_handshake tracker_http tracker_udp split_decoder krpc_packet lsd_announce);
+targets!(message handshake extended_handshake tracker_http tracker_udp split_decoder krpc_packet lsd_announce ut_metadata ut_pex);

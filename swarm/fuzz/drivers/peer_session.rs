@@ -3,11 +3,15 @@
 //! Whatever it says, the engine neither panics nor breaks its books, claims no piece that is wrong, holds a bounded
 //! amount of memory, and takes what it wants from the seed.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use swarm::engine::Time;
 use swarm::sim::{Access, Content, Heard, Line, Role, Scripted, World};
-use wire::peer::{Bitfield, HashRequest, Message, Request, Reserved};
+use wire::peer::{
+    Bitfield, DontHave, ExtendedHandshake, HashRequest, Message, MetadataMessage, PexFlags, PexMessage,
+    PexPeer, Request, Reserved,
+};
 
 const PIECES: u32 = 10;
 const PIECE: u32 = 32 * 1024;
@@ -27,7 +31,8 @@ pub fn run(data: &[u8]) {
     (0..PIECES).step_by(2).for_each(|piece| {
         half.set(piece);
     });
-    let victim = world.add(&content, Role::Partial(half), Access::default());
+    let role = if first & 16 != 0 { Role::Magnet } else { Role::Partial(half) };
+    let victim = world.add(&content, role, Access::default());
     let seed = world.add(&content, Role::Seed, Access::symmetric(100_000));
     let mut reserved = Reserved::NONE;
     if first & 1 != 0 {
@@ -96,7 +101,7 @@ impl Play {
     /// Plays on until it is to wait, or the end.
     fn on(&mut self, line: &mut Line<'_>) {
         while self.at < self.input.len() {
-            match self.byte() % 24 {
+            match self.byte() % 28 {
                 0 => {
                     let n = usize::from(self.byte());
                     let bytes: Vec<u8> = (0..n).map(|_| self.byte()).collect();
@@ -145,6 +150,23 @@ impl Play {
                     length: self.number(),
                     proof_layers: self.number(),
                 })),
+                23 => self.offer(line),
+                24 => self.metadata(line),
+                25 => {
+                    let count = self.byte();
+                    let addr = |n: u8| SocketAddr::from(([70, n, 1, 1], 7000));
+                    let peer = |n| PexPeer { addr: addr(n), flags: PexFlags(n) };
+                    let message =
+                        PexMessage { added: (0..count).map(peer).collect(), dropped: vec![addr(count)] };
+                    let mut payload = Vec::new();
+                    message.encode(&mut payload);
+                    line.say(Message::Extended { id: 1, payload: &payload });
+                }
+                26 => {
+                    let mut payload = Vec::new();
+                    DontHave(self.number()).encode(&mut payload);
+                    line.say(Message::Extended { id: 3, payload: &payload });
+                }
                 _ => {
                     line.say(Message::KeepAlive);
                     if self.byte() == 0 {
@@ -153,6 +175,44 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// An extension handshake, true or not.
+    fn offer(&mut self, line: &mut Line<'_>) {
+        let right = line.content.torrent.info_bytes().len() as u64;
+        let shape = self.byte();
+        let metadata_size = [Some(right), Some(right), Some(right + 1), None, Some(64 << 20), Some(2 << 30)]
+            [usize::from(shape % 6)];
+        let ids =
+            [("ut_metadata", shape / 64), ("ut_pex", self.byte() % 4), ("lt_donthave", self.byte() % 4)];
+        let said = ExtendedHandshake {
+            extensions: ids.into_iter().collect(),
+            metadata_size,
+            port: Some(7000),
+            upload_only: (shape & 8 != 0).then_some(shape & 16 != 0),
+            ..ExtendedHandshake::default()
+        };
+        let mut payload = Vec::new();
+        said.encode(&mut payload);
+        line.say(Message::Extended { id: 0, payload: &payload });
+    }
+
+    /// A message about metadata, right or wrong, asked for or not.
+    fn metadata(&mut self, line: &mut Line<'_>) {
+        let (kind, piece) = (self.byte(), self.number());
+        let info = line.content.torrent.info_bytes();
+        let wrong = vec![7; info.len()];
+        let total = Some(info.len() as u64);
+        let message = match kind % 5 {
+            0 => MetadataMessage::Request { piece },
+            1 => MetadataMessage::Reject { piece },
+            2 => MetadataMessage::Data { piece: 0, total_size: total, data: info },
+            3 => MetadataMessage::Data { piece: 0, total_size: total, data: &wrong },
+            _ => MetadataMessage::Data { piece, total_size: Some(u64::from(piece)), data: &wrong[..1] },
+        };
+        let mut payload = Vec::new();
+        message.encode(&mut payload);
+        line.say(Message::Extended { id: 2, payload: &payload });
     }
 
     fn answer(&mut self, line: &mut Line<'_>, spoil: impl FnOnce(&mut [u8])) {

@@ -102,7 +102,7 @@ impl Engine {
 
     /// Somebody announced torrents to the local network (BEP 14). `from` is where the packet came from.
     pub fn handle_lsd(&mut self, now: Time, from: SocketAddr, announce: &wire::lsd::Announce<'_>) {
-        self.cx.now = now;
+        self.cx.at(now);
         self.shard.heard_locally(&mut self.cx, from, announce);
         self.maintain();
     }

@@ -1,5 +1,6 @@
 //! The pure engine: values and time in, actions out.
 
+mod adding;
 mod api;
 mod commands;
 mod conns;
@@ -19,7 +20,8 @@ mod status;
 mod torrent_key;
 mod tx;
 
-pub use api::{AddMagnet, AddTorrent, Engine, Transfer};
+pub use adding::{AddMagnet, AddTorrent};
+pub use api::{Engine, Transfer};
 pub use close::{Close, Timeout, Violation};
 pub use config::Config;
 pub use link::{ConnId, Direction};

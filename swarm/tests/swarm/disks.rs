@@ -165,8 +165,8 @@ fn a_disk_that_turns_read_only_is_still_served_from() {
     let content = Content::new(7, 4 * MIB, 64 * 1024);
     let mut world = World::new(7);
     let seed = world.add(&content, Role::Seed, Access::symmetric(500_000));
-    let leech = loner(&mut world, &content, Access::symmetric(500_000));
-    let other = loner(&mut world, &content, Access::symmetric(500_000));
+    let leech = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    let other = world.add(&content, Role::Leech, Access::symmetric(500_000));
     world.introduce(leech, seed);
     world.run_until(Time::from_secs(4), |_| false);
     let kind = std::io::ErrorKind::ReadOnlyFilesystem;
@@ -210,8 +210,8 @@ fn a_folder_that_comes_back_empty_is_noticed_before_it_is_relied_on() {
     let content = Content::new(9, 4 * MIB, 64 * 1024);
     let mut world = World::new(9);
     let seed = world.add(&content, Role::Seed, Access::symmetric(500_000));
-    let leech = world.add(&content, Role::Leech, Access::symmetric(500_000));
-    let other = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    let leech = loner(&mut world, &content, Access::symmetric(500_000));
+    let other = loner(&mut world, &content, Access::symmetric(500_000));
     world.introduce(leech, seed);
     world.run_until(Time::from_secs(4), |_| false);
     let store = world.node(leech).store.clone();

@@ -3,6 +3,7 @@
 use wire::Decoded;
 use wire::peer::{
     Decoder, Error, Event, ExtendedHandshake, Extensions, Handshake, HandshakeHead, Limits, Message,
+    MetadataMessage, PexMessage,
 };
 use wire::tracker::MAX_PEERS;
 use wire::tracker::http::{
@@ -223,4 +224,29 @@ pub fn lsd_announce(data: &[u8]) {
     let again = lsd::Announce::parse(&out).unwrap();
     assert_eq!((again.port, &again.hashes), (announce.port, &announce.hashes));
     assert!(again.cookie.is_none() || again.cookie == announce.cookie);
+}
+
+/// A metadata message that is read means the same when it is written and read again.
+pub fn ut_metadata(data: &[u8]) {
+    let Ok(Some(message)) = MetadataMessage::parse(data) else { return };
+    if let MetadataMessage::Data { data: piece, .. } = message {
+        assert!(data.ends_with(piece), "the payload is what follows the dictionary");
+    }
+    let mut out = Vec::new();
+    message.encode(&mut out);
+    match MetadataMessage::parse(&out) {
+        Ok(again) => assert_eq!(again, Some(message)),
+        // The dictionary is written with all its keys, so a payload at the limit may not fit behind it.
+        Err(_) => assert!(out.len() > MetadataMessage::MAX_LEN),
+    }
+}
+
+/// Messages about other peers that are read mean the same when they are written and read again.
+pub fn ut_pex(data: &[u8]) {
+    let Ok(message) = PexMessage::parse(data) else { return };
+    assert!(message.added.len() <= PexMessage::MAX_PEERS && message.dropped.len() <= PexMessage::MAX_PEERS);
+    assert!(message.added.iter().all(|peer| peer.addr.port() != 0));
+    let mut out = Vec::new();
+    message.encode(&mut out);
+    assert_eq!(PexMessage::parse(&out), Ok(message));
 }

@@ -14,7 +14,7 @@ use super::early::{Claim, Early};
 use super::peer::Pieces;
 use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
-use crate::engine::api::{AddMagnet, AddTorrent};
+use crate::engine::adding::{AddMagnet, AddTorrent};
 use crate::engine::candidates::{Source, Sources};
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};

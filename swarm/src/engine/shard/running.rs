@@ -11,7 +11,7 @@ use super::keeping::Keeping;
 use super::ordering::Ordering;
 use super::torrent::{Activity, NO_STORE, Torrent, Totals};
 use crate::engine::TorrentKey;
-use crate::engine::api::AddTorrent;
+use crate::engine::adding::AddTorrent;
 use crate::engine::blame::Blame;
 use crate::engine::candidates::{self, Candidates, Sources};
 use crate::engine::close::Close;

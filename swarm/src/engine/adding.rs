@@ -1,0 +1,113 @@
+//! Torrents are added, whole or by their hashes, and removed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use metainfo::{InfoHashes, PieceIndex};
+use storage::StoreId;
+use wire::peer::Bitfield;
+
+use super::TorrentKey;
+use super::api::Engine;
+use super::picker::Priority;
+use super::resume::PartialPiece;
+use super::time::Time;
+
+/// What to run.
+pub struct AddTorrent {
+    /// Its metainfo.
+    pub meta: Arc<metainfo::Torrent>,
+    /// Where its bytes are, as the disk named it.
+    pub store: StoreId,
+    /// The pieces that are there and were checked.
+    pub have: Bitfield,
+    /// Pieces in progress whose blocks an earlier run wrote. They are read back when the rest is there, and fetched anew if
+    /// they turn out wrong.
+    pub partial: Vec<PartialPiece>,
+    /// The pieces of `have` are only said to be there: each is checked before it is first served, and is missing if it is
+    /// wrong.
+    pub unverified: bool,
+    /// Nothing is ever written: a piece that gets lost is not fetched.
+    pub seed_only: bool,
+    /// It waits until it is [resumed](Engine::resume).
+    pub paused: bool,
+}
+
+impl AddTorrent {
+    /// A torrent that runs, and fetches what is missing.
+    pub fn new(meta: Arc<metainfo::Torrent>, store: StoreId, have: Bitfield) -> Self {
+        Self { meta, store, have, partial: Vec::new(), unverified: false, seed_only: false, paused: false }
+    }
+}
+
+/// What to look for, when only the hashes of a torrent are known.
+#[derive(Clone, Debug)]
+pub struct AddMagnet {
+    /// Its hashes; all of them have to match.
+    pub hashes: InfoHashes,
+    /// Trackers in tiers (`tr`).
+    pub trackers: Vec<Vec<String>>,
+    /// Peers that the magnet names (`x.pe`).
+    pub peers: Vec<SocketAddr>,
+    /// It waits until it is [resumed](Engine::resume).
+    pub paused: bool,
+}
+
+impl AddMagnet {
+    /// A torrent to look for by its hashes alone.
+    pub fn new(hashes: InfoHashes) -> Self {
+        Self { hashes, trackers: Vec::new(), peers: Vec::new(), paused: false }
+    }
+}
+
+impl Engine {
+    /// Runs a torrent. `None` when it runs already.
+    pub fn add_torrent(&mut self, now: Time, add: AddTorrent) -> Option<TorrentKey> {
+        self.cx.at(now);
+        let key = self.shard.add_torrent(&mut self.cx, add)?;
+        self.seek_peers(key);
+        self.maintain();
+        Some(key)
+    }
+
+    /// Looks for a torrent of which only the hashes are known: trackers, peers and timers run, and its info dictionary is
+    /// fetched from peers (BEP 9). [`Event::Metadata`](super::Event::Metadata) comes with it, and then it waits for
+    /// [`Engine::furnish`]. `None` when it runs already.
+    pub fn add_magnet(&mut self, now: Time, add: &AddMagnet) -> Option<TorrentKey> {
+        self.cx.at(now);
+        let key = self.shard.add_magnet(&mut self.cx, add)?;
+        self.seek_peers(key);
+        self.maintain();
+        Some(key)
+    }
+
+    /// Makes a torrent that was added by its hashes a whole one, under the same key. What peers said of their pieces counts
+    /// now; who said what cannot be is dropped. `priorities` hold before the first request goes out. A private
+    /// torrent forgets the peers that it may not use (BEP 27). It stays paused or running as it is, whatever `add` says. Whether it
+    /// was done: not for a torrent that is whole already, or has other hashes.
+    pub fn furnish(
+        &mut self,
+        now: Time,
+        key: TorrentKey,
+        add: AddTorrent,
+        priorities: impl IntoIterator<Item = (PieceIndex, Priority)>,
+    ) -> bool {
+        self.cx.at(now);
+        let done = self.shard.furnish(&mut self.cx, key, add, priorities);
+        if done {
+            // Now it may be announced, or must not even be looked for.
+            self.stop_seeking(key);
+            self.seek_peers(key);
+        }
+        self.maintain();
+        done
+    }
+
+    /// Stops a torrent and forgets it: its peers are closed and its trackers told. What its files hold stays.
+    pub fn remove_torrent(&mut self, now: Time, key: TorrentKey) {
+        self.cx.at(now);
+        self.stop_seeking(key);
+        self.shard.remove_torrent(&mut self.cx, key);
+        self.maintain();
+    }
+}
