@@ -154,7 +154,7 @@ impl Model {
         };
         let config = PlanConfig {
             stripe: choices.below(6) + 1,
-            lanes: choices.below(3) as usize + 1,
+            lanes: choices.below(4) as usize + 1,
             linger: choices.below(12) as usize * BLOCK as usize,
             background: choices.below(2) as usize + 1,
             ..PlanConfig::default()
