@@ -1,5 +1,6 @@
 //! Tests of the crate from outside.
 
+mod adopt;
 mod backends;
 #[cfg(feature = "files")]
 mod disk;

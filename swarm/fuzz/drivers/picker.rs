@@ -266,7 +266,10 @@ impl Game {
     fn check_nothing_open(&self, peer: &Peer, manner: Manner, empty: bool) {
         for piece in self.picker.geometry().pieces().filter(|&p| peer.has(p) && self.wanted(p)) {
             let partial = self.picker.partials().find(|partial| partial.piece() == piece);
-            let Some(partial) = partial else { panic!("{piece:?} is untouched") };
+            let Some(partial) = partial else {
+                assert!(self.picker.is_full(), "{piece:?} is untouched");
+                continue;
+            };
             if manner == Manner::Alone {
                 continue;
             }
@@ -438,7 +441,7 @@ impl Game {
         let any = geometry.pieces().any(|p| untouched(self, p));
         let before: Vec<_> = geometry.pieces().map(|p| untouched(self, p)).collect();
         let Some(run) = self.picker.claim_range(SOURCE, 1 + u32::from(how % 8)) else {
-            assert!(!any, "something could be claimed");
+            assert!(!any || self.picker.is_full(), "something could be claimed");
             return Some(());
         };
         assert!((1..=1 + u32::from(how % 8)).contains(&run.count));
@@ -454,10 +457,36 @@ impl Game {
 
     fn configure(&mut self, input: &mut Input<'_>) -> Option<()> {
         let how = input.byte()?;
-        match how % 3 {
+        match how % 6 {
             0 => self.picker.set_order(Order::Sequential),
             1 => self.picker.set_order(Order::RarestFirst),
+            2 => self.picker.set_limit(if how < 128 { usize::from(how / 6) } else { usize::MAX }),
+            3 => self.adopt(input)?,
+            4 => self.hurry(input)?,
             _ => self.picker.set_target(usize::from(how / 3)),
+        }
+        Some(())
+    }
+
+    /// Blocks of an earlier run are there.
+    fn adopt(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let (piece, some) = (self.piece(input)?, input.byte()?);
+        let at = piece.as_usize();
+        let blocks: Vec<_> = (0..self.blocks[at].len() as u32).filter(|b| some >> (b % 8) & 1 == 1).collect();
+        self.picker.adopt(piece, &blocks);
+        for block in blocks {
+            let model = &mut self.blocks[at][block as usize];
+            model.written |= model.free();
+        }
+        Some(())
+    }
+
+    /// Somebody waits for a piece.
+    fn hurry(&mut self, input: &mut Input<'_>) -> Option<()> {
+        let (piece, late) = (self.piece(input)?, input.byte()? < 128);
+        self.picker.hurry(piece, late);
+        for model in &mut self.blocks[piece.as_usize()] {
+            model.stale |= late && !model.asked.is_empty();
         }
         Some(())
     }

@@ -13,6 +13,7 @@ mod faults;
 mod finish;
 mod framing;
 mod honest;
+mod keeping;
 mod limits;
 mod links;
 mod magnets;

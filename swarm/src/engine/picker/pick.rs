@@ -252,7 +252,7 @@ impl Picker {
         if len == 0 {
             return None;
         }
-        let crowded = self.partials.len() - self.counts.claimed > self.config.target;
+        let crowded = self.is_full() || self.partials.len() - self.counts.claimed > self.config.target;
         let start = below(rng, len);
         let sequential = self.config.order == Order::Sequential;
         (0..len.min(JOIN_PROBES))

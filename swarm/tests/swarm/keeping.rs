@@ -1,0 +1,132 @@
+//! The engine alone, call by call: failures of one store, tries with a back-off, clocks that jump.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use metainfo::Builder;
+use storage::{Completion, Job, Operation, StorageError, StoreId};
+use swarm::engine::{Action, Activity, AddTorrent, Config, Engine, Event, Time, TorrentKey};
+use swarm::sim::Content;
+use wire::peer::{Bitfield, PeerId};
+
+fn engine() -> Engine {
+    Engine::new(Config::new(PeerId::new(PeerId::PREFIX, [7; 12])), [9; 32])
+}
+
+fn add(engine: &mut Engine, seed: u64, store: u32) -> TorrentKey {
+    let builder = Builder::single(format!("{seed}.bin"), 1 << 20).tracker("http://tracker.test/announce");
+    let content = Content::build(seed, 1 << 20, builder.piece_length(1 << 16));
+    let add = AddTorrent::new(content.torrent, StoreId(store), Bitfield::new(16));
+    engine.add_torrent(Time::ZERO, add).expect("it is new")
+}
+
+fn jobs(engine: &mut Engine) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    engine.take_jobs(&mut jobs);
+    jobs
+}
+
+fn events(engine: &mut Engine) -> Vec<Event> {
+    let actions = std::iter::from_fn(|| engine.poll_action());
+    let event = |action| if let Action::Event(event) = action { Some(event) } else { None };
+    actions.filter_map(event).collect()
+}
+
+fn activity(engine: &Engine, key: TorrentKey) -> Activity {
+    engine.torrent_status(Time::ZERO, key).expect("it runs").activity
+}
+
+/// Answers the one sync that was asked for.
+fn answer_sync(engine: &mut Engine, now: Time, result: Result<(), StorageError>) {
+    let jobs = jobs(engine);
+    let [Job::Sync { store, token }] = jobs[..] else { panic!("{jobs:?}") };
+    engine.handle_completion(now, Completion::Synced { store, token, result });
+}
+
+#[test]
+fn only_the_torrent_on_a_failed_storage_stops_and_it_is_tried_again_and_again() {
+    let mut engine = engine();
+    let (bad, good) = (add(&mut engine, 1, 0), add(&mut engine, 2, 1));
+    let error = StorageError::new(Operation::Sync, "1.bin", None, ErrorKind::Other.into());
+    let mut now = Time::from_secs(1);
+    engine.sync(now, bad);
+    answer_sync(&mut engine, now, Err(error.clone()));
+    assert_eq!(activity(&engine, bad), Activity::Failed(error.clone()));
+    assert_eq!(activity(&engine, good), Activity::Downloading);
+    let failed = Event::StorageFailed { torrent: bad, error: error.clone() };
+    assert_eq!(events(&mut engine), [failed], "it is told once");
+    // The waits double, up to a minute.
+    for wait in [5, 10, 20, 40, 60, 60] {
+        engine.handle_timeout(now + Duration::from_secs(wait).saturating_sub(Duration::from_millis(1)));
+        assert!(jobs(&mut engine).is_empty(), "before {wait} s");
+        now += Duration::from_secs(wait);
+        engine.handle_timeout(now);
+        assert!(matches!(jobs(&mut engine)[..], [Job::Probe { store: StoreId(0) }]), "after {wait} s");
+        engine.handle_completion(now, Completion::Probed { store: StoreId(0), result: Err(error.clone()) });
+    }
+    assert!(events(&mut engine).is_empty());
+    // The probe goes well; then the sync that failed has to.
+    now += Duration::from_secs(60);
+    engine.handle_timeout(now);
+    assert_eq!(jobs(&mut engine).len(), 1);
+    engine.handle_completion(now, Completion::Probed { store: StoreId(0), result: Ok(()) });
+    assert!(matches!(activity(&engine, bad), Activity::Failed(_)), "a probe alone proves nothing");
+    answer_sync(&mut engine, now, Ok(()));
+    assert_eq!(activity(&engine, bad), Activity::Downloading);
+    let told = events(&mut engine);
+    assert!(told.contains(&Event::StorageRecovered { torrent: bad }), "{told:?}");
+    engine.check_invariant();
+}
+
+#[test]
+fn the_floor_of_free_space_is_that_of_one_device() {
+    let mut engine = engine();
+    let (low, other) = (add(&mut engine, 1, 0), add(&mut engine, 2, 1));
+    let now = Time::from_secs(1);
+    engine.set_space(now, StoreId(0), 1000);
+    engine.set_space(now, StoreId(1), 1 << 30);
+    assert!(matches!(activity(&engine, low), Activity::Failed(error) if error.is_full()));
+    assert_eq!(activity(&engine, other), Activity::Downloading);
+    engine.set_space(now, StoreId(0), 1 << 30);
+    assert!(matches!(jobs(&mut engine)[..], [Job::Probe { store: StoreId(0) }]), "it is tried at once");
+    engine.handle_completion(now, Completion::Probed { store: StoreId(0), result: Ok(()) });
+    assert_eq!(activity(&engine, low), Activity::Downloading);
+}
+
+#[test]
+fn a_torrent_without_changes_is_paused_and_resumed_without_the_disk() {
+    let mut engine = engine();
+    let key = add(&mut engine, 1, 0);
+    events(&mut engine);
+    engine.pause(Time::from_secs(1), key);
+    assert!(jobs(&mut engine).is_empty());
+    assert_eq!(events(&mut engine), [Event::Stopped { torrent: key, clean: true }]);
+    assert_eq!(activity(&engine, key), Activity::Paused);
+    engine.pause(Time::from_secs(2), key);
+    assert!(events(&mut engine).is_empty(), "it is told once");
+    engine.resume(Time::from_secs(3), key);
+    assert_eq!(activity(&engine, key), Activity::Downloading);
+}
+
+#[test]
+fn a_clock_that_jumps_ten_years_makes_no_storm_of_announces() {
+    const YEARS: u64 = 10 * 365 * 86_400;
+    let mut engine = engine();
+    let key = add(&mut engine, 1, 0);
+    let mut announces = 0;
+    let mut turn = |engine: &mut Engine, now: Time| {
+        engine.handle_timeout(now);
+        while let Some(action) = engine.poll_action() {
+            announces += usize::from(matches!(action, Action::Announce { .. }));
+        }
+        assert!(engine.next_timeout().is_none_or(|at| at < Time::MAX));
+        engine.check_invariant();
+        announces
+    };
+    for second in [0, 1, YEARS, YEARS + 1, 5, 0, YEARS, 2 * YEARS, 1, 3 * YEARS] {
+        turn(&mut engine, Time::from_secs(second));
+    }
+    let told = turn(&mut engine, Time::from_secs(3 * YEARS + 1));
+    assert!(told <= 8, "{told} announces");
+    assert_eq!(activity(&engine, key), Activity::Downloading);
+}
