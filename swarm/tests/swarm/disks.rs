@@ -221,10 +221,15 @@ fn a_folder_that_comes_back_empty_is_noticed_before_it_is_relied_on() {
     store.set_gone(false);
     world.run_until(world.now + Duration::from_secs(70), |_| false);
     assert_eq!(recoveries(&world, leech), 1);
-    // Whoever asks for what is not there is refused, and then it is fetched anew.
+    // Whoever asks for what is not there is refused.
     world.introduce(other, leech);
     let end = world.now + Duration::from_secs(300);
     assert!(world.run_until_complete(&[other], end).is_some());
+    // What nobody asked for is found by a recheck; then all of it is fetched anew.
+    let (now, torrent) = (world.now, world.node(leech).torrent);
+    world.node_mut(leech).engine.recheck(now, torrent);
+    world.touch(leech);
+    let end = now + Duration::from_secs(300);
     let done = |world: &World| {
         let node = world.node(leech);
         content.torrent.geometry().pieces().all(|piece| node.store.is_right(piece))
