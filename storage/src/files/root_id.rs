@@ -15,8 +15,9 @@ pub struct RootId {
 }
 
 impl RootId {
-    /// Whether it is the same folder, as far as can be known. The time it was made says most, because it is kept on the disk;
-    /// next what the file system calls itself, or the device when neither changed.
+    /// Whether it is the same folder, as far as can be known. Its number must be; and of the rest, the time it was made says
+    /// most, because it is kept on the disk (by itself it would not do: systems count it in steps of milliseconds); next what
+    /// the file system calls itself, or the device when neither changed.
     pub fn is_same(&self, now: &Self) -> bool {
         if self.inode != now.inode {
             return false;
