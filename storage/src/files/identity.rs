@@ -82,9 +82,17 @@ impl FileStorage {
             .map_err(|cause| self.error_at(&places, Operation::Stat, index, None, cause))
     }
 
-    /// One for each file of the layout; `None` for what is not stored, not there, or cannot be looked at.
+    /// One for each file of the layout; `None` for what is not stored, not there, or cannot be looked at. A file of which the
+    /// part file has bytes has the part file's.
     pub fn file_stamps(&self) -> Vec<Option<Stamp>> {
-        self.look(&self.places())
+        let mut stamps = self.look(&self.places());
+        if let Some(parts) = self.parts_stamp() {
+            let missing = stamps.iter_mut().enumerate().filter(|(_, stamp)| stamp.is_none());
+            missing
+                .filter(|(index, _)| self.has_parts_of(*index))
+                .for_each(|(_, stamp)| *stamp = Some(parts));
+        }
+        stamps
     }
 
     pub(super) fn look(&self, places: &Places) -> Vec<Option<Stamp>> {

@@ -102,6 +102,13 @@ impl FileStorage {
         self.parts().as_ref()?.stamp().ok()
     }
 
+    /// Whether the part file has bytes of a file. They are of its first piece, or of its last.
+    pub(super) fn has_parts_of(&self, index: usize) -> bool {
+        let (parts, pieces) = (self.parts(), self.layout().file_pieces(index));
+        let ends = pieces.into_iter().flat_map(|pieces| [*pieces.start(), *pieces.end()]);
+        ends.into_iter().any(|piece| parts.as_ref().is_some_and(|parts| parts.has(piece)))
+    }
+
     /// The part file was removed.
     pub(super) fn close_parts(&self) {
         *self.parts() = None;

@@ -61,6 +61,9 @@ fn skipped_files_are_not_made_and_their_bytes_are_kept() {
     assert_eq!(good(&storage, &sample), pieces);
     assert_eq!(visible(dir.path()), (["t", "t/a", "t/e"].map(String::from).to_vec(), 1));
     assert!(storage.parts_stamp().is_some_and(|stamp| stamp.len < 3 * 16_384 + 8192));
+    let stamps = storage.file_stamps();
+    assert_eq!(stamps.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, true, false, true]);
+    assert!(stamps[1] == storage.parts_stamp() && stamps[2] == stamps[1]);
     // Also in the next run, and when nobody says any more what is skipped.
     assert_eq!(good(&open(dir.path(), &sample, &skipped), &sample), pieces);
     assert_eq!(good(&open(dir.path(), &sample, &[]), &sample), pieces);
