@@ -5,6 +5,7 @@ use std::sync::Arc;
 use storage::record::{Key, Listing, Record, Source, Store, StoreError, Summary};
 
 use super::Session;
+use super::magnet::MagnetOptions;
 use super::options::{AddError, AddOptions};
 use super::selection::Selection;
 use super::torrent::Torrent;
@@ -31,25 +32,44 @@ impl Session {
         let unknown = AddError::NotRecorded(key.id);
         let Some(store) = self.link.store.clone() else { return Err(unknown) };
         let loaded = tokio::task::spawn_blocking(move || options(&*store, &key)).await;
-        let options = loaded.map_err(|_| AddError::Cancelled)??;
-        self.add(options.ok_or(unknown)?).await
+        match loaded.map_err(|_| AddError::Cancelled)??.ok_or(unknown)? {
+            Added::Torrent(options) => self.add(*options).await,
+            Added::Magnet(options) => self.add_magnet(*options).await,
+        }
     }
 }
 
-/// What to add for a record. Blocks.
-fn options(store: &dyn Store, key: &Key) -> Result<Option<AddOptions>, StoreError> {
-    let Some(Record { summary, state, source: Some(Source::Torrent(bytes)) }) = store.load(key)? else {
-        return Ok(None);
+/// What to add for a record.
+enum Added {
+    Torrent(Box<AddOptions>),
+    Magnet(Box<MagnetOptions>),
+}
+
+/// Reads it. Blocks.
+fn options(store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
+    let Some(Record { summary, state, source: Some(source) }) = store.load(key)? else { return Ok(None) };
+    let choices = state.choices;
+    let bytes = match source {
+        Source::Torrent(bytes) => bytes,
+        Source::Magnet(link) => {
+            let Ok(magnet) = link.parse() else { return Ok(None) };
+            return Ok(Some(Added::Magnet(Box::new(MagnetOptions {
+                preallocate: choices.preallocate,
+                down_limit: choices.down_limit,
+                up_limit: choices.up_limit,
+                trackers: choices.trackers,
+                ..MagnetOptions::download(magnet, summary.dir)
+            }))));
+        }
     };
     let Ok(torrent) = metainfo::Torrent::parse(&bytes) else { return Ok(None) };
-    let choices = state.choices;
     let wanted = choices.priorities.iter().enumerate().filter(|(_, priority)| **priority > 0);
     let files = if choices.priorities.is_empty() {
         Selection::All
     } else {
         Selection::Files(wanted.map(|(index, _)| index).collect())
     };
-    Ok(Some(AddOptions {
+    Ok(Some(Added::Torrent(Box::new(AddOptions {
         files,
         preallocate: choices.preallocate,
         down_limit: choices.down_limit,
@@ -57,5 +77,5 @@ fn options(store: &dyn Store, key: &Key) -> Result<Option<AddOptions>, StoreErro
         trackers: choices.trackers,
         create: !summary.flags.seed_only,
         ..AddOptions::download(Arc::new(torrent), summary.dir)
-    }))
+    }))))
 }

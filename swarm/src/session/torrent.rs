@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use metainfo::TorrentId;
 use storage::StorageError;
+use storage::record::Key;
 
 use super::event::{Event, Events};
 use super::link::{Link, PATIENCE, Unavailable};
 use super::options::AddError;
+use super::persist;
 use super::registry::Entry;
 use super::selection::Selection;
 use super::view::{self, FileProgress, TrackerView};
@@ -193,9 +196,14 @@ impl Torrent {
             self.link.registry.gone(self.id, key).await;
         };
         tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))?;
-        if let Some(kept) = self.entry.identity.kept()
-            && let Ok(Err(error)) = tokio::task::spawn_blocking(move || kept.forget()).await
-        {
+        let Some(store) = self.link.store.clone() else { return Ok(()) };
+        let (id, kept) = (self.id, self.entry.identity.kept());
+        let forget = move || match kept {
+            Some(kept) => kept.forget(),
+            // A store that records magnets knows torrents by their id.
+            None => persist::magnet::forget(&*store, &Key { id, dir: PathBuf::new() }),
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
             tracing::warn!(%error, "a record stays behind");
             self.link.tell(Event::RecordFailed { torrent: self.id, error });
         }

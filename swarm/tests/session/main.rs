@@ -6,6 +6,7 @@ mod dht;
 mod ending;
 mod events;
 mod https;
+mod killed;
 mod magnets;
 mod resume;
 mod trackers;

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use metainfo::Magnet;
 use storage::record::{FileStore, Key, Store, StoreError};
 use swarm::session::{
-    AddError, AddOptions, Check, Event, RedbStore, Selection, Session, SessionConfig, Torrent,
+    AddError, AddOptions, Check, Event, MagnetOptions, RedbStore, Selection, Session, SessionConfig, Torrent,
 };
 use tempfile::TempDir;
 
@@ -15,6 +16,22 @@ use crate::world::{Content, add, config, end, event, seeder, session, soon};
 /// A session that keeps records in a folder.
 async fn keeping(state: &Path) -> Session {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
+    Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
+}
+
+/// A session that keeps all that it needs to start its torrents.
+async fn recording(state: &Path) -> Session {
+    let path = state.join("session.redb");
+    let store = soon(async {
+        loop {
+            match RedbStore::open(&path) {
+                // Tasks of the session before let it go in the background.
+                Err(StoreError::Locked { .. }) => tokio::task::yield_now().await,
+                store => return Arc::new(store.unwrap()),
+            }
+        }
+    })
+    .await;
     Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
 }
 
@@ -275,21 +292,7 @@ async fn a_session_without_a_store_keeps_nothing() {
 async fn a_long_running_session_knows_its_torrents_again() {
     let (first, second) = (content(108), content(109));
     let (dir, part, state) = (first.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
-    let start = || async {
-        let path = state.path().join("session.redb");
-        let store = soon(async {
-            loop {
-                match RedbStore::open(&path) {
-                    // Tasks of the session before let it go in the background.
-                    Err(StoreError::Locked { .. }) => tokio::task::yield_now().await,
-                    store => return Arc::new(store.unwrap()),
-                }
-            }
-        })
-        .await;
-        Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
-    };
-    let session = start().await;
+    let session = recording(state.path()).await;
     add(&session, AddOptions::seed(first.meta.clone(), dir.path())).await;
     let options = AddOptions {
         files: Selection::Files(vec![1]),
@@ -300,7 +303,7 @@ async fn a_long_running_session_knows_its_torrents_again() {
     add(&session, options).await;
     end([session]).await;
 
-    let session = start().await;
+    let session = recording(state.path()).await;
     let mut known = session.recorded().await.unwrap().summaries;
     known.sort_by_key(|summary| summary.name.clone());
     assert_eq!(known.len(), 2);
@@ -324,4 +327,42 @@ async fn a_long_running_session_knows_its_torrents_again() {
     let gone = session.restore(&known.into_iter().find(|s| s.hashes.id() == second.meta.id()).unwrap()).await;
     assert_eq!(gone.unwrap_err(), AddError::NotRecorded(second.meta.id()));
     end([session]).await;
+}
+
+#[tokio::test]
+async fn a_magnet_does_not_vanish_before_its_metadata_came_nor_after() {
+    let content = content(110);
+    let (from, to, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = content.meta.id();
+    let magnet = Magnet::new(*content.meta.info_hashes());
+    let session = recording(state.path()).await;
+    let options = MagnetOptions { up_limit: Some(1 << 20), ..MagnetOptions::download(magnet, to.path()) };
+    let torrent = soon(session.add_magnet(options)).await.unwrap();
+    // As if it were killed.
+    drop((session, torrent));
+
+    let session = recording(state.path()).await;
+    let known = session.recorded().await.unwrap().summaries;
+    assert_eq!((known.len(), known[0].flags.no_metadata), (1, true));
+    let torrent = soon(session.restore(&known[0])).await.unwrap();
+    assert!(torrent.meta().is_none());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    end([session, seed]).await;
+
+    let session = recording(state.path()).await;
+    let known = session.recorded().await.unwrap().summaries;
+    assert_eq!((known.len(), known[0].flags.no_metadata, known[0].flags.complete), (1, false, true));
+    let torrent = soon(session.restore(&known[0])).await.unwrap();
+    assert!(torrent.status().await.unwrap().activity.is_seeding());
+    soon(torrent.remove()).await.unwrap();
+    let again = Magnet::new(*content.meta.info_hashes());
+    let torrent = soon(session.add_magnet(MagnetOptions::download(again, to.path()))).await.unwrap();
+    assert_eq!(session.recorded().await.unwrap().summaries.len(), 1);
+    soon(torrent.remove()).await.unwrap();
+    assert!(session.recorded().await.unwrap().summaries.is_empty());
+    assert!(session.torrent(id).is_none());
+    end([session]).await;
+    content.assert_all(to.path());
 }

@@ -18,6 +18,7 @@ use super::event::Event;
 use super::identity::Identity;
 use super::link::{Link, Unavailable};
 use super::options::AddError;
+use super::persist;
 use super::registry::{Entry, Refused, Reservation};
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
@@ -49,6 +50,11 @@ impl Session {
                 return Err(AddError::Duplicate(id));
             }
         };
+        if let Some(store) = link.store.clone() {
+            let noted = options.clone();
+            let noting = tokio::task::spawn_blocking(move || persist::magnet::note(&*store, &noted));
+            noting.await.map_err(|_| AddError::Cancelled)??;
+        }
         let attempt = Attempt::new(link.reactor.clone());
         let begin = Begin { link: link.clone(), options, reservation };
         let begun = link.ask(attempt.guard(link.registry.clone(), move |plane| begin.run(plane)));

@@ -87,8 +87,10 @@ impl Prior {
             }
             loaded => loaded?,
         };
-        // Another torrent whose id was made the same.
-        let record = record.filter(|record| record.summary.hashes == *options.torrent.info_hashes());
+        // A magnet until now, or another torrent whose id was made the same.
+        let hashes = options.torrent.info_hashes();
+        let record =
+            record.filter(|record| !record.summary.flags.no_metadata && record.summary.hashes == *hashes);
         Ok(Self { store: store.clone(), lease, key, record })
     }
 }

@@ -11,6 +11,7 @@
 mod begin;
 mod database;
 mod kept;
+pub(super) mod magnet;
 mod saver;
 mod source;
 
