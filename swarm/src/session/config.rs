@@ -30,7 +30,8 @@ pub struct SessionConfig {
     pub dht: Option<DhtSettings>,
     /// What all randomness comes from; `None` asks the system.
     pub entropy: Option<[u8; 32]>,
-    /// Where torrents are recorded, so that they go on where they were; `None` records nothing.
+    /// Where torrents are recorded, so that they go on where they were; `None` records nothing. It is let go
+    /// when the session ended and no handle to it or to one of its torrents is left.
     pub store: Option<Arc<dyn Store>>,
     /// Payload files that are kept open, all torrents together.
     pub open_files: usize,

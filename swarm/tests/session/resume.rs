@@ -350,6 +350,8 @@ async fn a_magnet_does_not_vanish_before_its_metadata_came_nor_after() {
     torrent.add_peers(seed.listening().to_vec()).await.unwrap();
     soon(torrent.wait_complete()).await.unwrap();
     end([session, seed]).await;
+    // A handle keeps the database open.
+    drop(torrent);
 
     let session = recording(state.path()).await;
     let known = session.recorded().await.unwrap().summaries;
