@@ -9,6 +9,7 @@ mod clock;
 mod datagrams;
 mod handle;
 mod listen;
+mod local;
 mod plane;
 mod sockets;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::datagrams::{Answered, Datagrams, UdpError};
 use super::handle::{Command, Handle, QUEUE, Wake};
 use super::listen::{self, ListenError};
+use super::local::{self, Local};
 use super::sockets::{FIRST_PEER, Moved, Sockets};
 use super::udp::MAX_SOCKETS;
 use crate::engine::dht::DhtConfig;
@@ -36,6 +37,8 @@ const WAKE: Token = Token(0);
 const FIRST_LISTENER: usize = 1;
 /// Those of UDP, up to the first peer.
 const FIRST_UDP: usize = FIRST_PEER - MAX_SOCKETS;
+/// Those of the local network, before them.
+const FIRST_LOCAL: usize = FIRST_UDP - local::MAX_SOCKETS;
 
 /// What a reactor is made of.
 pub struct ReactorConfig {
@@ -68,6 +71,7 @@ pub struct Plane {
     sockets: Sockets,
     listeners: Vec<TcpListener>,
     datagrams: Datagrams,
+    local: Local,
     /// Accepting goes on at this time though no readiness is told: more connections waited than one turn takes.
     accept_at: Option<Time>,
     commands: Receiver<Command>,
@@ -91,7 +95,7 @@ impl Plane {
             [] => listen::listen_all(config.port)?,
             addrs => addrs.iter().map(|addr| listen::listen(*addr)).collect::<Result<_, _>>()?,
         };
-        if listeners.len() > FIRST_UDP - FIRST_LISTENER {
+        if listeners.len() > FIRST_LOCAL - FIRST_LISTENER {
             return Err(system(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "too many addresses to listen on",
@@ -103,6 +107,10 @@ impl Plane {
         }
         let own: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let datagrams = Datagrams::open(poll.registry(), Token(FIRST_UDP), &own, seed);
+        let local = match config.engine.lsd {
+            true => Local::open(poll.registry(), Token(FIRST_LOCAL), &own),
+            false => Local::none(),
+        };
         let (sender, commands) = sync_channel(QUEUE);
         let disk_waker = waker.clone();
         let disk = Disk::new(config.disk, move || {
@@ -125,6 +133,7 @@ impl Plane {
             sockets: Sockets::default(),
             listeners,
             datagrams,
+            local,
             accept_at: None,
             commands,
             jobs: Vec::new(),
@@ -221,6 +230,9 @@ impl Plane {
             if self.datagrams.next_timeout().is_some_and(|at| at <= now) {
                 self.datagrams.handle_timeout(now, &mut self.engine);
             }
+            if self.local.unread {
+                self.local.receive(now, &mut self.engine);
+            }
             if self.accept_at.is_some_and(|at| at <= now) {
                 self.accept_all();
             }
@@ -237,7 +249,8 @@ impl Plane {
     }
 
     fn timeout(&mut self) -> Option<Duration> {
-        let others = [self.accept_at, self.datagrams.next_timeout()];
+        let unheard = self.local.unread.then_some(Time::ZERO);
+        let others = [self.accept_at, unheard, self.datagrams.next_timeout()];
         let next = others.into_iter().chain([self.engine.next_timeout()]).flatten().min()?;
         Some(next.since(self.clock.now()))
     }
@@ -246,7 +259,8 @@ impl Plane {
         for event in events {
             match event.token() {
                 WAKE => {}
-                Token(t) if t < FIRST_UDP => self.accept_all(),
+                Token(t) if t < FIRST_LOCAL => self.accept_all(),
+                Token(t) if t < FIRST_UDP => self.local.receive(self.clock.now(), &mut self.engine),
                 Token(t) if t < FIRST_PEER => self.datagrams.receive(self.clock.now(), &mut self.engine),
                 token => {
                     let Some(conn) = self.sockets.by_token(token) else { continue };
@@ -411,6 +425,7 @@ impl Plane {
                     }
                 }
                 Action::Close { conn } => self.sockets.close(self.poll.registry(), conn),
+                Action::Lsd { port, hashes, cookie } => self.local.announce(port, &hashes, &cookie),
                 action => {
                     self.outward.push(action);
                 }
