@@ -8,6 +8,7 @@ mod download;
 mod edit;
 mod magnet;
 mod man;
+mod scrape;
 mod seed;
 mod show;
 mod verify;
@@ -28,6 +29,7 @@ pub(crate) fn run(command: Command, console: &Console) -> Result<Exit> {
         Command::Show(args) => show::run(&args, console),
         Command::Verify(args) => verify::run(&args, console),
         Command::Edit(args) => edit::run(&args, console),
+        Command::Scrape(args) => scrape::run(&args, console),
         Command::Dht(args) => dht::run(&args, console),
         Command::Demo(args) => demo::run(&args, console),
         Command::Completions(args) => completions::run(&args, console),

@@ -10,6 +10,7 @@ mod edit;
 mod magnet;
 mod net;
 mod print;
+mod scrape;
 mod seed;
 mod show;
 pub(crate) mod values;
@@ -23,6 +24,7 @@ pub(crate) use edit::Edit;
 pub(crate) use magnet::Magnet;
 pub(crate) use net::{Check, Net};
 pub(crate) use print::{Completions, Man};
+pub(crate) use scrape::Scrape;
 pub(crate) use seed::Seed;
 pub(crate) use show::Show;
 pub(crate) use verify::Verify;
@@ -91,6 +93,7 @@ pub(crate) enum Command {
     Show(Show),
     Verify(Verify),
     Edit(Edit),
+    Scrape(Scrape),
     Dht(Dht),
     Demo(Demo),
     Completions(Completions),

@@ -10,6 +10,7 @@ mod env;
 mod fetch;
 mod magnet;
 mod resume;
+mod scrape;
 mod show;
 mod status;
 mod transfer;

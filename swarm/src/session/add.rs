@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use wire::peer::Bitfield;
 
 use super::Session;
+use super::dht;
 use super::claims::{Claim, Claimed, Taken};
 use super::event::Event;
 use super::identity::{Identity, Running};
@@ -57,6 +58,9 @@ impl Session {
         attempt.succeeded();
         link.saver.writes(id, entry.identity.writes() && !is_full);
         link.tell(Event::Added { torrent: id });
+        if link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
+            tokio::spawn(dht::introduce(link.clone(), meta));
+        }
         Ok(Torrent::new(link, id, entry))
     }
 }

@@ -18,7 +18,7 @@ use crate::engine::dht::{
     Announce, Dht as Node, DhtEvent, DhtStatus, Id, LookupId, LookupStats, Mutable, NotTaken, PutMutable,
 };
 
-pub(super) use bootstrap::run as bootstrap;
+pub(super) use bootstrap::{introduce, run as bootstrap};
 pub use bootstrap::{Bootstrap, ROUTERS};
 pub(super) use desk::Desk;
 pub use error::DhtError;

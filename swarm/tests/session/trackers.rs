@@ -1,4 +1,4 @@
-use swarm::session::{AddOptions, Event, TrackerState};
+use swarm::session::{AddOptions, Event, ScrapeError, TrackerState};
 use tempfile::TempDir;
 
 use crate::world::{Content, add, end, event, seeder, session, soon, tracker};
@@ -101,5 +101,32 @@ async fn an_announce_can_be_asked_for() {
     let begun = std::time::Instant::now();
     event(&mut events, answered).await;
     assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn trackers_are_scraped_over_http_and_udp() {
+    let tracker = tracker().await;
+    let content = Content::folder(25, &[10_000], |builder| builder.tracker(tracker.http_url()));
+    let dir = content.placed();
+    let session = session().await;
+    let mut events = session.events();
+    add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+    event(&mut events, |event| matches!(event, Event::TrackerAnswered { .. })).await;
+    let (known, unknown) = (content.meta.id().0, [9; 20]);
+    for url in [tracker.http_url(), tracker.udp_url()] {
+        let counts = soon(session.scrape(&url, &[known, unknown])).await.unwrap();
+        assert_eq!((counts[&known].seeders, counts[&known].leechers), (1, 0), "{url}");
+        assert!(counts.get(&unknown).is_none_or(|counts| counts.seeders == 0), "{url}");
+    }
+    let scrape = |url: &str, count| {
+        let (url, session, hashes) = (url.to_owned(), session.clone(), vec![[1; 20]; count]);
+        async move { soon(session.scrape(&url, &hashes)).await.unwrap_err() }
+    };
+    assert_eq!(scrape("http://127.0.0.1:9/x", 1).await, ScrapeError::NoScrape);
+    assert_eq!(scrape(&tracker.udp_url(), 0).await, ScrapeError::Torrents(0));
+    assert_eq!(scrape(&tracker.udp_url(), 75).await, ScrapeError::Torrents(75));
+    assert!(matches!(scrape("ftp://127.0.0.1/announce", 1).await, ScrapeError::Unsupported(_)));
+    assert!(matches!(scrape("http://127.0.0.1:9/announce", 1).await, ScrapeError::Failed(_)));
     end([session]).await;
 }

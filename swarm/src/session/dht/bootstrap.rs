@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::scope::{Scope, may_name};
 use crate::session::link::Link;
 
 /// The well-known public nodes that the large clients run.
@@ -17,6 +18,8 @@ pub const ROUTERS: &[(&str, u16)] = &[
 /// Until names are looked up again while no node is known; it doubles up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(600);
+/// Nodes that are taken from one torrent.
+const MAX_NAMED: usize = 16;
 
 /// Whom to ask when no other nodes are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +78,22 @@ pub(in crate::session) async fn run(link: Arc<Link>, bootstrap: Bootstrap) {
         }
         pause = (2 * pause).min(LONGEST);
     }
+}
+
+/// Tells the DHT of the nodes that a torrent names (BEP 5). Whoever made it may name hosts of the internet only.
+pub(in crate::session) async fn introduce(link: Arc<Link>, torrent: Arc<metainfo::Torrent>) {
+    let mut found = Vec::new();
+    for (host, port) in torrent.nodes().iter().take(MAX_NAMED) {
+        let addrs = link.resolver.lookup(host, *port, None).await.unwrap_or_default();
+        found.extend(addrs.into_iter().filter(|addr| may_name(Scope::Global, *addr)));
+    }
+    // A session that is over needs no nodes.
+    let _ = link
+        .ask(move |plane| {
+            let now = plane.now();
+            plane.engine().with_dht(now, |node| found.into_iter().for_each(|addr| node.add_node(now, addr)))
+        })
+        .await;
 }
 
 #[cfg(test)]
