@@ -32,7 +32,10 @@ fn trackers_tell_their_counts() {
     let (url, served) = tracker(&env, "one.bin");
     let magnet = format!("magnet:?xt=urn:btih:{}&tr={url}", "ab".repeat(20));
     let answer = env.json(&["scrape", &magnet, "--listen", "127.0.0.1", "--json"]);
-    assert_eq!((&answer["seeders"], &answer["leechers"], &answer["downloaded"]), (&3.into(), &1.into(), &7.into()));
+    assert_eq!(
+        (&answer["seeders"], &answer["leechers"], &answer["downloaded"]),
+        (&3.into(), &1.into(), &7.into())
+    );
     assert_eq!(answer["tracker"], url);
     assert!(served.join().unwrap().starts_with("GET /scrape?info_hash=%AB"));
     let (url, served) = tracker(&env, "one.bin");
@@ -46,7 +49,11 @@ fn who_cannot_be_asked_is_named() {
     let env = Env::new();
     let hash = "ab".repeat(20);
     env.fails(2, &["scrape", &hash], "names no tracker");
-    env.fails(4, &["scrape", &hash, "-t", "http://127.0.0.1:9/x", "--listen", "127.0.0.1"], "no tracker answered");
+    env.fails(
+        4,
+        &["scrape", &hash, "-t", "http://127.0.0.1:9/x", "--listen", "127.0.0.1"],
+        "no tracker answered",
+    );
     let ran = env.run(&["scrape", &hash, "-t", "http://127.0.0.1:9/x", "--listen", "127.0.0.1"]);
     assert!(ran.err.contains("no scrape address"), "{}", ran.err);
 }

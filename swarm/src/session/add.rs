@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use wire::peer::Bitfield;
 
 use super::Session;
-use super::dht;
 use super::claims::{Claim, Claimed, Taken};
+use super::dht;
 use super::event::Event;
 use super::identity::{Identity, Running};
 use super::link::{Link, Unavailable};

@@ -18,8 +18,8 @@ use crate::engine::dht::{
     Announce, Dht as Node, DhtEvent, DhtStatus, Id, LookupId, LookupStats, Mutable, NotTaken, PutMutable,
 };
 
-pub(super) use bootstrap::{introduce, run as bootstrap};
 pub use bootstrap::{Bootstrap, ROUTERS};
+pub(super) use bootstrap::{introduce, run as bootstrap};
 pub(super) use desk::Desk;
 pub use error::DhtError;
 pub use lookup::Lookup;

@@ -51,11 +51,11 @@ pub use magnet::{Choice, MagnetOptions};
 pub use options::{AddError, AddOptions, Check};
 pub use persist::RedbStore;
 pub use scrape::ScrapeError;
-pub use wire::tracker::ScrapeCounts;
 pub use selection::Selection;
 pub use stop::Late;
 pub use torrent::{Torrent, WaitError};
 pub use view::{FileProgress, TrackerState, TrackerView};
+pub use wire::tracker::ScrapeCounts;
 
 use link::Link;
 
