@@ -184,6 +184,9 @@ impl Seeker {
     fn look(&mut self, cx: &mut Cx, torrent: &Torrent, port: Option<u16>) {
         let key = torrent.key;
         let Some(plan) = self.plans.get_mut(&key).filter(|plan| plan.running.is_none()) else { return };
+        if torrent.keeping.is_paused() {
+            return plan.schedule(cx, key, HURRY);
+        }
         let announce = port.filter(|_| torrent.is_public());
         let announce =
             announce.map(|port| Announce { port, implied_port: false, seed: torrent.is_complete() });

@@ -7,6 +7,7 @@
 mod actor;
 mod connections;
 mod content;
+mod datagrams;
 mod disk;
 mod network;
 mod node;

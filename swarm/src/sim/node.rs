@@ -48,6 +48,8 @@ pub struct Node {
     pub dials: Vec<(Time, SocketAddr)>,
     /// What it announced to the local network, and when.
     pub local: Vec<(Time, Vec<[u8; 20]>)>,
+    /// Datagrams that its engine sent, when, and where to.
+    pub datagrams: Vec<(Time, SocketAddr, Vec<u8>)>,
     /// Sources that may ask for their next block.
     pub ready_sources: Vec<SourceId>,
     /// Sources that sent wrong data.

@@ -33,6 +33,7 @@ impl World {
             if node.engine.next_timeout().is_some_and(|at| at <= now) {
                 node.engine.handle_timeout(now);
             }
+            self.send_datagrams(index);
             let mut busy = self.act(index);
             while let Some(transfer) = self.engine_of(index).and_then(|engine| engine.poll_transfer(now)) {
                 busy = true;

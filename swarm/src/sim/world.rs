@@ -88,6 +88,10 @@ pub(super) enum Happening {
         to: usize,
         at: u64,
     },
+    /// A datagram arrives.
+    Datagram {
+        at: u64,
+    },
 }
 
 /// A swarm on virtual time.
@@ -107,6 +111,8 @@ pub struct World {
     pub(super) order: u64,
     pub(super) trackers: BTreeMap<String, SimTracker>,
     pub(super) replies: BTreeMap<u64, (TorrentKey, AnnounceId, Result<AnnounceReply, Failure>)>,
+    /// Datagrams on the way: from which machine, where to, and what.
+    pub(super) datagrams: BTreeMap<u64, (usize, SocketAddr, Vec<u8>)>,
     checked: Time,
     /// Machines enter a local network.
     lan: bool,
@@ -127,6 +133,7 @@ impl World {
             order: 0,
             trackers: BTreeMap::new(),
             replies: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
             checked: Time::ZERO,
             lan: false,
         }
@@ -238,6 +245,7 @@ impl World {
             most_held: 0,
             dials: Vec::new(),
             local: Vec::new(),
+            datagrams: Vec::new(),
             ready_sources: Vec::new(),
             banned_sources: Vec::new(),
             gone: false,
@@ -385,6 +393,7 @@ impl World {
             Happening::Room { stream, side } => self.room(stream, side),
             Happening::Closed { stream, side } => self.told_closed(stream, side),
             Happening::Reply { to, at } => self.replied(to, at),
+            Happening::Datagram { at } => self.datagram(at),
         }
         if self.now >= self.checked + Duration::from_secs(1) {
             self.checked = self.now;

@@ -21,6 +21,7 @@ mod memory;
 mod opening;
 mod ordering;
 mod review;
+mod seeking;
 mod selection;
 mod sharing;
 mod sources;

@@ -1,0 +1,153 @@
+//! Torrents that find their peers in the DHT (BEP 5), and those that must not (BEP 27).
+
+use std::time::Duration;
+
+use metainfo::Builder;
+use swarm::engine::Time;
+use swarm::sim::{Access, Content, NodeId, Role, World};
+
+const PIECE: u32 = 32 * 1024;
+const LEN: usize = 40 * PIECE as usize;
+
+fn content(seed: u64) -> Content {
+    Content::new(seed, LEN, PIECE)
+}
+
+fn private(seed: u64) -> Content {
+    Content::build(seed, LEN, Builder::single("content.bin", LEN as u64).piece_length(PIECE).private(true))
+}
+
+/// Machines that run something else and are there to be nodes.
+fn nodes(world: &mut World, count: u64) -> Vec<NodeId> {
+    let other = Content::new(900, 1000, PIECE);
+    let nodes: Vec<_> = (0..count).map(|_| world.add(&other, Role::Seed, Access::default())).collect();
+    for (at, node) in nodes.iter().enumerate() {
+        world.join_dht(*node, &nodes[..at.min(2)]);
+    }
+    world.run_until(Time::from_secs(60), |_| false);
+    nodes
+}
+
+/// When a node asked for peers of its torrent; packets less than 20 s apart are one lookup.
+fn lookups(world: &World, id: NodeId) -> Vec<Time> {
+    let node = world.node(id);
+    let hash = node.content.torrent.id().0;
+    let asks = |bytes: &[u8]| has(bytes, b"9:get_peers") && has(bytes, &hash);
+    let mut times: Vec<Time> = Vec::new();
+    let mut last = None;
+    for (at, _, _) in node.datagrams.iter().filter(|(.., bytes)| asks(bytes)) {
+        if last.is_none_or(|last| *at > last + Duration::from_secs(20)) {
+            times.push(*at);
+        }
+        last = Some(*at);
+    }
+    times
+}
+
+fn has(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn a_swarm_that_knows_only_the_dht_completes() {
+    let mut world = World::new(11);
+    let routers = nodes(&mut world, 20);
+    let content = content(11);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.join_dht(seed, &routers[..2]);
+    let leeches: Vec<_> = (0..8).map(|_| world.add(&content, Role::Leech, Access::default())).collect();
+    for leech in &leeches {
+        world.join_dht(*leech, &routers[..2]);
+    }
+    let took = world.run_until_complete(&leeches, world.now + Duration::from_secs(600));
+    assert!(took.is_some_and(|took| took < Duration::from_secs(300)), "{took:?}");
+    world.check();
+}
+
+#[test]
+fn a_magnet_needs_nothing_but_the_dht_and_is_not_announced_before_it_is_known() {
+    let mut world = World::new(12);
+    let routers = nodes(&mut world, 12);
+    let content = content(12);
+    let hash = content.torrent.id().0;
+    let announces = |world: &World, id: NodeId| {
+        let sent = world.node(id).datagrams.iter();
+        sent.filter(|(.., bytes)| has(bytes, b"13:announce_peer") && has(bytes, &hash))
+            .map(|(at, ..)| *at)
+            .min()
+    };
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    world.join_dht(magnet, &routers[..2]);
+    world.run_until(world.now + Duration::from_secs(120), |_| false);
+    assert!(!lookups(&world, magnet).is_empty());
+    assert_eq!(announces(&world, magnet), None);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.join_dht(seed, &routers[..2]);
+    assert!(world.run_until_complete(&[magnet], world.now + Duration::from_secs(900)).is_some());
+    world.run_until(world.now + Duration::from_secs(60), |_| false);
+    let known = world.node(magnet).furnished.expect("it is complete");
+    assert!(announces(&world, magnet).is_some_and(|at| at >= known));
+}
+
+#[test]
+fn a_lone_leech_looks_ever_less_often_and_a_seed_every_quarter_of_an_hour() {
+    let mut world = World::new(13);
+    let routers = nodes(&mut world, 12);
+    let [leech, seed] = [(Role::Leech, 13), (Role::Seed, 14)].map(|(role, at)| {
+        let node = world.add(&content(at), role, Access::default());
+        world.join_dht(node, &routers[..2]);
+        node
+    });
+    let begun = world.now;
+    world.run_until(begun + Duration::from_secs(3600), |_| false);
+    let minutes = |id| {
+        let times = lookups(&world, id);
+        times.iter().map(|at| (*at - begun).as_secs() / 60).collect::<Vec<_>>()
+    };
+    let (leech, seed) = (minutes(leech), minutes(seed));
+    assert!(leech.len() >= 6 && leech.len() <= 9 && leech[1] <= 2 && leech[2] <= 5, "{leech:?}");
+    assert!(seed.len() >= 4 && seed.len() <= 5, "{seed:?}");
+}
+
+#[test]
+fn peers_tell_each_other_of_their_nodes() {
+    let mut world = World::new(15);
+    let content = content(15);
+    let [a, b] = [Role::Seed, Role::Leech].map(|role| world.add(&content, role, Access::default()));
+    world.join_dht(a, &[]);
+    world.join_dht(b, &[]);
+    world.introduce(b, a);
+    world.run_until(Time::from_secs(30), |_| false);
+    for node in [a, b] {
+        let status = world.node(node).engine.dht().expect("it has joined").status();
+        assert_eq!(status.nodes, [1, 0], "{status:?}");
+    }
+}
+
+#[test]
+fn no_packet_of_a_session_names_a_private_torrent() {
+    let mut world = World::new(16);
+    let routers = nodes(&mut world, 8);
+    let content = private(16);
+    let [seed, leech] = [Role::Seed, Role::Leech].map(|role| world.add(&content, role, Access::default()));
+    // They know no nodes, and tell each other of none.
+    world.join_dht(seed, &[]);
+    world.join_dht(leech, &[]);
+    // These have nodes to ask, and a private torrent nevertheless.
+    let [other, alone] = [Role::Seed, Role::Leech].map(|role| world.add(&content, role, Access::default()));
+    world.join_dht(other, &routers[..2]);
+    world.join_dht(alone, &routers[..2]);
+    world.introduce(leech, seed);
+    assert!(world.run_until_complete(&[leech], world.now + Duration::from_secs(600)).is_some());
+    world.run_until(world.now + Duration::from_secs(3600), |_| false);
+    let hash = content.torrent.id().0;
+    for node in [seed, leech, other, alone] {
+        let node = world.node(node);
+        let told = node.datagrams.iter().filter(|(.., bytes)| has(bytes, &hash)).count();
+        assert_eq!((told, node.local.len()), (0, 0), "{}", node.addr);
+    }
+    assert_eq!(world.node(alone).completed, None, "it was told of nobody");
+    for node in [seed, leech] {
+        assert_eq!(world.node(node).engine.dht().expect("it has joined").status().nodes, [0, 0]);
+    }
+}
