@@ -8,7 +8,7 @@ use anyhow::Result;
 use metainfo::{Magnet, TorrentId};
 use serde::Serialize;
 use swarm::engine::tracker::TrackerUrl;
-use swarm::session::{ScrapeError, Session, SessionConfig};
+use swarm::session::{ScrapeCounts, ScrapeError, Session, SessionConfig};
 use tokio::task::JoinSet;
 
 use crate::exit::{Exit, failure};
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Scrape, console: &Console) -> Result<Exit> {
             let (tracker, answer) = done?;
             let answer = answer.map(|counts| counts.get(&id.0).copied().unwrap_or_default());
             answered |= answer.is_ok();
-            tell(&Answer::of(&tracker, answer), args.json, console)?;
+            tell(&Answer::of(&tracker, &answer), args.json, console)?;
         }
         if let Err(late) = session.shutdown(DEADLINE).await {
             tracing::warn!("{late}");
@@ -86,7 +86,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(tracker: &str, answer: Result<swarm::session::ScrapeCounts, ScrapeError>) -> Self {
+    fn of(tracker: &str, answer: &Result<ScrapeCounts, ScrapeError>) -> Self {
         let shown = TrackerUrl::parse(tracker).map_or_else(|_| tracker.to_owned(), |url| url.to_string());
         let counts = answer.as_ref().ok();
         Self {

@@ -44,7 +44,7 @@ fn peers_are_announced_found_and_counted_and_a_download_needs_no_tracker() {
     let words = [&["dht", "get-peers", &hash][..], &asked].concat();
     let answer = env.json(&words);
     let peers = answer["peers"].as_array().unwrap();
-    assert!(peers.contains(&"127.0.78.3:4711".into()) && peers.contains(&at.clone().into()), "{answer}");
+    assert!(peers.contains(&"127.0.78.3:4711".into()) && peers.contains(&at.into()), "{answer}");
     let counts = env.json(&[&["dht", "scrape", &hash][..], &asked].concat());
     assert_eq!(counts["seeds"].as_u64().unwrap() + counts["peers"].as_u64().unwrap(), 2, "{counts}");
 
