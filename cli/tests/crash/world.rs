@@ -184,13 +184,15 @@ impl World {
     fn look(&self) -> Snapshot {
         let root = self.dir.path();
         let own: Vec<PathBuf> = FILES.iter().map(|(name, _)| root.join("victim/data").join(name)).collect();
-        let (taken, state) = (root.join("taken"), root.join("state/transfers"));
+        // The seed and the taker keep what they know of the DHT in their home.
+        let (taken, state, home) = (root.join("taken"), root.join("state"), root.join(".local"));
         let is_log = |path: &Path| path.parent() == Some(root) && path.to_string_lossy().contains("/log.");
         others(root, |path| {
             is_log(path)
                 || own.iter().any(|own| own == path)
                 || path.starts_with(&taken)
                 || path.starts_with(&state)
+                || path.starts_with(&home)
         })
     }
 }
