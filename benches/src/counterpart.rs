@@ -4,6 +4,7 @@
 //! does not connect to loopback addresses can be measured too.
 
 mod leech;
+mod magnet;
 mod seed;
 
 use std::io::{Read, Write};
@@ -16,6 +17,7 @@ use wire::peer::{Handshake, Limits, Message, PeerId, Reserved};
 use wire::{Decoded, peer};
 
 pub use self::leech::{LeechOptions, leech};
+pub use self::magnet::MagnetSeed;
 pub use self::seed::seed;
 
 /// How long a subject may take until it accepts us: some hash a gigabyte first.

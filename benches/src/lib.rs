@@ -5,6 +5,7 @@
 //! that all subjects meet the same one and none waits for it.
 
 pub mod counterpart;
+pub mod magnet;
 pub mod payload;
 pub mod process;
 pub mod report;

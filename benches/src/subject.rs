@@ -26,7 +26,7 @@ pub enum Role {
 pub struct Job<'a> {
     /// Which side it is.
     pub role: Role,
-    /// The `.torrent` file.
+    /// The `.torrent` file, or a magnet link.
     pub torrent: &'a Path,
     /// The folder that holds the payload, or gets it.
     pub data: &'a Path,
@@ -37,6 +37,11 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The magnet link, if that is what it is.
+    pub fn link(&self) -> Option<&str> {
+        self.torrent.to_str().filter(|text| text.starts_with("magnet:"))
+    }
+
     /// A file that a subject may make when it is complete.
     pub fn done_file(&self) -> PathBuf {
         self.work.join("done")
@@ -84,6 +89,11 @@ impl Subject {
     /// What it is called in the report.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it can be started with a magnet link.
+    pub const fn takes_links(&self) -> bool {
+        matches!(self.how, How::Unchoke(_) | How::Libtorrent(_) | How::Aria2(_) | How::Qbittorrent(_))
     }
 
     /// Whether it can take this side.

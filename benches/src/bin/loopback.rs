@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use tempfile::TempDir;
 use unchoke_benches::counterpart::{LeechOptions, leech, seed};
+use unchoke_benches::magnet;
 use unchoke_benches::payload::Payload;
 use unchoke_benches::process::monotonic;
 use unchoke_benches::report::Series;
@@ -87,6 +88,18 @@ struct Peer {
 
 #[derive(Subcommand)]
 enum Part {
+    /// Measure the time from a magnet link to the first byte of content
+    Magnet {
+        /// Programs to measure, in turns; those that are not installed are left out
+        #[arg(long, value_delimiter = ',', default_values = ["unchoke", "libtorrent", "aria2"])]
+        subjects: Vec<String>,
+        /// Rounds; each runs every subject once
+        #[arg(long, default_value_t = 11)]
+        runs: u32,
+        /// The program to measure as `unchoke` [default: beside this one]
+        #[arg(long, value_name = "FILE")]
+        unchoke: Option<PathBuf>,
+    },
     /// The counterpart of a leecher
     #[command(hide = true)]
     PeerSeed(Peer),
@@ -113,6 +126,11 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.part {
         None => run(&cli.run),
+        Some(Part::Magnet { subjects, runs, unchoke }) => {
+            let mut subjects = known(&subjects, unchoke)?;
+            subjects.retain(Subject::takes_links);
+            print(&magnet::measure(&subjects, runs)?)
+        }
         Some(Part::PeerSeed(peer)) => seed(peer.to, peer.info_hash, &payload(&peer.shape)?, || {
             say(&json!({ "event": "first", "monotonic": monotonic() }))
         }),
@@ -162,26 +180,36 @@ fn run(run: &Run) -> Result<()> {
         "size": payload.size(), "piece_size": payload.piece(), "pinned": pinned,
         "connections": run.connections, "results": results,
     });
+    print(&report)
+}
+
+fn print(report: &serde_json::Value) -> Result<()> {
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, &report)?;
+    serde_json::to_writer_pretty(&mut out, report)?;
     Ok(writeln!(out)?)
 }
 
 fn subjects(run: &Run) -> Result<Vec<Subject>> {
-    let beside = std::env::current_exe()?.with_file_name("unchoke");
-    let unchoke = run.unchoke.as_ref().unwrap_or(&beside);
-    let mut subjects = Vec::new();
-    for name in &run.subjects {
-        match Subject::known(name, unchoke)? {
-            Some(subject) => subjects.push(subject),
-            None => eprintln!("left out: {name} is not installed"),
-        }
-    }
+    let mut subjects = known(&run.subjects, run.unchoke.clone())?;
     for text in &run.subject {
         subjects.push(Subject::template(text)?);
     }
     if subjects.is_empty() {
         bail!("nothing to measure");
+    }
+    Ok(subjects)
+}
+
+/// The programs of these names that are installed.
+fn known(names: &[String], unchoke: Option<PathBuf>) -> Result<Vec<Subject>> {
+    let beside = std::env::current_exe()?.with_file_name("unchoke");
+    let unchoke = unchoke.unwrap_or(beside);
+    let mut subjects = Vec::new();
+    for name in names {
+        match Subject::known(name, &unchoke)? {
+            Some(subject) => subjects.push(subject),
+            None => eprintln!("left out: {name} is not installed"),
+        }
     }
     Ok(subjects)
 }

@@ -33,8 +33,10 @@ pub(super) fn python_with_libtorrent() -> Option<PathBuf> {
 }
 
 pub(super) fn libtorrent(python: &Path, job: &Job<'_>) -> Command {
+    let torrent = if job.link().is_none() { Some(job.torrent) } else { None };
     let options = json!({
-        "torrent": job.torrent, "data": job.data, "listen": job.listen.to_string(), "peers": [],
+        "torrent": torrent, "magnet": job.link(), "data": job.data, "listen": job.listen.to_string(), "peers": [],
+        "plain": true,
     });
     let mut command = Command::new(python);
     command.arg(LIBTORRENT_PEER).arg(options.to_string());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use metainfo::Magnet;
 use swarm::engine::{Activity, TorrentStatus};
-use swarm::session::{Event, Events, MagnetOptions, Session, Torrent};
+use swarm::session::{Event, Events, MagnetOptions, Session, Torrent, Unavailable};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::event::Reason;
@@ -164,6 +164,27 @@ struct Run<'a, 'r> {
 
 impl Run<'_, '_> {
     async fn until_end(&mut self, stop: &Stop, until: Instant) -> Result<Exit> {
+        match self.go_on(stop, until).await {
+            Err(error) if error.downcast_ref() == Some(&Unavailable::Removed) => {
+                Err(self.why_removed().await.unwrap_or(error))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Why the torrent is gone, which nobody here asked for: what a magnet named is of no use.
+    async fn why_removed(&mut self) -> Option<anyhow::Error> {
+        while let Some(event) = self.events.next().await {
+            match event {
+                Event::Refused { error, .. } => return Some(start::refused(self.plan, &error)),
+                Event::Removed { .. } => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    async fn go_on(&mut self, stop: &Stop, until: Instant) -> Result<Exit> {
         let asked = stop.asked();
         tokio::pin!(asked);
         let mut tick = interval(self.report.pace());

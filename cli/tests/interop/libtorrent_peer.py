@@ -2,8 +2,8 @@
 
     {"torrent": FILE, "data": DIR, "listen": "HOST:PORT", "peers": ["HOST:PORT", ...]}
 
-or with "magnet": LINK in place of the torrent. "dht": ["HOST:PORT", ...] lets it use the DHT by these nodes; "pex" and
-"lsd" are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
+or with "magnet": LINK in place of the torrent. "dht": ["HOST:PORT", ...] lets it use the DHT by these nodes; "pex",
+"lsd" and "plain" (no encryption) are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
 
 Prints one JSON object per line: {"event": "ready"} before it adds the torrent, then for each change
 {"event": "state", "state": "busy" | "downloading" | "complete", "progress": 0..1}. It ends when
@@ -56,6 +56,8 @@ def main():
     job = json.loads(sys.argv[1])
     known = lt.default_settings()
     chosen = {**SETTINGS, "listen_interfaces": job["listen"], "enable_lsd": bool(job.get("lsd"))}
+    if job.get("plain"):
+        chosen["in_enc_policy"] = chosen["out_enc_policy"] = int(lt.enc_policy.pe_disabled)
     # Without the default plugins, so that PEX can be left out.
     session = lt.session({name: value for name, value in chosen.items() if name in known}, 0)
     session.add_extension("ut_metadata")

@@ -13,8 +13,10 @@ mod magnets;
 mod network;
 mod opentracker;
 mod payload;
+mod private;
 mod process;
 mod static_tracker;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::env;

@@ -21,16 +21,16 @@ const INSIDE: &str = "UNCHOKE_INTEROP_NETWORK";
 /// Sets the network up, and goes on with what its arguments say.
 const SET_UP: &str = "\
 ip link set lo up && ip link set lo multicast on || exit 77
-for n in 1 2 3 4 5 6 7 8 9; do ip addr add 10.77.0.$n/24 dev lo || exit 77; done
-ip route add default via 10.77.0.1 dev lo && ip route add 224.0.0.0/4 dev lo || exit 77
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do ip addr add 10.77.$n.1/16 dev lo || exit 77; done
+ip route add default via 10.77.1.1 dev lo && ip route add 224.0.0.0/4 dev lo || exit 77
 exec \"$@\"";
 
 /// The status that says that there is no network to be had.
 const NONE: i32 = 77;
 
-/// An address of its own for each client of a test, counted from 1.
+/// An address of its own for each client of a test, from 1 to 14. Clients of the DHT mistrust nodes of one /24.
 pub(crate) fn host(n: u8) -> IpAddr {
-    Ipv4Addr::new(10, 77, 0, n).into()
+    Ipv4Addr::new(10, 77, n, 1).into()
 }
 
 /// Runs a test in a network of its own, or skips it. `name` is that of the test, with its modules.

@@ -16,11 +16,20 @@ pub(crate) struct Payload {
     /// Path below the name and size; one file with an empty path is a single-file torrent.
     files: &'static [(&'static str, usize)],
     piece_length: usize,
+    is_private: bool,
 }
 
 /// One file of 4 MiB and a bit, so that the last piece is short.
-pub(crate) const SINGLE: Payload =
-    Payload { name: "single file.bin", files: &[("", 4 * 1024 * 1024 + 12_345)], piece_length: 64 * 1024 };
+pub(crate) const SINGLE: Payload = Payload {
+    name: "single file.bin",
+    files: &[("", 4 * 1024 * 1024 + 12_345)],
+    piece_length: 64 * 1024,
+    is_private: false,
+};
+
+/// A file for the peers of its tracker only.
+pub(crate) const PRIVATE: Payload =
+    Payload { name: "private.bin", files: &[("", 300_000)], piece_length: 32 * 1024, is_private: true };
 
 /// A tree with pieces that span files, an empty file and names that are not ASCII.
 pub(crate) const MULTI: Payload = Payload {
@@ -34,6 +43,7 @@ pub(crate) const MULTI: Payload = Payload {
         ("z last.bin", 1_500_000),
     ],
     piece_length: 32 * 1024,
+    is_private: false,
 };
 
 /// A torrent of one byte whose only use is to name nodes of the DHT.
@@ -102,6 +112,11 @@ impl Payload {
         Sha1::digest(self.info()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The same as bytes.
+    pub(crate) fn info_hash_bytes(&self) -> Vec<u8> {
+        Sha1::digest(self.info()).to_vec()
+    }
+
     fn info(&self) -> Vec<u8> {
         let mut out = b"d".to_vec();
         match self.files {
@@ -126,6 +141,10 @@ impl Payload {
         let hashes: Vec<u8> = all.chunks(self.piece_length).flat_map(Sha1::digest).collect();
         string(&mut out, b"pieces");
         string(&mut out, &hashes);
+        if self.is_private {
+            string(&mut out, b"private");
+            integer(&mut out, 1);
+        }
         out.push(b'e');
         out
     }

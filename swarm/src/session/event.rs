@@ -4,7 +4,8 @@ use metainfo::{PieceIndex, TorrentId};
 use std::net::SocketAddr;
 use storage::StorageError;
 use storage::record::StoreError;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::options::AddError;
 use crate::engine::tracker::Failure;
@@ -158,6 +159,15 @@ impl Events {
             Ok(event) => Some(event),
             Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
             Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// The next event if it is there already.
+    pub(super) fn try_next(&mut self) -> Option<Event> {
+        match self.receiver.try_recv() {
+            Ok(event) => Some(event),
+            Err(TryRecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
         }
     }
 }

@@ -220,7 +220,7 @@ impl Torrent {
             if let Some(meta) = self.meta() {
                 return Ok(meta.clone());
             }
-            self.status().await.map_err(WaitError::Unavailable)?;
+            self.status_or_why(&mut events).await?;
             self.wait_turn(&mut events).await?;
         }
     }
@@ -232,7 +232,7 @@ impl Torrent {
     pub async fn wait_complete(&self) -> Result<(), WaitError> {
         let mut events = Events::new(self.link.events.subscribe());
         loop {
-            let status = self.status().await.map_err(WaitError::Unavailable)?;
+            let status = self.status_or_why(&mut events).await?;
             match status.activity {
                 Activity::Seeding => return Ok(()),
                 Activity::Failed(error) => return Err(WaitError::Storage(error)),
@@ -243,6 +243,22 @@ impl Torrent {
             }
             self.wait_turn(&mut events).await?;
         }
+    }
+
+    /// Its status; if it is gone, why, as far as these events tell.
+    async fn status_or_why(&self, events: &mut Events) -> Result<TorrentStatus, WaitError> {
+        let unavailable = match self.status().await {
+            Ok(status) => return Ok(status),
+            Err(unavailable) => unavailable,
+        };
+        while let Some(event) = events.try_next() {
+            if let Event::Refused { torrent, error } = event
+                && torrent == self.id
+            {
+                return Err(WaitError::Refused(error));
+            }
+        }
+        Err(WaitError::Unavailable(unavailable))
     }
 
     /// Waits until its state may have changed.

@@ -26,12 +26,12 @@ impl Shard {
     pub(super) fn begin_exchange(&mut self, cx: &mut Cx, key: PeerKey) {
         let takes = self.speaks(key, Extension::Pex);
         let peer = &mut self.peers[key.slot()];
-        if !takes || peer.exchange.is_some() || !exchanges(cx, &self.torrents[peer.torrent.slot()]) {
+        if !takes || !exchanges(cx, &self.torrents[peer.torrent.slot()]) {
             return;
         }
-        let partner = Partner::new(cx.now, &mut cx.rng);
+        // It may have told us already.
+        let partner = peer.exchange.get_or_insert_with(|| Box::new(Partner::new(cx.now, &mut cx.rng)));
         cx.conn_timers.set(peer.link.conn.slot(), ConnTimer::Exchange, partner.next_timeout());
-        peer.exchange = Some(Box::new(partner));
     }
 
     /// A message to a peer is due.
@@ -65,7 +65,8 @@ impl Shard {
         let slot = peer.torrent.slot();
         let torrent = &mut self.torrents[slot];
         let Some(scope) = Scope::of(peer.link.addr.ip()) else { return Ok(()) };
-        if !exchanges(cx, torrent) {
+        // What turns out to be private forgets whom it learnt of this way.
+        if !cx.config.pex || torrent.is_private() {
             return Ok(());
         }
         let partner = peer.exchange.get_or_insert_with(|| Box::new(Partner::new(cx.now, &mut cx.rng)));

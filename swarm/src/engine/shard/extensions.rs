@@ -100,13 +100,15 @@ impl Shard {
     }
 
     /// The part of a handshake that changes when it is known what a torrent is. A private torrent gives away neither its
-    /// metadata nor its peers (BEP 27); as long as nobody knows, it does not give away its peers. `again`: it was said before.
+    /// metadata nor its peers (BEP 27); as long as nobody knows, it listens and
+    /// does not give away its peers. `again`: it was said before.
     pub(super) fn what_it_is(&self, cx: &Cx, slot: usize, again: bool) -> ExtendedHandshake {
         let torrent = &self.torrents[slot];
         let mut extensions = Extensions::default();
         for extension in Extension::ALL {
             let takes = match extension {
-                Extension::Pex => cx.config.pex && torrent.is_public(),
+                // Some clients never look again whether it is taken that was not taken at first.
+                Extension::Pex => cx.config.pex && !torrent.is_private(),
                 Extension::Metadata => !torrent.is_private(),
                 Extension::DontHave => true,
             };
