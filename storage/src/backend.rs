@@ -37,12 +37,14 @@ pub trait Storage: Send + Sync {
         None
     }
 
-    /// Whether writing can work: a small test after a failure, of the folder, its device and its room. It leaves nothing
-    /// behind and touches nothing that was written.
+    /// Whether the storage can work: a small test after a failure. With `write` it is of the folder, its device and its
+    /// room; without, it is whether the folder is there with a file of the torrent, and nothing is written. It leaves
+    /// nothing behind and touches nothing that was written.
     ///
     /// # Errors
     /// The reason why it cannot.
-    fn probe(&self) -> Result<(), StorageError> {
+    fn probe(&self, write: bool) -> Result<(), StorageError> {
+        let _ = write;
         Ok(())
     }
 

@@ -80,10 +80,12 @@ pub enum Job {
         /// The asker's mark.
         token: Token,
     },
-    /// Tries whether the store can be written to.
+    /// Tries whether the store is there again, or can be written to.
     Probe {
         /// Where.
         store: StoreId,
+        /// Whether something is to be written to it; if not, it need only be readable.
+        write: bool,
     },
 }
 
@@ -147,7 +149,7 @@ pub enum Completion {
     Probed {
         /// Where.
         store: StoreId,
-        /// Whether it can be written to, as far as a small test tells.
+        /// Whether it can be used as was asked, as far as a small test tells.
         result: Result<(), StorageError>,
     },
 }

@@ -304,8 +304,8 @@ impl Storage for FileStorage {
         Some(Ok(()))
     }
 
-    fn probe(&self) -> Result<(), StorageError> {
-        self.try_writing()
+    fn probe(&self, write: bool) -> Result<(), StorageError> {
+        if write { self.try_writing() } else { self.try_reading() }
     }
 
     fn prepare(&self) -> Result<(), StorageError> {

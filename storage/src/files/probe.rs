@@ -1,4 +1,4 @@
-//! Finding out whether writing works again after it failed.
+//! Finding out whether the storage works again after it failed.
 
 use super::beneath::Root;
 use super::slices::Writing;
@@ -37,6 +37,22 @@ impl FileStorage {
         outcome
             .and_then(|()| removed.map_err(|cause| (Operation::Remove, cause)))
             .map_err(|(operation, cause)| StorageError::new(operation, root.show(&name), None, cause))
+    }
+
+    /// The folder is where it was, and the first file that is stored in it is there and can be opened. Nothing is written.
+    pub(super) fn try_reading(&self) -> Result<(), StorageError> {
+        let places = self.places();
+        let roots = [Some(&places.root), places.next.as_ref().map(|next| &next.root)];
+        for root in roots.into_iter().flatten() {
+            root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
+        }
+        let is_stored = |index: &usize| {
+            let file = self.file(*index);
+            file.length > 0 && !file.is_pad() && !file.attributes.symlink && !places.is_in_parts(*index)
+        };
+        let Some(index) = (0..self.layout().files().len()).find(is_stored) else { return Ok(()) };
+        self.open_files.close((self.owner, index));
+        self.opened(&places, index, false).map(drop)
     }
 
     /// Remembers which file could not be written.

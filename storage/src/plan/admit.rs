@@ -55,7 +55,7 @@ impl Plan {
                 self.flush();
                 return;
             }
-            Job::Probe { .. } => return self.background.push_back(Background::Probe(id)),
+            Job::Probe { write, .. } => return self.background.push_back(Background::Probe(id, write)),
         };
         let slot = self.pieces.slot((id, piece));
         let entry = self.pieces.get(slot);

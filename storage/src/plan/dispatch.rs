@@ -78,9 +78,9 @@ impl Plan {
                 self.stores.get_mut(&store)?.orders += 1;
                 Order::Sync(StoreSync { store, tokens, result: None })
             }
-            Background::Probe(store) => {
+            Background::Probe(store, write) => {
                 self.stores.get_mut(&store)?.orders += 1;
-                Order::Probe(StoreProbe { store, result: None })
+                Order::Probe(StoreProbe { store, write, result: None })
             }
             Background::Scan(slot) => {
                 let piece = self.pieces.get(slot);

@@ -88,7 +88,8 @@ pub struct Plan {
 enum Background {
     Scan(usize),
     Sync(StoreId, Vec<Token>),
-    Probe(StoreId),
+    /// Of a store, and whether it is to be written to.
+    Probe(StoreId, bool),
 }
 
 impl Plan {

@@ -104,6 +104,7 @@ pub struct StoreSync {
 #[derive(Debug)]
 pub struct StoreProbe {
     pub(super) store: StoreId,
+    pub(super) write: bool,
     pub(super) result: Outcome<()>,
 }
 
@@ -137,7 +138,8 @@ impl Order {
                 sync.result = Some(found(&store, sync.store).and_then(|store| store.storage.sync()));
             }
             Self::Probe(probe) => {
-                probe.result = Some(found(&store, probe.store).and_then(|store| store.storage.probe()));
+                probe.result =
+                    Some(found(&store, probe.store).and_then(|store| store.storage.probe(probe.write)));
             }
         }
     }

@@ -100,10 +100,10 @@ fn a_full_disk_says_so_and_goes_on_when_there_is_room() {
                     assert!(read(&storage, range, 65_536).unwrap() == sample.bytes(range));
                 }
                 assert!(write_from(&storage, &sample, done).1.is_some_and(|error| error.is_full()));
-                let probe = storage.probe().unwrap_err();
+                let probe = storage.probe(true).unwrap_err();
                 assert!(probe.is_full(), "{probe}");
                 fs::remove_file(place.join("ballast")).unwrap();
-                storage.probe().unwrap();
+                storage.probe(true).unwrap();
                 assert_eq!(write_from(&storage, &sample, done), (160, None));
                 storage.sync().unwrap();
                 assert!(is_whole(&storage, &sample));
@@ -144,7 +144,7 @@ fn a_disk_that_turned_read_only_is_still_served() {
         let storage = open(&root, &sample);
         let (done, error) = write_from(&storage, &sample, 0);
         let error = error.unwrap();
-        assert!(storage.probe().is_err_and(|error| error.is_read_only()));
+        assert!(storage.probe(true).is_err_and(|error| error.is_read_only()));
         assert!(done == 0 && error.is_read_only() && error.path == root.join("t/a"), "{error}");
         let last = sample.pieces().last().unwrap();
         assert!(read(&storage, last, 1000).unwrap() == sample.bytes(last));
@@ -177,7 +177,7 @@ fn nothing_is_written_to_the_place_of_a_disk_that_is_gone() {
         assert!(storage.check_root().unwrap_err().is_gone());
         assert!(storage.relocate(&dir.join("new"), &MoveOptions::default()).unwrap_err().is_gone());
         assert!(storage.remove_created().unwrap_err().is_gone());
-        assert!(storage.probe().unwrap_err().is_gone());
+        assert!(storage.probe(true).unwrap_err().is_gone());
         let expecting = || FileStorage::open_expecting(&root, &id, sample.torrent.clone(), options.clone());
         assert!(expecting().unwrap_err().is_gone(), "an empty folder is not the disk");
         assert!(Tree::of(&root).names().is_empty());
@@ -186,7 +186,7 @@ fn nothing_is_written_to_the_place_of_a_disk_that_is_gone() {
         fs::rename(dir.join("away"), &root).unwrap();
         mount();
         storage.check_root().unwrap();
-        storage.probe().unwrap();
+        storage.probe(true).unwrap();
         assert_eq!(write_from(&storage, &sample, 0).1, None);
         assert!(is_whole(&storage, &sample) && is_whole(&expecting().unwrap(), &sample));
     });

@@ -318,9 +318,9 @@ fn a_probe_finds_any_failure_and_leaves_nothing_behind() {
     let runs = strike_all(
         || World::new(false),
         World::seeded,
-        |_, storage| storage.probe().err().into_iter().collect(),
+        |_, storage| storage.probe(true).err().into_iter().collect(),
         |world, storage, _| {
-            storage.probe().unwrap();
+            storage.probe(true).unwrap();
             assert_eq!(Tree::of(&world.home()).names().len(), 7);
         },
     );

@@ -108,8 +108,8 @@ impl Storage for Claimed {
         self.files.read_cached(range, into)
     }
 
-    fn probe(&self) -> Result<(), StorageError> {
-        self.files.probe()
+    fn probe(&self, write: bool) -> Result<(), StorageError> {
+        self.files.probe(write)
     }
 
     fn prepare(&self) -> Result<(), StorageError> {

@@ -256,11 +256,11 @@ impl Storage for SimStore {
         Ok(())
     }
 
-    fn probe(&self) -> Result<(), StorageError> {
+    fn probe(&self, write: bool) -> Result<(), StorageError> {
         let mut state = self.lock();
         self.call(&mut state, Operation::Open, None)?;
         match state.writes_left {
-            Some(left) if left < u64::from(metainfo::BLOCK) => {
+            Some(left) if write && left < u64::from(metainfo::BLOCK) => {
                 Err(failed(Operation::Write, None, io::ErrorKind::StorageFull))
             }
             _ => Ok(()),

@@ -61,7 +61,7 @@ fn only_the_torrent_on_a_failed_storage_stops_and_it_is_tried_again_and_again() 
         assert!(jobs(&mut engine).is_empty(), "before {wait} s");
         now += Duration::from_secs(wait);
         engine.handle_timeout(now);
-        assert!(matches!(jobs(&mut engine)[..], [Job::Probe { store: StoreId(0) }]), "after {wait} s");
+        assert!(matches!(jobs(&mut engine)[..], [Job::Probe { store: StoreId(0), .. }]), "after {wait} s");
         engine.handle_completion(now, Completion::Probed { store: StoreId(0), result: Err(error.clone()) });
     }
     assert!(events(&mut engine).is_empty());
@@ -88,7 +88,7 @@ fn the_floor_of_free_space_is_that_of_one_device() {
     assert!(matches!(activity(&engine, low), Activity::Failed(error) if error.is_full()));
     assert_eq!(activity(&engine, other), Activity::Downloading);
     engine.set_space(now, StoreId(0), 1 << 30);
-    assert!(matches!(jobs(&mut engine)[..], [Job::Probe { store: StoreId(0) }]), "it is tried at once");
+    assert!(matches!(jobs(&mut engine)[..], [Job::Probe { store: StoreId(0), .. }]), "it is tried at once");
     engine.handle_completion(now, Completion::Probed { store: StoreId(0), result: Ok(()) });
     assert_eq!(activity(&engine, low), Activity::Downloading);
 }

@@ -124,7 +124,7 @@ impl Shard {
             return;
         }
         trouble.stage = Stage::Probing;
-        cx.out.jobs.push(Job::Probe { store: torrent.store });
+        cx.out.jobs.push(Job::Probe { store: torrent.store, write: true });
     }
 
     /// A probe ended.
