@@ -17,6 +17,7 @@ use super::link::{Link, Unavailable};
 use super::options::{AddError, AddOptions};
 use super::persist::{self, Begun};
 use super::registry::{Entry, Refused, Registry, Reservation};
+use super::selection::Selection;
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
 use crate::engine::picker::Priority;
@@ -159,7 +160,7 @@ impl Run {
         let Self { opened: Opened { storage, released, begun }, options, reservation } = self;
         let Begun { files, have, partial, peers, kept } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
-        let skipped = skipped(&options, &have);
+        let priorities = priorities(&options, &have);
         let store = plane.disk().attach(Arc::new(storage), meta.clone());
         let seed_only = !options.create;
         let add = AddTorrent { seed_only, partial, ..AddTorrent::new(meta.clone(), store, have) };
@@ -168,15 +169,17 @@ impl Run {
             return None;
         };
         let place = options.create.then(|| Arc::downgrade(&files));
-        let identity = Identity::whole(meta.clone(), Running { store, place, kept });
+        let (choice, order) = (options.files.clone().into(), options.order);
+        let identity = Identity::whole(meta.clone(), Running { store, place, kept }, choice, order);
         let entry = Entry { key, identity, files: released };
         reservation.fulfil(entry.clone());
         let engine = plane.engine();
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
         engine.set_torrent_limit(now, key, Direction::Write, options.up_limit);
-        if !skipped.is_empty() {
-            engine.set_priorities(now, key, skipped);
+        if !priorities.is_empty() {
+            engine.set_priorities(now, key, priorities);
         }
+        engine.set_order(now, key, options.order);
         let tiers = u32::try_from(meta.trackers().len()).unwrap_or(u32::MAX);
         for (tier, url) in (tiers..).zip(&options.trackers) {
             engine.add_tracker(now, key, tier, url);
@@ -187,10 +190,13 @@ impl Run {
     }
 }
 
-/// The pieces that are not to be fetched: those of other files, and all that are missing when nothing may be written.
-pub(super) fn skipped(options: &AddOptions, have: &Bitfield) -> Vec<(metainfo::PieceIndex, Priority)> {
+/// How much pieces are wanted where that is not as usual. None that is missing is when nothing may be written.
+pub(super) fn priorities(options: &AddOptions, have: &Bitfield) -> Vec<(metainfo::PieceIndex, Priority)> {
     if options.create {
-        return options.files.skipped(&options.torrent);
+        return match &options.files {
+            Selection::All => Vec::new(),
+            files => files.pieces(&options.torrent),
+        };
     }
     let missing = options.torrent.geometry().pieces().filter(|piece| !have.get(piece.get()));
     missing.map(|piece| (piece, Priority::Skip)).collect()

@@ -8,6 +8,7 @@ use storage::{FileStorage, StoreId};
 
 use super::magnet::Choice;
 use super::persist::Kept;
+use crate::engine::PieceOrder;
 
 /// What a torrent is. All handles to it share this.
 pub(super) struct Identity {
@@ -18,8 +19,9 @@ pub(super) struct Identity {
     tiers: usize,
     meta: OnceLock<Arc<Torrent>>,
     running: OnceLock<Running>,
-    /// Which files are wanted, as long as nobody knows which there are.
+    /// Which files are wanted.
     choice: Mutex<Choice>,
+    order: Mutex<PieceOrder>,
     is_given_up: AtomicBool,
 }
 
@@ -34,20 +36,26 @@ pub(super) struct Running {
 
 impl Identity {
     /// Of a torrent that is described, and whose files are open.
-    pub(super) fn whole(meta: Arc<Torrent>, running: Running) -> Arc<Self> {
+    pub(super) fn whole(
+        meta: Arc<Torrent>,
+        running: Running,
+        choice: Choice,
+        order: PieceOrder,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: meta.id(),
             called: None,
             tiers: meta.trackers().len(),
             meta: meta.into(),
             running: running.into(),
-            choice: Mutex::default(),
+            choice: Mutex::new(choice),
+            order: Mutex::new(order),
             is_given_up: AtomicBool::new(false),
         })
     }
 
     /// Of a torrent that is only named.
-    pub(super) fn named(magnet: &Magnet, choice: Choice) -> Arc<Self> {
+    pub(super) fn named(magnet: &Magnet, choice: Choice, order: PieceOrder) -> Arc<Self> {
         Arc::new(Self {
             id: magnet.info_hashes.id(),
             called: magnet.name.clone(),
@@ -55,6 +63,7 @@ impl Identity {
             meta: OnceLock::new(),
             running: OnceLock::new(),
             choice: Mutex::new(choice),
+            order: Mutex::new(order),
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -113,9 +122,19 @@ impl Identity {
         self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Other files are wanted. Has no effect once its files are open.
+    /// Other files are wanted. Does not tell the engine.
     pub(super) fn choose(&self, choice: Choice) {
         *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
+    }
+
+    /// In which order pieces are fetched.
+    pub(super) fn order(&self) -> PieceOrder {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pieces are fetched in another order. Does not tell the engine.
+    pub(super) fn set_order(&self, order: PieceOrder) {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = order;
     }
 
     /// It is removed; the store to be detached. To be called on the reactor's thread.

@@ -11,6 +11,7 @@ use storage::record::StoreError;
 
 use super::link::Unavailable;
 use super::selection::Selection;
+use crate::engine::PieceOrder;
 
 /// When what is on disk is compared with the torrent's hashes before the torrent runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub struct AddOptions {
     pub check: Check,
     /// Which files are wanted.
     pub files: Selection,
+    /// In which order pieces are fetched that are wanted alike.
+    pub order: PieceOrder,
     /// Whether a file takes all of its room when it is first written.
     pub preallocate: bool,
     /// Addresses of peers.
@@ -59,6 +62,7 @@ impl AddOptions {
             dir: dir.into(),
             check: Check::Auto,
             files: Selection::All,
+            order: PieceOrder::Rarest,
             preallocate: false,
             peers: Vec::new(),
             trackers: Vec::new(),

@@ -9,6 +9,7 @@ use super::magnet::MagnetOptions;
 use super::options::{AddError, AddOptions};
 use super::selection::Selection;
 use super::torrent::Torrent;
+use super::wanted;
 
 impl Session {
     /// What the store of this session knows, without the pieces and files of any torrent: enough to list 10,000 torrents at
@@ -54,6 +55,7 @@ fn options(store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
         Source::Magnet(link) => {
             let Ok(magnet) = link.parse() else { return Ok(None) };
             return Ok(Some(Added::Magnet(Box::new(MagnetOptions {
+                order: wanted::order(choices.order),
                 preallocate: choices.preallocate,
                 down_limit: choices.down_limit,
                 up_limit: choices.up_limit,
@@ -63,14 +65,9 @@ fn options(store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
         }
     };
     let Ok(torrent) = metainfo::Torrent::parse(&bytes) else { return Ok(None) };
-    let wanted = choices.priorities.iter().enumerate().filter(|(_, priority)| **priority > 0);
-    let files = if choices.priorities.is_empty() {
-        Selection::All
-    } else {
-        Selection::Files(wanted.map(|(index, _)| index).collect())
-    };
     Ok(Some(Added::Torrent(Box::new(AddOptions {
-        files,
+        files: Selection::decode(&choices.priorities),
+        order: wanted::order(choices.order),
         preallocate: choices.preallocate,
         down_limit: choices.down_limit,
         up_limit: choices.up_limit,

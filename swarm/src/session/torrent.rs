@@ -14,10 +14,8 @@ use super::link::{Link, PATIENCE, Unavailable};
 use super::options::AddError;
 use super::persist;
 use super::registry::Entry;
-use super::selection::Selection;
 use super::view::{self, FileProgress, TrackerView};
 use crate::engine::candidates::Source;
-use crate::engine::picker::Priority;
 use crate::engine::scope::Scope;
 use crate::engine::{Activity, Direction, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
 use crate::reactor::Plane;
@@ -26,9 +24,9 @@ use crate::reactor::Plane;
 /// removed, or the session ended, every question has an error for an answer.
 #[derive(Clone)]
 pub struct Torrent {
-    link: Arc<Link>,
-    id: TorrentId,
-    entry: Entry,
+    pub(super) link: Arc<Link>,
+    pub(super) id: TorrentId,
+    pub(super) entry: Entry,
 }
 
 /// Why a torrent will not be complete.
@@ -135,24 +133,6 @@ impl Torrent {
         let tier = self.entry.identity.next_tier();
         self.tell(move |engine, now, key| {
             engine.add_tracker(now, key, tier, &url);
-        })
-        .await
-    }
-
-    /// Chooses which files are wanted, instead of those that were. While it is only known by a magnet that is kept for
-    /// later; if it has no such files then, it is refused.
-    ///
-    /// # Errors
-    /// When it or its session is gone.
-    pub async fn select(&self, selection: &Selection) -> Result<(), Unavailable> {
-        let (identity, selection) = (self.entry.identity.clone(), selection.clone());
-        self.tell(move |engine, now, key| match identity.meta().filter(|_| identity.is_open()) {
-            Some(meta) => {
-                let normal = meta.geometry().pieces().map(|piece| (piece, Priority::Normal));
-                let changes: Vec<_> = normal.chain(selection.skipped(meta)).collect();
-                engine.set_priorities(now, key, changes);
-            }
-            None => identity.choose(selection.into()),
         })
         .await
     }
@@ -281,7 +261,7 @@ impl Torrent {
         }
     }
 
-    async fn ask<R: Send + 'static>(
+    pub(super) async fn ask<R: Send + 'static>(
         &self,
         ask: impl FnOnce(&mut Plane, Time) -> Option<R> + Send + 'static,
     ) -> Result<R, Unavailable> {
@@ -302,7 +282,7 @@ impl Torrent {
         self.ask(move |plane, now| look(plane.engine(), now, key)).await
     }
 
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         tell: impl FnOnce(&mut Engine, Time, TorrentKey) + Send + 'static,
     ) -> Result<(), Unavailable> {

@@ -5,6 +5,7 @@ mod changes;
 mod dht;
 mod ending;
 mod events;
+mod files;
 mod https;
 mod killed;
 mod magnets;

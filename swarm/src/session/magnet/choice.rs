@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use metainfo::Torrent;
 
+use crate::engine::picker::Priority;
 use crate::session::options::AddError;
 use crate::session::selection::Selection;
 
@@ -38,6 +39,19 @@ impl Choice {
                 }
                 _ => Ok(Selection::Files(wanted)),
             }
+        }))
+    }
+
+    /// The same, but some files are wanted otherwise.
+    pub(in crate::session) fn with(self, changes: Vec<(usize, Priority)>) -> Self {
+        Self(Arc::new(move |torrent| {
+            let mut priorities = self.decide(torrent)?.priorities(torrent);
+            let files = priorities.len();
+            for (index, priority) in changes.iter().copied() {
+                let known = priorities.get_mut(index).ok_or(AddError::NoSuchFile { index, files })?;
+                *known = priority;
+            }
+            Ok(Selection::Ranked(priorities))
         }))
     }
 

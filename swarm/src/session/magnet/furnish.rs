@@ -157,6 +157,13 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, info: Arc<[u8]
         add::open(&opener, &options, identity.given_up()).map(|opened| (opened, options))
     });
     let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
+    // It may have been chosen again while the files were being opened.
+    let selection = entry.identity.choice().decide(&options.torrent)?;
+    if selection != options.files {
+        let (files, left_out) = (opened.begun.files.clone(), selection.left_out(&options.torrent));
+        let kept = tokio::task::spawn_blocking(move || files.set_skipped(&left_out));
+        kept.await.map_err(|_| AddError::Cancelled)??;
+    }
     let saver = link.clone();
     let begun = link.ask(move |plane| begin(&saver, plane, &entry, opened, &options, held));
     begun.await??;
@@ -187,20 +194,21 @@ fn begin(
     held: watch::Sender<()>,
 ) -> Result<(), AddError> {
     let meta = &options.torrent;
-    // It may have been chosen again while the files were being opened.
+    // It may have been chosen again even now.
     let files = entry.identity.choice().decide(meta)?;
     let options = AddOptions { files, ..options.clone() };
     let Begun { files, have, partial, peers, kept } = opened.begun;
-    let skipped = add::skipped(&options, &have);
+    let priorities = add::priorities(&options, &have);
     let store = plane.disk().attach(Arc::new(opened.storage.held_by(held)), meta.clone());
     let (now, is_full) = (plane.now(), have.is_full());
     let add = AddTorrent { partial, ..AddTorrent::new(meta.clone(), store, have) };
-    if !plane.engine().furnish(now, entry.key, add, skipped) {
+    if !plane.engine().furnish(now, entry.key, add, priorities) {
         plane.disk().detach(store);
         return Err(AddError::Cancelled);
     }
     entry.identity.opened(Running { store, place: Some(Arc::downgrade(&files)), kept });
     link.saver.writes(meta.id(), !is_full);
+    plane.engine().set_order(now, entry.key, entry.identity.order());
     plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);
     Ok(())
 }

@@ -105,7 +105,7 @@ impl Begin {
         )?;
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
         engine.set_torrent_limit(now, key, Direction::Write, options.up_limit);
-        let identity = Identity::named(&options.magnet, options.files.clone());
+        let identity = Identity::named(&options.magnet, options.files.clone(), options.order);
         let held = watch::Sender::new(());
         let entry = Entry { key, identity, files: held.subscribe() };
         link.magnets.await_metadata(id, Wanted { entry: entry.clone(), options, held });

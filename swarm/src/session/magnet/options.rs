@@ -7,6 +7,7 @@ use std::sync::Arc;
 use metainfo::{Magnet, Torrent};
 
 use super::Choice;
+use crate::engine::PieceOrder;
 use crate::session::options::{AddOptions, Check};
 use crate::session::selection::Selection;
 
@@ -21,6 +22,8 @@ pub struct MagnetOptions {
     pub check: Check,
     /// Which files are wanted.
     pub files: Choice,
+    /// In which order pieces are fetched that are wanted alike.
+    pub order: PieceOrder,
     /// Whether a file takes all of its room when it is first written.
     pub preallocate: bool,
     /// Bytes to be left on the file system.
@@ -48,6 +51,7 @@ impl MagnetOptions {
             magnet,
             dir: None,
             check: Check::Auto,
+            order: PieceOrder::Rarest,
             preallocate: false,
             min_free: None,
             peers: Vec::new(),
@@ -63,6 +67,7 @@ impl MagnetOptions {
         Some(AddOptions {
             check: self.check,
             files,
+            order: self.order,
             preallocate: self.preallocate,
             min_free: self.min_free,
             peers: self.peers.clone(),

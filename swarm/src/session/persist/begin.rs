@@ -24,6 +24,7 @@ use crate::engine::PartialPiece;
 use crate::session::event::Event;
 use crate::session::link::Link;
 use crate::session::options::{AddError, AddOptions, Check};
+use crate::session::wanted;
 
 /// Files that are open, and what is in them.
 pub(in crate::session) struct Begun {
@@ -101,6 +102,7 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
         allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
         open_files: link.open_files.clone(),
         created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
+        skipped: if options.create { options.files.left_out(meta) } else { Vec::new() },
         ..FileOptions::default()
     };
     let expected = record.filter(|record| record.summary.done > 0 && options.check == Check::Auto);
@@ -204,7 +206,8 @@ fn keep(
     state.choices.down_limit = options.down_limit;
     state.choices.up_limit = options.up_limit;
     state.choices.trackers.clone_from(&options.trackers);
-    state.choices.priorities = priorities(options);
+    state.choices.priorities = options.files.encode(meta);
+    state.choices.order = wanted::recorded(options.order);
     state.generation += 1;
     summary.generation = state.generation;
     // A folder that cannot be looked at is noticed when it is used.
@@ -240,13 +243,6 @@ fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
         name_rules: NAME_RULES,
     };
     Record { summary, state: State::new(meta.geometry().piece_count()), source: None }
-}
-
-/// One for each file when not all are wanted.
-fn priorities(options: &AddOptions) -> Vec<u8> {
-    let files = 0..options.torrent.layout().files().len();
-    let all: Vec<u8> = files.map(|file| if options.files.has(file) { 2 } else { 0 }).collect();
-    if all.contains(&0) { all } else { Vec::new() }
 }
 
 fn stamps(files: &FileStorage) -> Vec<Option<FileStamp>> {

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
 use storage::FileStorage;
-use storage::record::{Lease, Partial, PieceSet, Record, Store, StoreError, Totals, Tracker};
+use storage::record::{Choices, Lease, Partial, PieceSet, Record, Store, StoreError, Totals, Tracker};
 use wire::peer::Bitfield;
 
 use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
@@ -66,6 +66,11 @@ impl Kept {
     pub(super) fn save(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let mut state = self.state();
         self.write(&mut state, snapshot, false)
+    }
+
+    /// Something else was chosen; to be recorded with the next save.
+    pub(in crate::session) fn choose(&self, choose: impl FnOnce(&mut Choices)) {
+        choose(&mut self.state().record.state.choices);
     }
 
     /// The last save: nothing is written to the files any more, and if `is_clean` all that was is durable. Blocks.

@@ -6,6 +6,7 @@ use storage::record::{
 
 use super::kept;
 use crate::session::magnet::MagnetOptions;
+use crate::session::wanted;
 
 /// Records a magnet, unless what it names is recorded already. Blocks.
 pub(in crate::session) fn note(store: &dyn Store, options: &MagnetOptions) -> Result<(), StoreError> {
@@ -34,6 +35,7 @@ pub(in crate::session) fn note(store: &dyn Store, options: &MagnetOptions) -> Re
     state.choices.up_limit = options.up_limit;
     state.choices.preallocate = options.preallocate;
     state.choices.trackers.clone_from(&options.trackers);
+    state.choices.order = wanted::recorded(options.order);
     store.save(&[Record { summary, state, source: Some(Source::Magnet(options.magnet.to_string())) }])
 }
 

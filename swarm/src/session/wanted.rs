@@ -1,0 +1,104 @@
+//! What of a torrent is fetched, and in which order: the choices of its user.
+
+use storage::record::Order;
+
+use super::files_error::FilesError;
+use super::magnet::Choice;
+use super::selection::Selection;
+use super::torrent::Torrent;
+use crate::engine::PieceOrder;
+use crate::engine::picker::Priority;
+
+impl Torrent {
+    /// Chooses which files are wanted, instead of those that were. While it is only known by a magnet that is kept for
+    /// later; if it has no such files then, it is refused.
+    ///
+    /// # Errors
+    /// When it has no such files, or it or its session is gone.
+    pub async fn select(&self, selection: &Selection) -> Result<(), FilesError> {
+        self.choose(selection.clone().into()).await
+    }
+
+    /// Chooses how much some files are wanted, by their index in the torrent's layout; others are wanted as before. See
+    /// [`Torrent::select`].
+    ///
+    /// # Errors
+    /// When it has no such files, or it or its session is gone.
+    pub async fn set_priorities(&self, changes: Vec<(usize, Priority)>) -> Result<(), FilesError> {
+        self.choose(self.entry.identity.choice().with(changes)).await
+    }
+
+    /// Chooses in which order pieces are fetched that are wanted alike.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn set_order(&self, order: PieceOrder) -> Result<(), FilesError> {
+        let identity = self.entry.identity.clone();
+        self.tell(move |engine, now, key| {
+            identity.set_order(order);
+            if identity.is_open() {
+                engine.set_order(now, key, order);
+            }
+        })
+        .await?;
+        self.record(|choices| choices.order = recorded(order));
+        Ok(())
+    }
+
+    async fn choose(&self, choice: Choice) -> Result<(), FilesError> {
+        let identity = self.entry.identity.clone();
+        let selection = identity.meta().map(|meta| choice.decide(meta)).transpose()?;
+        if let (Some(meta), Some(selection), Some((_, files))) =
+            (identity.meta(), &selection, identity.place())
+        {
+            let left_out = selection.left_out(meta);
+            let kept = tokio::task::spawn_blocking(move || {
+                files.upgrade().map_or(Ok(()), |files| files.set_skipped(&left_out))
+            });
+            // What could not be moved into a file is still served, and moved when the torrent is added next.
+            if let Ok(Err(error)) = kept.await {
+                tracing::warn!(%error, "files stay in the part file");
+            }
+        }
+        let chosen = selection.clone();
+        self.tell(move |engine, now, key| {
+            if let Some(meta) = identity.meta().filter(|_| identity.is_open())
+                && let Some(selection) = chosen.or_else(|| choice.decide(meta).ok())
+            {
+                engine.set_priorities(now, key, selection.pieces(meta));
+            }
+            identity.choose(choice);
+        })
+        .await?;
+        if let (Some(meta), Some(selection)) = (self.meta(), selection) {
+            self.record(|choices| choices.priorities = selection.encode(meta));
+        }
+        Ok(())
+    }
+
+    /// Has a choice recorded soon.
+    fn record(&self, choose: impl FnOnce(&mut storage::record::Choices)) {
+        if let Some(kept) = self.entry.identity.kept() {
+            kept.choose(choose);
+            self.link.saver.changed(self.id);
+        }
+    }
+}
+
+/// As it is recorded.
+pub(super) fn recorded(order: PieceOrder) -> Order {
+    match order {
+        PieceOrder::Rarest => Order::Rarest,
+        PieceOrder::Sequential => Order::Sequential,
+        PieceOrder::FirstLast => Order::FirstLast,
+    }
+}
+
+/// As it was recorded.
+pub(super) fn order(recorded: Order) -> PieceOrder {
+    match recorded {
+        Order::Rarest => PieceOrder::Rarest,
+        Order::Sequential => PieceOrder::Sequential,
+        Order::FirstLast => PieceOrder::FirstLast,
+    }
+}
