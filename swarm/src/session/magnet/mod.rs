@@ -109,8 +109,8 @@ impl Begin {
         let held = watch::Sender::new(());
         let entry = Entry { key, identity, files: held.subscribe() };
         link.magnets.await_metadata(id, Wanted { entry: entry.clone(), options, held });
-        link.magnets.resolve(id, names);
         reservation.fulfil(entry.clone());
+        link.magnets.resolve(id, names);
         Some(entry)
     }
 }
