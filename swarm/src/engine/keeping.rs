@@ -65,8 +65,9 @@ impl Engine {
         let torrent = self.shard.torrent(key)?;
         let partial = torrent.keeping.safe_blocks();
         Some(ResumeState {
-            clean: torrent.keeping.clean().clone(),
+            clean: torrent.keeping.clean(),
             have: torrent.claimed(),
+            doubtful: torrent.doubtful(),
             unverified: torrent.keeping.unverified().cloned(),
             partial: partial.map(|(piece, blocks)| PartialPiece { piece, blocks: blocks.to_vec() }).collect(),
             totals: torrent.totals,

@@ -22,10 +22,14 @@ pub struct PartialPiece {
 /// reads it back compares their sizes and times first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResumeState {
-    /// Pieces that matched their hash and were synced after it.
+    /// Pieces that matched their hash and were synced after it, and that nothing was heard of since that would make one doubt
+    /// it.
     pub clean: Bitfield,
     /// Pieces that matched their hash. Those that are not clean are to be checked again, unless the process ended in order.
     pub have: Bitfield,
+    /// Pieces that may be there and are not clean: to be checked by whoever takes the torrent up again. None, when it was told
+    /// that it [stopped](super::Event::Stopped) clean.
+    pub doubtful: Bitfield,
     /// Pieces of `have` that nobody has checked yet (see [`AddTorrent::unverified`](super::AddTorrent::unverified)).
     pub unverified: Option<Bitfield>,
     /// Pieces in progress, and their blocks that were written and synced.

@@ -339,3 +339,84 @@ fn a_paused_torrent_does_nothing_until_it_is_resumed() {
     assert!(world.run_until_complete(&[leech], Time::from_secs(200)).is_some());
     assert!(status(&world, leech).totals.downloaded <= (2 * MIB + 64 * 1024) as u64);
 }
+
+/// What would be recorded now.
+fn resume(world: &World, id: NodeId) -> swarm::engine::ResumeState {
+    let node = world.node(id);
+    node.engine.resume_state(world.now, node.torrent).expect("it runs")
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_read_again_and_clean_in_the_same_run() {
+    let content = Content::new(14, 2 * MIB, 64 * 1024);
+    let mut world = World::new(14);
+    let seed = world.add(&content, Role::Seed, Access::symmetric(500_000));
+    let leech = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    let failing =
+        Failing { operation: Operation::Sync, nth: 0, lasting: true, kind: std::io::ErrorKind::Other };
+    world.node(leech).store.fail(Some(failing));
+    world.introduce(leech, seed);
+    world.run_until(Time::from_secs(10), |_| false);
+    let state = resume(&world, leech);
+    assert!(state.clean.is_clear() && state.have.count_ones() > 5);
+    assert!(state.have.iter_and_not(&state.doubtful).next().is_none(), "all of it is doubtful");
+    let checked = world.node(leech).store.calls()[0];
+    world.node(leech).store.fail(None);
+    assert!(world.run_until_complete(&[leech], Time::from_secs(100)).is_some());
+    let end = world.now + Duration::from_secs(45);
+    assert!(world.run_until(end, |world| resume(world, leech).clean.is_full()));
+    assert!(resume(&world, leech).doubtful.is_clear());
+    assert!(world.node(leech).store.calls()[0] > checked, "it was read again");
+    assert_eq!(status(&world, leech).totals.wasted, 0);
+    world.check();
+}
+
+#[test]
+fn what_passed_before_the_disk_was_full_is_synced_all_the_same() {
+    let content = Content::new(15, 4 * MIB, 64 * 1024);
+    let mut world = World::new(15);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let leech = world.add(&content, Role::Leech, Access::default());
+    world.node(leech).store.fill_up_after(Some(2 * MIB as u64));
+    world.introduce(leech, seed);
+    world.run_until(Time::from_secs(10), |_| false);
+    assert!(matches!(status(&world, leech).activity, Activity::Failed(error) if error.is_full()));
+    let state = resume(&world, leech);
+    assert!(state.have.count_ones() > 5);
+    assert_eq!((&state.clean, state.doubtful.count_ones()), (&state.have, 0));
+    let syncs = world.node(leech).store.calls()[2];
+    assert!(syncs < 4, "{syncs} syncs");
+    // A sync that fails meanwhile is not tried again before the disk takes blocks.
+    world.run_until(Time::from_secs(600), |_| false);
+    assert!(world.node(leech).store.calls()[2] - syncs < 20);
+}
+
+#[test]
+fn a_torrent_that_stopped_clean_has_nothing_doubtful_whenever_it_is_asked() {
+    let content = Content::new(16, 2 * MIB, 64 * 1024);
+    for seed in 0..40 {
+        let mut world = World::new(seed);
+        let source = world.add(&content, Role::Seed, Access::symmetric(2_000_000));
+        let slow = DiskSpeed { seek: Duration::from_millis(3), rate: 2_000_000 };
+        let leech =
+            world.add_with(&content, Role::Leech, Access::symmetric(2_000_000), slow, |_| ());
+        world.introduce(leech, source);
+        world.run_until(Time::from_millis(150 + 37 * seed), |_| false);
+        let (now, torrent) = (world.now, world.node(leech).torrent);
+        world.node_mut(leech).engine.pause(now, torrent);
+        world.touch(leech);
+        let stopped = |world: &World| {
+            let told = |(_, event): &(Time, Event)| matches!(event, Event::Stopped { clean: true, .. });
+            world.node(leech).events.iter().any(told)
+        };
+        assert!(world.run_until(now + Duration::from_secs(9), stopped), "seed {seed}");
+        let done = status(&world, leech).pieces_done;
+        for _ in 0..2 {
+            let state = resume(&world, leech);
+            assert!(state.doubtful.is_clear() && state.clean == state.have, "seed {seed}");
+            assert_eq!(status(&world, leech).pieces_done, done, "seed {seed}: a verdict came after the end");
+            let later = world.now + Duration::from_secs(5);
+            world.run_until(later, |_| false);
+        }
+    }
+}

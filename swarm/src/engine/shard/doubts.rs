@@ -72,11 +72,11 @@ impl Shard {
         self.pump_checks(cx, slot);
     }
 
-    /// Keeps a few checks under way. While the storage fails there are none: they would only fail too.
+    /// Keeps a few checks under way, unless they would only fail.
     fn pump_checks(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
         let keeping = &mut torrent.keeping;
-        while keeping.trouble.is_none() && keeping.checking.len() < CHECKS {
+        while keeping.may_check() && keeping.checking.len() < CHECKS {
             let Some(piece) = keeping.to_check.pop_front() else { return };
             if keeping.checking.insert(piece) {
                 cx.out.jobs.push(Job::Check { store: torrent.store, piece });
@@ -145,6 +145,10 @@ impl Shard {
         }
         if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
             (doubt.tries, doubt.again_at) = (0, None);
+        }
+        // What was read may yet be only in memory, if a sync failed meanwhile.
+        if torrent.keeping.may_check() {
+            torrent.keeping.tainted.remove(&piece);
         }
         if !torrent.picker.has(piece) {
             return self.passed(cx, slot, piece);

@@ -4,10 +4,13 @@
 //!              passed              Sync issued           Synced
 //!   (written) -------> fresh -----------------> in sync --------> clean
 //!                        ^                         |
-//!                        |                         | failed: tainted, never clean in this run
+//!                        |                         | failed
 //!                        |                         v
-//!   doubtful --- a check passes                 have, not clean
+//!   doubtful --- a check passes <-- a later sync -- tainted
 //! ```
+//!
+//! Before the sync that follows a failed one, storage writes anew what the failed one may have lost, as far as the system
+//! still has it. What a tainted piece holds after that is read and hashed before the piece is fresh again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -38,7 +41,7 @@ pub(crate) struct Keeping {
     pub(super) safe: BTreeMap<PieceIndex, Vec<u32>>,
     /// Blocks were written since the last sync was asked for.
     pub(super) dirty: bool,
-    /// Pieces with bytes that a failed sync may have lost: only a check after a new start makes them clean.
+    /// Pieces with bytes that a failed sync may have lost: they are checked after the next one that works.
     pub(super) tainted: BTreeSet<PieceIndex>,
     /// Blocks that the disk has and did not answer.
     pub(super) writing: usize,
@@ -157,8 +160,13 @@ impl Keeping {
         }
     }
 
-    pub(crate) fn clean(&self) -> &Bitfield {
-        &self.clean
+    /// Pieces that matched and were synced after it, without those that are doubtful since.
+    pub(crate) fn clean(&self) -> Bitfield {
+        let mut clean = self.clean.clone();
+        if let Some(unverified) = &self.unverified {
+            clean.and_not(unverified);
+        }
+        clean
     }
 
     pub(crate) fn unverified(&self) -> Option<&Bitfield> {
@@ -185,9 +193,25 @@ impl Keeping {
         self.trouble.as_ref().filter(|trouble| !trouble.is_floor).map(|trouble| trouble.retry_at)
     }
 
-    /// Whether nothing is at the disk and all that is there is synced.
-    pub(super) fn is_settled(&self) -> bool {
-        self.writing == 0 && self.sync.is_none() && self.fresh.is_empty() && self.checking.is_empty()
+    /// Whether a sync may be asked for: what was written before writes began to fail is as good as ever, while a sync that
+    /// failed is tried again only when a probe went well.
+    pub(super) fn may_sync(&self) -> bool {
+        self.sync.is_none()
+            && self.trouble.as_ref().is_none_or(|trouble| match trouble.stage {
+                Stage::Trial => true,
+                Stage::Waiting | Stage::Probing => !trouble.needs_sync && !trouble.was_gone,
+            })
+    }
+
+    /// Whether pieces may be checked: not while there is nothing to read from, nor before what a failed sync lost was
+    /// written anew.
+    pub(super) fn may_check(&self) -> bool {
+        self.trouble.as_ref().is_none_or(|trouble| !trouble.needs_sync && !trouble.was_gone)
+    }
+
+    /// Whether something was written, or passed, that no sync was asked for yet.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.dirty || !self.fresh.is_empty()
     }
 
     /// Pieces that were there and cannot be read.

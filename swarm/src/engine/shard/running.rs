@@ -171,8 +171,7 @@ impl Shard {
             self.remove_source(cx, id);
         }
         // Nobody waits for it, but what was written is durable before the store is closed.
-        let keeping = &self.torrents[slot].keeping;
-        if keeping.trouble.is_none() && (keeping.dirty || !keeping.fresh.is_empty()) {
+        if self.torrents[slot].keeping.is_unsynced() {
             self.sync(cx, slot);
         }
         for (_, data) in std::mem::take(&mut self.torrents[slot].keeping.kept) {

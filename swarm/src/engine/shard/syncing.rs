@@ -23,16 +23,18 @@ impl Shard {
         let keeping = &mut self.torrents[slot].keeping;
         keeping.safe.remove(&piece);
         if keeping.tainted.contains(&piece) {
-            return;
+            // It is checked after the sync that covers its last blocks.
+            keeping.dirty = true;
+        } else {
+            keeping.fresh.push(piece);
         }
-        keeping.fresh.push(piece);
         self.arm_sync(cx, slot);
     }
 
     /// Arms the timer of the next sync.
     pub(super) fn arm_sync(&mut self, cx: &mut Cx, slot: usize) {
         let keeping = &self.torrents[slot].keeping;
-        if keeping.sync.is_some() || keeping.trouble.is_some() {
+        if !keeping.may_sync() {
             return;
         }
         let wait = match (keeping.fresh.len(), keeping.dirty) {
@@ -50,7 +52,7 @@ impl Shard {
     pub(super) fn sync(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
         let keeping = &mut torrent.keeping;
-        if keeping.sync.is_some() || keeping.trouble.as_ref().is_some_and(|trouble| !trouble.needs_sync) {
+        if !keeping.may_sync() {
             return;
         }
         keeping.syncs += 1;
@@ -88,9 +90,9 @@ impl Shard {
                 // Of pieces that passed or were given up meanwhile nothing is to be remembered.
                 keeping.safe = sync.partial;
                 keeping.safe.retain(|piece, _| torrent.picker.is_partial(*piece));
-                keeping.wait = Duration::ZERO;
-                if let Some(trouble) = &mut keeping.trouble {
-                    trouble.needs_sync = false;
+                match &mut keeping.trouble {
+                    Some(trouble) => trouble.needs_sync = false,
+                    None => keeping.wait = Duration::ZERO,
                 }
                 cx.out.event(Event::Synced { torrent: torrent.key });
                 self.arm_sync(cx, slot);
@@ -100,10 +102,11 @@ impl Shard {
                     cx.torrent_timers.set(slot, TorrentTimer::Sync, at.max(cx.now));
                 }
                 self.try_on(cx, slot);
+                self.check_tainted(cx, slot);
             }
             Err(error) => {
                 // The system may drop what it could not write and call the next sync a success: what was not durable
-                // before stays doubtful until it is read after a new start.
+                // before is doubtful until it is read after one.
                 keeping.tainted.extend(sync.pieces);
                 keeping.tainted.extend(keeping.fresh.drain(..));
                 keeping.tainted.extend(torrent.picker.partials().map(|piece| piece.piece()));
@@ -115,6 +118,18 @@ impl Shard {
             }
         }
         self.settle_end(cx, slot);
+    }
+
+    /// A sync went well: what an earlier one may have lost was written again, and is read now.
+    fn check_tainted(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        for piece in keeping.tainted.iter().filter(|piece| torrent.picker.has(**piece)) {
+            if !keeping.checking.contains(piece) && !keeping.to_check.contains(piece) {
+                keeping.to_check.push_back(*piece);
+            }
+        }
+        self.check_doubts(cx, slot);
     }
 
     /// Makes everything durable now. `None` when there is no such torrent.
@@ -161,13 +176,10 @@ impl Shard {
         if !keeping.paused || keeping.told_stopped {
             return;
         }
-        if keeping.trouble.is_some() {
-            return self.tell_stopped(cx, slot);
-        }
-        if keeping.sync.is_none() && (keeping.dirty || !keeping.fresh.is_empty()) {
+        if keeping.is_unsynced() {
             self.sync(cx, slot);
         }
-        if self.torrents[slot].keeping.is_settled() {
+        if self.torrents[slot].rests() {
             self.tell_stopped(cx, slot);
         }
     }
@@ -175,10 +187,10 @@ impl Shard {
     /// Tells that a paused torrent stopped, as far as it did.
     pub(super) fn tell_stopped(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];
+        let clean = torrent.rests() && torrent.keeping.trouble.is_none() && torrent.doubtful().is_clear();
         let keeping = &mut torrent.keeping;
         if keeping.paused && !std::mem::replace(&mut keeping.told_stopped, true) {
             cx.torrent_timers.cancel(slot, TorrentTimer::Settle);
-            let clean = keeping.is_settled() && keeping.trouble.is_none();
             cx.out.event(Event::Stopped { torrent: torrent.key, clean });
         }
     }

@@ -131,6 +131,35 @@ impl Torrent {
         have
     }
 
+    /// Pieces that may be there and are not clean.
+    pub(crate) fn doubtful(&self) -> Bitfield {
+        let mut doubtful = self.have.clone();
+        for piece in self.keeping.in_doubt().chain(self.unjudged()) {
+            doubtful.set(piece.get());
+        }
+        for piece in self.keeping.tainted.iter().filter(|piece| self.picker.has(**piece)) {
+            doubtful.set(piece.get());
+        }
+        doubtful.and_not(&self.keeping.clean());
+        doubtful
+    }
+
+    /// Pieces of which all blocks are written, and that did not pass or fail yet.
+    fn unjudged(&self) -> impl Iterator<Item = PieceIndex> {
+        let full = self.picker.partials().filter(|piece| piece.written() == piece.blocks());
+        full.map(|piece| piece.piece())
+    }
+
+    /// Whether nothing of it is at the disk: no block, no sync, no check, no piece that is being judged.
+    pub(super) fn rests(&self) -> bool {
+        let keeping = &self.keeping;
+        let is_judged = |piece| keeping.doubts.get(&piece).is_some_and(|doubt| doubt.again_at.is_some());
+        keeping.writing == 0
+            && keeping.sync.is_none()
+            && keeping.checking.is_empty()
+            && self.unjudged().all(is_judged)
+    }
+
     pub(crate) fn downloads(&self) -> bool {
         self.activity == Activity::Downloading
     }

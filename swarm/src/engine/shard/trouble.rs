@@ -92,7 +92,6 @@ impl Shard {
                     was_gone: is_gone,
                     needs_sync: false,
                 });
-                cx.torrent_timers.cancel(slot, TorrentTimer::Sync);
                 cx.out.event(Event::StorageFailed { torrent: torrent.key, error: error.clone() });
                 self.retry_later(cx, slot, error);
             }
