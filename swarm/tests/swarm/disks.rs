@@ -398,8 +398,7 @@ fn a_torrent_that_stopped_clean_has_nothing_doubtful_whenever_it_is_asked() {
         let mut world = World::new(seed);
         let source = world.add(&content, Role::Seed, Access::symmetric(2_000_000));
         let slow = DiskSpeed { seek: Duration::from_millis(3), rate: 2_000_000 };
-        let leech =
-            world.add_with(&content, Role::Leech, Access::symmetric(2_000_000), slow, |_| ());
+        let leech = world.add_with(&content, Role::Leech, Access::symmetric(2_000_000), slow, |_| ());
         world.introduce(leech, source);
         world.run_until(Time::from_millis(150 + 37 * seed), |_| false);
         let (now, torrent) = (world.now, world.node(leech).torrent);

@@ -20,12 +20,16 @@ impl Shard {
             Completion::Written { store, blocks, buffers, result, .. } => {
                 self.written(cx, store, &blocks, buffers, result.err());
             }
-            Completion::Piece { store, piece, result } => self.checked(cx, store, piece, result),
+            Completion::Piece { store, piece, result } => {
+                self.checked(cx, store, piece, result);
+                self.slot_of(store).into_iter().for_each(|slot| self.settle_end(cx, slot));
+            }
             Completion::Read { token, range, data, result, .. } => {
                 self.read_done(cx, token, range, data, result);
             }
             Completion::BlockDigests { store, piece, result } => {
                 self.digested(cx, store, piece, result.ok().as_deref());
+                self.slot_of(store).into_iter().for_each(|slot| self.settle_end(cx, slot));
             }
             Completion::Synced { store, token, result } => self.synced(cx, store, token, result),
             Completion::Probed { store, result } => self.probed(cx, store, result),

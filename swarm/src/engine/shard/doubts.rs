@@ -134,7 +134,6 @@ impl Shard {
                 self.pump_uploads(cx, key);
             }
         }
-        self.settle_end(cx, slot);
     }
 
     /// A piece was read and matched.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use metainfo::{BLOCK, Geometry, TorrentId};
+use metainfo::{BLOCK, Geometry, PieceIndex, TorrentId};
 use storage::{StorageError, StoreId};
 use wire::peer::{Bitfield, Limits};
 

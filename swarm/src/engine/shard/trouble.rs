@@ -106,7 +106,6 @@ impl Shard {
         (trouble.stage, trouble.retry_at, trouble.error) = (Stage::Waiting, at, error);
         cx.torrent_timers.set(slot, TorrentTimer::Retry, at);
         self.review(cx, slot);
-        self.settle_end(cx, slot);
     }
 
     /// The time for another try has come.
@@ -137,6 +136,7 @@ impl Shard {
             Err(error) => {
                 trouble.was_gone |= error.is_gone();
                 self.retry_later(cx, slot, error);
+                self.settle_end(cx, slot);
             }
             Ok(()) => {
                 trouble.stage = Stage::Trial;
@@ -236,6 +236,7 @@ impl Shard {
                 if let Some(trouble) = &mut self.torrents[slot].keeping.trouble {
                     trouble.is_floor = true;
                 }
+                self.settle_end(cx, slot);
             }
             _ => {}
         }
