@@ -162,9 +162,9 @@ impl Root {
         Ok(calls::sync(self.open_at(path, FOLDER, Mode::empty())?)?)
     }
 
-    /// Makes everything on its file system durable; false when that is not certain.
-    pub(super) fn sync_file_system(&self) -> bool {
-        calls::sync_file_system(&self.dir)
+    /// Makes everything on its file system durable; false where the system cannot do that at once.
+    pub(super) fn sync_file_system(&self) -> io::Result<bool> {
+        Ok(calls::sync_file_system(&self.dir)?)
     }
 
     /// What the path names, through no link; an error if that is no regular file.

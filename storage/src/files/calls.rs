@@ -192,11 +192,21 @@ pub(super) fn sync(fd: impl AsFd) -> Result<(), Errno> {
     note!(call(Call::Sync, || rustix::fs::fsync(&fd)), Change::Sync { node: node(&fd) })
 }
 
-/// Makes everything on the file system of a folder durable, if that can be known.
-pub(super) fn sync_file_system(dir: impl AsFd) -> bool {
-    let synced =
-        call(Call::Sync, || if sys::sync_file_system(dir.as_fd()) { Ok(()) } else { Err(Errno::IO) });
-    note!(synced, Change::SyncAll { device: node(&dir).0 }).is_ok()
+/// Makes everything on the file system of a folder durable. False where the system knows no such call.
+pub(super) fn sync_file_system(dir: impl AsFd) -> Result<bool, Errno> {
+    let synced = call(Call::Sync, || sys::sync_file_system(dir.as_fd()));
+    match note!(synced, Change::SyncAll { device: node(&dir).0 }) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => Ok(false),
+        Err(errno) => {
+            #[cfg(any(test, feature = "testing"))]
+            {
+                use crate::testing::ledger::{Change, node, note};
+                note(|| Change::FailedSyncAll { device: node(&dir).0 });
+            }
+            Err(errno)
+        }
+    }
 }
 
 /// Takes room for a whole file, and makes it that long.

@@ -75,6 +75,8 @@ pub struct FileStorage {
     /// A bit per file: written since the last sync.
     dirty: Box<[AtomicU64]>,
     unsynced: Unsynced,
+    /// Held by a sync: what one has taken up, another must not take for done.
+    syncing: Mutex<()>,
     reserved: Reserved,
     is_prepared: AtomicBool,
     /// Whether files were written that lie on another file system than the root.
@@ -120,6 +122,7 @@ impl FileStorage {
         let storage = Self {
             reserved: Reserved::new(space),
             unsynced: Unsynced::new(space),
+            syncing: Mutex::default(),
             torrent,
             places: RwLock::new(places),
             allocation: options.allocation,
@@ -199,15 +202,22 @@ impl FileStorage {
             return self.write_part(places, segment, data);
         }
         let file = self.opened(places, segment.file, true)?;
-        self.mark_dirty(segment.file);
+        self.note_unsynced(segment);
         if self.copying.load(Ordering::SeqCst) == segment.file {
             self.stale.store(true, Ordering::SeqCst);
         }
         let File { offset, length, .. } = self.file(segment.file);
-        self.unsynced.note(offset + segment.offset, segment.len.into());
         self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
-        data.write(&file.fd, segment.offset, segment.len)
-            .map_err(|(at, cause)| self.error_at(places, Operation::Write, segment.file, Some(at), cause))
+        let written = data.write(&file.fd, segment.offset, segment.len);
+        // A sync may have run meanwhile, before the bytes were there, and taken the first note.
+        self.note_unsynced(segment);
+        written.map_err(|(at, cause)| self.error_at(places, Operation::Write, segment.file, Some(at), cause))
+    }
+
+    /// A segment is written, or was just now.
+    fn note_unsynced(&self, segment: &Segment) {
+        self.mark_dirty(segment.file);
+        self.unsynced.note(self.file(segment.file).offset + segment.offset, segment.len.into());
     }
 
     fn read_segment(

@@ -4,9 +4,10 @@ use super::beneath::Root;
 use super::places::Places;
 use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 /// What came of a removal. Paths are relative to the torrent's folder.
@@ -84,10 +85,8 @@ pub(super) fn remove(root: &Root, path: &Path) -> io::Result<bool> {
         let stat = calls::stat_name(folder, name)?;
         let removed = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => calls::remove_file(folder, name).or_else(|errno| match errno {
-                Errno::NOSPC | Errno::DQUOT => {
-                    // A file system that writes anew what it changes may need room to forget a file.
-                    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-                    calls::truncate(calls::open(folder, name, flags, Mode::empty())?, 0)?;
+                // A file system that writes anew what it changes may need room to forget a file.
+                Errno::NOSPC | Errno::DQUOT if make_empty(folder, name, &stat)? => {
                     calls::remove_file(folder, name)
                 }
                 errno => Err(errno),
@@ -101,4 +100,16 @@ pub(super) fn remove(root: &Root, path: &Path) -> io::Result<bool> {
             Err(errno) => Err(errno.into()),
         }
     })
+}
+
+/// Gives the room of a file back, if it is the one that was seen and has no other name: under that it may be somebody else's.
+fn make_empty(folder: BorrowedFd<'_>, name: &str, seen: &Stat) -> Result<bool, Errno> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = calls::open(folder, name, flags, Mode::empty())?;
+    let stat = calls::stat(&file)?;
+    let is_only = (stat.st_dev, stat.st_ino, stat.st_nlink) == (seen.st_dev, seen.st_ino, 1);
+    if is_only {
+        calls::truncate(file, 0)?;
+    }
+    Ok(is_only)
 }

@@ -5,6 +5,7 @@ use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 /// Files above which the whole file system is synced instead of each: syncing a file costs at least one flush of the
@@ -13,6 +14,7 @@ const MANY: usize = 64;
 
 impl FileStorage {
     pub(super) fn sync_all(&self) -> Result<(), StorageError> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.unsynced.is_doubtful() {
             let mut places = self.places_mut();
             self.write_parts_again(&places)?;
@@ -27,8 +29,17 @@ impl FileStorage {
         let dirty = self.take_dirty();
         let folders = self.made().take_folders();
         let is_one_place = places.next.is_none() && !self.has_mounts.load(Ordering::Acquire);
-        if dirty.len() > MANY && is_one_place && places.root.sync_file_system() {
-            return Ok(());
+        if dirty.len() > MANY && is_one_place {
+            match places.root.sync_file_system() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                // A system tells of a failed write once: files synced after this would be said to be well.
+                Err(cause) => {
+                    dirty.into_iter().for_each(|index| self.mark_dirty(index));
+                    self.made().put_back(folders);
+                    return Err(Self::root_error(Operation::Sync, &places.root, cause));
+                }
+            }
         }
         let mut result = self.sync_parts(places);
         for index in dirty {

@@ -137,15 +137,14 @@ pub(super) fn is_fat(_: BorrowedFd<'_>) -> bool {
     false
 }
 
-/// Makes everything durable on the file system that a folder is on. False when it failed. It tells of failed writes since
-/// Linux 5.8.
+/// Makes everything durable on the file system that a folder is on. It tells of failed writes since Linux 5.8.
 #[cfg(target_os = "linux")]
-pub(super) fn sync_file_system(dir: BorrowedFd<'_>) -> bool {
-    rustix::fs::syncfs(dir).is_ok()
+pub(super) fn sync_file_system(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::syncfs(dir)
 }
 
 /// Not known here.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn sync_file_system(_: BorrowedFd<'_>) -> bool {
-    false
+pub(super) fn sync_file_system(_: BorrowedFd<'_>) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
 }

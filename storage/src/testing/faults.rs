@@ -38,6 +38,7 @@ struct Injection {
 
 thread_local! {
     static INJECTION: RefCell<Option<Injection>> = const { RefCell::new(None) };
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
 /// What an injection did.
@@ -67,8 +68,38 @@ pub fn inject<T>(fault: CallFault, run: impl FnOnce() -> T) -> (T, Struck) {
     (result, Struck { calls: struck.0, struck: struck.1 })
 }
 
+/// What is to be done before a call, and how many calls of that kind come first.
+struct Hook {
+    call: Call,
+    skip: u64,
+    act: Box<dyn FnOnce()>,
+}
+
+/// Runs `run`; before its nth call of this kind on this thread, counted from 0, `act` is run: what comes between on other
+/// threads. Whether it was.
+pub fn before<T>(call: Call, nth: u64, act: impl FnOnce() + 'static, run: impl FnOnce() -> T) -> (T, bool) {
+    HOOK.set(Some(Hook { call, skip: nth, act: Box::new(act) }));
+    let result = run();
+    (result, HOOK.take().is_none())
+}
+
+fn act_before(call: Call) {
+    let due = HOOK.with_borrow_mut(|hook| match hook {
+        Some(waiting) if waiting.call == call && waiting.skip == 0 => hook.take(),
+        Some(waiting) if waiting.call == call => {
+            waiting.skip -= 1;
+            None
+        }
+        _ => None,
+    });
+    if let Some(hook) = due {
+        (hook.act)();
+    }
+}
+
 /// What happens to this call.
 pub(crate) fn strike(call: Call) -> Option<Effect> {
+    act_before(call);
     INJECTION.with_borrow_mut(|injection| {
         let injection = injection.as_mut()?;
         let CallFault { call: only, nth, lasting, effect } = injection.fault;

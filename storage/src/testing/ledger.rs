@@ -54,6 +54,10 @@ pub enum Change {
     SyncAll {
         device: u64,
     },
+    /// As [`FailedSync`](Self::FailedSync), for all files of a file system.
+    FailedSyncAll {
+        device: u64,
+    },
 }
 
 thread_local! {

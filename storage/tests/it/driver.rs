@@ -341,7 +341,7 @@ impl Model {
 
     fn probe(&mut self) {
         self.probes += 1;
-        self.plan.push(Job::Probe { store: self.store, write: self.probes % 2 == 0 });
+        self.plan.push(Job::Probe { store: self.store, write: self.probes.is_multiple_of(2) });
     }
 
     fn sync(&mut self) {

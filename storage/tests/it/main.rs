@@ -15,6 +15,8 @@ mod moves;
 #[cfg(feature = "files")]
 mod outage;
 #[cfg(feature = "files")]
+mod overlap;
+#[cfg(feature = "files")]
 mod parts;
 mod plan;
 mod power;

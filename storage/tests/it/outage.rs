@@ -17,7 +17,7 @@ const FILES: [(&str, u64); 4] = [("a", 30_000), ("b/c", 20_000), ("b/empty", 0),
 
 /// What a disk has: folders with names in them, and files.
 #[derive(Clone, Default)]
-struct Disk {
+pub(crate) struct Disk {
     folders: HashMap<Node, BTreeMap<String, Node>>,
     files: HashMap<Node, Vec<u8>>,
 }
@@ -65,7 +65,10 @@ impl Disk {
             Change::Truncate { file, len } => {
                 self.files.entry(*file).or_default().resize(usize::try_from(*len).unwrap(), 0);
             }
-            Change::Sync { .. } | Change::FailedSync { .. } | Change::SyncAll { .. } => {}
+            Change::Sync { .. }
+            | Change::FailedSync { .. }
+            | Change::SyncAll { .. }
+            | Change::FailedSyncAll { .. } => {}
         }
     }
 
@@ -89,6 +92,7 @@ impl Disk {
                 let mut syncs = changes[at..].iter().filter_map(|later| match later {
                     Change::Sync { node: synced } if *synced == node => Some(false),
                     Change::FailedSync { node: failed } if *failed == node => Some(true),
+                    Change::FailedSyncAll { device } if *device == node.0 => Some(true),
                     _ => None,
                 });
                 syncs.next().unwrap_or(false)
@@ -133,29 +137,33 @@ impl Disk {
 }
 
 /// Two disks in memory, and a third to look at what is left.
-struct World {
-    sample: Sample,
-    home: PathBuf,
-    goal: PathBuf,
+pub(crate) struct World {
+    pub(crate) sample: Sample,
+    pub(crate) home: PathBuf,
+    pub(crate) goal: PathBuf,
     left: PathBuf,
 }
 
 impl World {
-    fn new(dir: &Path, two: bool) -> Self {
+    pub(crate) fn new(dir: &Path, two: bool) -> Self {
+        Self::of(dir, Sample::folder(Version::V1, 16_384, &FILES), two)
+    }
+
+    pub(crate) fn of(dir: &Path, sample: Sample, two: bool) -> Self {
         let disks = ["one", "two", "left"].map(|name| dir.join(name));
         disks.iter().for_each(|disk| tmpfs(disk, "64m"));
         let [one, two_, left] = disks;
         let (home, goal) = (one.join("home"), if two { two_.join("goal") } else { one.join("goal") });
         fs::create_dir(&home).unwrap();
         fs::create_dir(&goal).unwrap();
-        Self { sample: Sample::folder(Version::V1, 16_384, &FILES), home, goal, left }
+        Self { sample, home, goal, left }
     }
 
-    fn open(&self, root: &Path, options: FileOptions) -> FileStorage {
+    pub(crate) fn open(&self, root: &Path, options: FileOptions) -> FileStorage {
         FileStorage::open(root, self.sample.torrent.clone(), options).unwrap()
     }
 
-    fn disk(&self) -> Disk {
+    pub(crate) fn disk(&self) -> Disk {
         let mut disk = Disk::default();
         disk.add(&self.home);
         disk.add(&self.goal);
@@ -164,7 +172,13 @@ impl World {
 
     /// Loses the power many times, at random moments in these changes and at their end. `look` gets the folders and how many
     /// changes there were.
-    fn lose_power(&self, disk: &Disk, changes: &[Change], times: u64, look: impl Fn(&Path, &Path, usize)) {
+    pub(crate) fn lose_power(
+        &self,
+        disk: &Disk,
+        changes: &[Change],
+        times: u64,
+        look: impl Fn(&Path, &Path, usize),
+    ) {
         for seed in 0..times {
             let mut random = Random(seed);
             let moment = if seed % 8 == 0 { changes.len() } else { random.below(changes.len() + 1) };
@@ -186,7 +200,7 @@ fn good(storage: &FileStorage, sample: &Sample) -> Vec<bool> {
     found.verdicts.into_iter().map(|verdict| verdict == Verdict::Good).collect()
 }
 
-fn is_whole(storage: &FileStorage, sample: &Sample) -> bool {
+pub(crate) fn is_whole(storage: &FileStorage, sample: &Sample) -> bool {
     good(storage, sample).into_iter().all(|good| good)
 }
 
@@ -222,6 +236,41 @@ fn a_move_to_another_disk_loses_nothing_when_power_is_lost() {
 fn a_move_on_one_disk_loses_nothing_when_power_is_lost() {
     apart("outage::a_move_on_one_disk_loses_nothing_when_power_is_lost", |dir| {
         move_without_loss(dir, false);
+    });
+}
+
+#[test]
+fn a_move_that_ended_before_names_were_synced_goes_on_without_loss() {
+    apart("outage::a_move_that_ended_before_names_were_synced_goes_on_without_loss", |dir| {
+        for nth in 0..9 {
+            let folder = dir.join(nth.to_string());
+            fs::create_dir(&folder).unwrap();
+            let world = World::new(&folder, true);
+            let storage = world.open(&world.home, FileOptions::default());
+            world.sample.write_to(&storage);
+            let (disk, created) = (world.disk(), storage.created());
+            let moving = |to: &Path| FileOptions {
+                moving_to: Some(to.to_path_buf()),
+                created: created.clone(),
+                ..FileOptions::default()
+            };
+            let ((), changes) = record(|| {
+                let fault = CallFault { call: Some(Call::Sync), nth, lasting: true, effect: Effect::Fail(5) };
+                let (moved, _) = inject(fault, || storage.relocate(&world.goal, &MoveOptions::default()));
+                moved.unwrap_err();
+                // Another process goes on.
+                let storage = world.open(&world.home, moving(&world.goal));
+                assert!(storage.relocate(&world.goal, &MoveOptions::default()).unwrap().is_whole);
+            });
+            world.lose_power(&disk, &changes, 200, |home, goal, moment| {
+                if moment == changes.len() {
+                    let storage = world.open(goal, FileOptions::default());
+                    assert!(is_whole(&storage, &world.sample), "at the end, sync {nth} failed");
+                }
+                let storage = world.open(home, moving(goal));
+                assert!(is_whole(&storage, &world.sample), "after the outage, sync {nth} failed");
+            });
+        }
     });
 }
 

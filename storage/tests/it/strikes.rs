@@ -314,6 +314,25 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
 }
 
 #[test]
+fn a_removal_that_needs_room_empties_no_file_that_has_another_name() {
+    let mut refused = 0;
+    for (errno, nth) in [28, 122].into_iter().flat_map(|errno| (0..6).map(move |nth| (errno, nth))) {
+        let world = World::new(false);
+        let storage = world.seeded();
+        let library = world.here.path().join("library");
+        fs::hard_link(world.home().join("t/a"), &library).unwrap();
+        let fault = CallFault { call: Some(Call::Remove), nth, lasting: false, effect: Effect::Fail(errno) };
+        let (removed, _) = inject(fault, || storage.remove_created());
+        refused += removed.unwrap().errors.len();
+        assert!(fs::read(&library).unwrap() == world.sample.file(0), "{errno} at removal {nth}");
+        assert!(storage.remove_created().unwrap().errors.is_empty());
+        assert!(!world.home().join("t/a").exists() && fs::read(&library).unwrap() == world.sample.file(0));
+    }
+    // That of the file with two names, and those of folders, which cannot be emptied.
+    assert!(refused >= 2, "{refused}");
+}
+
+#[test]
 fn a_probe_finds_any_failure_and_leaves_nothing_behind() {
     let runs = strike_all(
         || World::new(false),

@@ -1,6 +1,6 @@
 //! Moving a file to another file system: a copy under a name of its own, made durable, and then the right name for it.
 
-use super::{len, open, rename};
+use super::{len, open, rename, sync_names};
 use crate::files::beneath::Root;
 use crate::files::places::Places;
 use crate::files::{FileStorage, calls, copy};
@@ -90,10 +90,7 @@ impl FileStorage {
         let scratch = self.scratch_name(path);
         rename(&next.root, &scratch, &next.root, path).map_err(|cause| goal(Operation::Rename, cause))?;
         // The name, and those of all folders on the way, are durable before the old copy goes.
-        let folders = path.rmatch_indices('/').map(|(end, _)| &path[..end]).chain([""]);
-        for folder in folders {
-            next.root.sync_folder(folder).map_err(|cause| goal(Operation::Sync, cause))?;
-        }
+        sync_names(&next.root, path).map_err(|cause| goal(Operation::Sync, cause))?;
         next.moved[index] = true;
         self.open_files.close((self.owner, index));
         Ok(Some(self.drop_source(&places.root, path)))

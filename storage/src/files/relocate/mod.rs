@@ -106,6 +106,12 @@ impl FileStorage {
                 .enumerate()
                 .map(|(at, is_home)| !is_home && places.find(self.layout(), at).is_ok())
                 .collect();
+            // That their names are durable was to be seen to at the end of the move.
+            for index in (0..moved.len()).filter(|index| moved[*index]) {
+                if let Ok((path, _)) = places.find(self.layout(), index) {
+                    self.made().touch(&path);
+                }
+            }
             if let Some(next) = &mut places.next {
                 next.moved = moved;
             }
@@ -218,10 +224,16 @@ impl FileStorage {
             Ok(_) => {
                 // The move was interrupted after the copy was whole.
                 let both = open(&places.root, &path).and_then(|from| Ok((from, open(&next.root, &path)?)));
-                let is_copy = both.and_then(|(from, to)| copy::is_equal(from.as_fd(), to.as_fd()));
+                let (from, to) = both.map_err(|cause| goal(Operation::Open, cause))?;
+                let is_copy = copy::is_equal(from.as_fd(), to.as_fd());
                 if !is_copy.map_err(|cause| goal(Operation::Read, cause))? {
                     return Err(goal(Operation::Rename, Errno::EXIST.into()));
                 }
+                // Perhaps it was interrupted before that was durable.
+                let synced = calls::sync(&to).map_err(io::Error::from);
+                synced
+                    .and_then(|()| sync_names(&next.root, &path))
+                    .map_err(|cause| goal(Operation::Sync, cause))?;
                 moved.left_behind.extend(self.drop_source(&places.root, &path));
                 moved.files += 1;
                 self.open_files.close((self.owner, index));
@@ -271,6 +283,12 @@ fn mark(places: &mut Places, index: usize) -> Option<String> {
         next.moved[index] = true;
     }
     None
+}
+
+/// Makes the name of a file durable, and those of all folders on the way.
+fn sync_names(root: &Root, path: &str) -> io::Result<()> {
+    let folders = path.rmatch_indices('/').map(|(end, _)| &path[..end]).chain([""]);
+    folders.into_iter().try_for_each(|folder| root.sync_folder(folder))
 }
 
 fn open(root: &Root, path: &str) -> io::Result<OwnedFd> {
