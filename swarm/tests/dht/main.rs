@@ -9,3 +9,5 @@ mod memory;
 mod net;
 mod storing;
 mod sys_heap;
+mod terse;
+mod unverified;

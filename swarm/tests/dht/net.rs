@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use swarm::engine::dht::{Dht, DhtConfig, DhtEvent, Id, LookupId, LookupStats};
 use swarm::engine::scope::Scope;
 use swarm::engine::time::Time;
+use wire::krpc::Packet;
 
 /// What a hostile or scripted address does with a packet: the packets that it sends.
 pub(crate) type Script = Box<dyn FnMut(Time, SocketAddr, &[u8]) -> Vec<(SocketAddr, Vec<u8>)>>;
@@ -20,6 +21,8 @@ pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
     /// Packets of a hundred that are lost.
     pub(crate) loss: f64,
+    /// Nodes that are added enforce secure ids.
+    pub(crate) enforces: bool,
     scripts: BTreeMap<SocketAddr, Script>,
     by_addr: BTreeMap<SocketAddr, usize>,
     queue: BinaryHeap<Reverse<(Time, u64, Delivery)>>,
@@ -42,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) is_silent: bool,
     /// Only answers: does nothing by itself.
     pub(crate) is_passive: bool,
+    /// Knows nothing of BEP 42: does not see what others say of its address.
+    pub(crate) is_unaware: bool,
     woken: Time,
 }
 
@@ -53,6 +58,7 @@ impl Net {
             rng: ChaCha8Rng::seed_from_u64(seed),
             nodes: Vec::new(),
             loss: 0.0,
+            enforces: false,
             scripts: BTreeMap::new(),
             by_addr: BTreeMap::new(),
             queue: BinaryHeap::new(),
@@ -79,7 +85,7 @@ impl Net {
 
     /// Adds a node that has several addresses, of different families.
     pub(crate) fn add_dual(&mut self, addrs: &[SocketAddr], config: DhtConfig) -> usize {
-        let config = DhtConfig { own: addrs.to_vec(), ..config };
+        let config = DhtConfig { own: addrs.to_vec(), enforce_secure_ids: self.enforces, ..config };
         let dht = Dht::new(config, ChaCha8Rng::seed_from_u64(self.rng.next_u64()), self.now);
         let index = self.nodes.len();
         self.nodes.push(Node {
@@ -88,6 +94,7 @@ impl Net {
             events: Vec::new(),
             is_silent: false,
             is_passive: false,
+            is_unaware: false,
             woken: Time::MAX,
         });
         self.by_addr.extend(addrs.iter().map(|addr| (*addr, index)));
@@ -106,7 +113,12 @@ impl Net {
 
     /// So many nodes that join one after the other.
     pub(crate) fn joined(seed: u64, count: usize) -> Self {
-        let mut net = Self::new(seed);
+        Self::joined_that(seed, count, false)
+    }
+
+    /// The same; they may refuse nodes whose ids are not of their addresses.
+    pub(crate) fn joined_that(seed: u64, count: usize, enforces: bool) -> Self {
+        let mut net = Self { enforces, ..Self::new(seed) };
         for _ in 0..count {
             net.join();
             net.run(Duration::from_millis(50));
@@ -117,14 +129,24 @@ impl Net {
 
     /// Nodes that have the ids of their addresses and the tables that long-running nodes have, and do nothing by themselves.
     pub(crate) fn settled(seed: u64, count: usize) -> Self {
+        Self::settled_with(seed, count, 0.0)
+    }
+
+    /// The same, but for a share of them that have ids of anywhere.
+    pub(crate) fn settled_with(seed: u64, count: usize, unverified: f64) -> Self {
         let mut net = Self::new(seed);
         let mut all: Vec<(Id, SocketAddr)> = Vec::new();
         for _ in 0..count {
             let addr = net.address();
-            let index = net.add(addr, DhtConfig { external: vec![addr.ip()], ..DhtConfig::default() });
-            net.nodes[index].is_passive = true;
+            let is_unaware = net.rng.random_bool(unverified);
+            let external = if is_unaware { Vec::new() } else { vec![addr.ip()] };
+            let index = net.add(addr, DhtConfig { external, ..DhtConfig::default() });
+            (net.nodes[index].is_passive, net.nodes[index].is_unaware) = (true, is_unaware);
             all.push((net.nodes[index].dht.id(true).unwrap(), addr));
         }
+        // Those that should have woken to join.
+        net.queue.clear();
+        net.nodes.iter_mut().for_each(|node| node.woken = Time::MAX);
         all.sort();
         for index in 0..count {
             let own = net.nodes[index].dht.id(true).unwrap();
@@ -266,13 +288,23 @@ impl Net {
                 } else if let Some(index) =
                     self.by_addr.get(&to).copied().filter(|at| !self.nodes[*at].is_silent)
                 {
-                    self.nodes[index].dht.handle_packet(self.now, from, &bytes);
+                    let node = &mut self.nodes[index];
+                    let bytes = if node.is_unaware { without_ip(bytes) } else { bytes };
+                    node.dht.handle_packet(self.now, from, &bytes);
                     self.settle(index);
                 }
             }
         }
         true
     }
+}
+
+/// A packet without what it says of its receiver's address.
+fn without_ip(bytes: Vec<u8>) -> Vec<u8> {
+    let Ok(packet) = Packet::parse(&bytes) else { return bytes };
+    let mut stripped = Vec::new();
+    Packet { ip: None, ..packet }.encode(&mut stripped);
+    stripped
 }
 
 /// The address of an IP as a peer's.

@@ -31,6 +31,9 @@ pub struct DhtConfig {
     pub in_flight: usize,
     /// Queries a second that get an answer, all askers together.
     pub answers: u32,
+    /// Neither ask nor keep global nodes whose id is not of their address (BEP 42). Without, those whose id is come first, in the
+    /// table and in lookups; many programs have no such id yet, and they hold peers too.
+    pub enforce_secure_ids: bool,
 }
 
 impl Default for DhtConfig {
@@ -47,6 +50,7 @@ impl Default for DhtConfig {
             lookups: 16,
             in_flight: 128,
             answers: 250,
+            enforce_secure_ids: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A bucket of the routing table, and the nodes in it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::id::Id;
@@ -15,6 +15,8 @@ const FAILURES: [u8; 2] = [2, 3];
 pub(crate) struct Node {
     pub(crate) id: Id,
     pub(crate) addr: SocketAddr,
+    /// Its id is one of its address (BEP 42).
+    pub(crate) is_verified: bool,
     /// Its last sign of life, zero if there was none in this run.
     pub(crate) heard: Time,
     /// When the table last had it pinged.
@@ -33,7 +35,8 @@ impl Node {
     }
 
     pub(crate) fn unproven(id: Id, addr: SocketAddr) -> Self {
-        Self { id, addr, heard: Time::ZERO, asked: Time::ZERO, rtt: u16::MAX, failures: 0 }
+        let is_verified = id.belongs_to(addr.ip());
+        Self { id, addr, is_verified, heard: Time::ZERO, asked: Time::ZERO, rtt: u16::MAX, failures: 0 }
     }
 
     pub(crate) fn hear(&mut self, now: Time, rtt: Duration) {
@@ -67,6 +70,16 @@ impl Bucket {
         self.nodes.len()
     }
 
+    /// Nodes whose ids are of their addresses.
+    pub(crate) fn verified(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_verified).count()
+    }
+
+    /// Whether there is a place in a bucket of this size, be it that of an unverified node.
+    pub(crate) fn has_place(&self, size: usize, is_verified: bool) -> bool {
+        (if is_verified { self.verified() } else { self.nodes.len() }) < size
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
     }
@@ -80,39 +93,60 @@ impl Bucket {
         self.nodes.iter_mut().chain(&mut self.spare).find(|node| node.id == *id)
     }
 
-    /// Whether the subnet has its node already, be it a spare one.
-    pub(crate) fn has_subnet(&self, addr: SocketAddr) -> bool {
-        let Some(net) = subnet(addr) else { return false };
-        let in_net = |ip: IpAddr| match (ip, net) {
-            (IpAddr::V4(ip), IpAddr::V4(net)) => {
-                ip.octets().iter().zip(net.octets()).take(3).all(|(a, b)| *a == b)
-            }
-            (IpAddr::V6(ip), IpAddr::V6(net)) => {
-                ip.octets().iter().zip(net.octets()).take(8).all(|(a, b)| *a == b)
-            }
-            _ => false,
-        };
-        // The address itself may come back with another id.
-        self.nodes.iter().chain(&self.spare).any(|node| in_net(node.addr.ip()) && node.addr.ip() != addr.ip())
+    /// Whether the subnet has its node already, be it a spare one. An unverified one does not keep out a verified one.
+    pub(crate) fn has_subnet(&self, addr: SocketAddr, is_verified: bool) -> bool {
+        let mut nodes = self.nodes.iter().chain(&self.spare);
+        nodes.any(|node| is_neighbour(node, addr) && node.is_verified >= is_verified)
     }
 
     /// Whether a node more would be kept in a bucket of this size.
-    pub(crate) fn has_use_for(&self, size: usize) -> bool {
-        self.nodes.len() < size || self.spare.len() < K || self.nodes.iter().any(|node| node.failures > 0)
+    pub(crate) fn has_use_for(&self, size: usize, is_verified: bool) -> bool {
+        let is_lesser = |node: &Node| node.failures > 0 || !node.is_verified && is_verified;
+        let mut all = self.nodes.iter().chain(&self.spare);
+        self.nodes.len() < size || self.spare.len() < K || all.any(is_lesser)
     }
 
-    /// Takes a node in: in a free place, in that of one that fails, or as a spare one.
+    /// Takes a node in: in a free place, in that of one that is worth less, or as a spare one.
     pub(crate) fn add(&mut self, node: Node, size: usize) {
+        let addr = node.addr;
+        if node.is_verified {
+            self.retain(|other| other.is_verified || !is_neighbour(other, addr));
+        }
         if self.nodes.len() < size {
             self.nodes.push(node);
             return;
         }
-        let worst = self.nodes.iter_mut().filter(|node| node.failures > 0).max_by_key(|node| node.failures);
-        match worst {
-            Some(worst) if node.failures == 0 => *worst = node,
-            _ if self.spare.len() < K => self.spare.push(node),
-            _ => {}
+        // Unverified ones are worth least, then those that fail.
+        let lesser = |other: &&mut Node| {
+            let rank = |node: &Node| (node.is_verified, node.failures == 0);
+            rank(other) < rank(&node)
+        };
+        let places = self.nodes.iter_mut().filter(lesser);
+        match places.min_by_key(|other| (other.is_verified, std::cmp::Reverse(other.failures))) {
+            Some(place) => {
+                let former = std::mem::replace(place, node);
+                if former.failures == 0 {
+                    self.keep_spare(former);
+                }
+            }
+            None => self.keep_spare(node),
         }
+    }
+
+    fn keep_spare(&mut self, node: Node) {
+        if self.spare.len() < K {
+            self.spare.push(node);
+        } else if node.is_verified
+            && let Some(place) = self.spare.iter_mut().find(|spare| !spare.is_verified)
+        {
+            *place = node;
+        }
+    }
+
+    /// The spare node that answered last, a verified one if there is one.
+    fn take_spare(&mut self) -> Option<Node> {
+        let at = self.spare.iter().rposition(|node| node.is_verified);
+        at.or(self.spare.len().checked_sub(1)).map(|at| self.spare.remove(at))
     }
 
     /// A node did not answer. Returns whether it is one of these.
@@ -125,12 +159,10 @@ impl Bucket {
         let Some(node) = self.nodes.get_mut(at) else { return false };
         node.failures = node.failures.saturating_add(1);
         let [with_spare, in_any_case] = FAILURES;
-        if node.failures >= with_spare
-            && let Some(spare) = self.spare.pop()
-        {
-            *node = spare;
-        } else if node.failures >= in_any_case {
+        if node.failures >= with_spare && !self.spare.is_empty() || node.failures >= in_any_case {
             self.nodes.swap_remove(at);
+            let spare = self.take_spare();
+            self.nodes.extend(spare);
         }
         true
     }
@@ -160,4 +192,9 @@ impl Bucket {
         let different: std::collections::BTreeSet<_> = nets.iter().collect();
         assert_eq!(nets.len(), different.len(), "a subnet twice: {nets:?}");
     }
+}
+
+/// Whether a node is of the same global subnet as an address, but not at it: that one may come back with another id.
+fn is_neighbour(node: &Node, addr: SocketAddr) -> bool {
+    node.addr.ip() != addr.ip() && subnet(addr).is_some_and(|net| subnet(node.addr) == Some(net))
 }

@@ -150,7 +150,7 @@ impl Dht {
         let nodes = table.closest(&target, SEEDS);
         let routers = if table.good() < K { self.bootstrap.as_slice() } else { &[] };
         let routers: Vec<_> = routers.iter().copied().filter(|addr| addr.is_ipv4() == ipv4).collect();
-        Some(Walk::new(target, &nodes, &routers))
+        Some(Walk::new(target, table.enforces(), &nodes, &routers))
     }
 
     /// Sees whether a node is there, if the table wants it.

@@ -44,8 +44,13 @@ impl Dht {
             if lookup.stores.is_some() {
                 return self.store(now, id);
             }
+            if self.follow(now, id) {
+                continue;
+            }
+            let Some(lookup) = self.lookups.get_mut(&id) else { return };
             let steps = lookup.walks.each_ref().map(|walk| walk.as_ref().map_or(Next::Done, Walk::next));
-            if lookup.satisfied || steps == [Next::Done, Next::Done] {
+            let may_end = lookup.follow.is_empty() && lookup.following.is_empty();
+            if lookup.satisfied || steps == [Next::Done, Next::Done] && may_end {
                 lookup.conclude();
                 continue;
             }
@@ -132,6 +137,24 @@ impl Dht {
         self.query(now, addr, node, Purpose::Step(id), &method);
     }
 
+    /// Asks for nodes where there were only peers. Returns whether it asked.
+    fn follow(&mut self, now: Time, id: LookupId) -> bool {
+        let next = self.lookups.get(&id).and_then(|lookup| lookup.follow.last().copied());
+        let Some((addr, node, hops)) = next else { return false };
+        if !self.may_query(now, addr) {
+            self.retry.get_or_insert(now + RETRY);
+            return false;
+        }
+        let want = self.want(addr.is_ipv4());
+        let Some(lookup) = self.lookups.get_mut(&id) else { return false };
+        lookup.follow.pop();
+        lookup.following.insert(addr);
+        lookup.stats.queries += 1;
+        let method = Method::FindNode { target: lookup.target.0, want };
+        self.query(now, addr, Some(node), Purpose::Follow(id, hops), &method);
+        true
+    }
+
     /// While we know few nodes of the other family, those that are asked may help (BEP 32).
     fn want(&self, ipv4: bool) -> Option<Want> {
         let is_poor = self.table(!ipv4).is_some_and(|other: &Table| other.good() < K);
@@ -166,12 +189,14 @@ impl Dht {
     }
 
     fn late(&mut self, now: Time, pending: &Pending) {
-        if let Purpose::Step(id) = pending.purpose {
-            if let Some(walk) = self.lookups.get_mut(&id).and_then(|lookup| lookup.walk(pending.to)) {
-                walk.late(pending.to);
+        let (Purpose::Step(id) | Purpose::Follow(id, _)) = pending.purpose else { return };
+        if let Some(lookup) = self.lookups.get_mut(&id) {
+            match pending.purpose {
+                Purpose::Follow(..) => drop(lookup.following.remove(&pending.to)),
+                _ => lookup.walk(pending.to).into_iter().for_each(|walk| walk.late(pending.to)),
             }
-            self.advance(now, id);
         }
+        self.advance(now, id);
     }
 
     fn dead(&mut self, now: Time, pending: &Pending) {
@@ -189,11 +214,12 @@ impl Dht {
         match pending.purpose {
             Purpose::Check => {}
             Purpose::Single(id) => self.end_single(id, None),
-            Purpose::Step(id) | Purpose::Store(id) => {
+            Purpose::Step(id) | Purpose::Store(id) | Purpose::Follow(id, _) => {
                 let Some(lookup) = self.lookups.get_mut(&id) else { return };
                 count(&mut lookup.stats);
                 match pending.purpose {
                     Purpose::Store(_) => lookup.storing = lookup.storing.saturating_sub(1),
+                    Purpose::Follow(..) => drop(lookup.following.remove(&pending.to)),
                     _ => {
                         if let Some(walk) = lookup.walk(pending.to) {
                             walk.failed(pending.to);

@@ -8,6 +8,7 @@ use wire::krpc::{BloomFilter, Method, MutableItem, Reply, Want};
 use super::api::{Announce, DhtEvent, First, LookupId, LookupStats, Mutable, PutMutable};
 use super::id::Id;
 use super::item::is_signed;
+use super::table::K;
 use super::walk::Walk;
 
 /// Peers told by one lookup.
@@ -57,6 +58,12 @@ pub(crate) struct Lookup {
     /// One for each family: IPv4, IPv6.
     pub(crate) walks: [Option<Walk>; 2],
     pub(crate) stats: LookupStats,
+    /// Nodes that told of peers but of no nodes, and how they were found: they are asked for nodes too.
+    pub(crate) follow: Vec<(SocketAddr, Id, u32)>,
+    /// Those of them that were asked and are not late.
+    pub(crate) following: BTreeSet<SocketAddr>,
+    /// How many there may be more.
+    follows: usize,
     /// Nodes that are to store, and their tokens. `None` until the walks are over.
     pub(crate) stores: Option<Vec<Store>>,
     /// Nodes that were asked to store and have not answered.
@@ -83,6 +90,9 @@ impl Lookup {
             target,
             walks,
             stats: LookupStats::default(),
+            follow: Vec::new(),
+            following: BTreeSet::new(),
+            follows: K,
             stores: None,
             storing: 0,
             satisfied: false,
@@ -113,6 +123,14 @@ impl Lookup {
                 Method::GetPeers { info_hash: target, want, no_seeds: false, scrape: true }
             }
             Goal::Immutable { .. } | Goal::Mutable { .. } => Method::Get { target, seq: None, want },
+        }
+    }
+
+    /// A node told of peers and of no nodes: the old reading of BEP 5, with which a lookup that has no other nodes would end here.
+    pub(crate) fn follow(&mut self, node: (SocketAddr, Id, u32)) {
+        if self.follows > 0 && self.stores.is_none() {
+            self.follows -= 1;
+            self.follow.push(node);
         }
     }
 

@@ -145,7 +145,7 @@ impl Dht {
                 Some(ip) => Id::of_address(ip, &mut rng),
                 None => Id::random(&mut rng),
             });
-            enabled.then(|| Table::new(id))
+            enabled.then(|| Table::new(id, config.enforce_secure_ids))
         });
         let tokens = Tokens::new(now, &mut rng);
         let in_flight = config.in_flight.max(1);

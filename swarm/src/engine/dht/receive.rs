@@ -60,6 +60,17 @@ impl Dht {
                 self.end_single(lookup, Some(event));
             }
             Purpose::Step(lookup) => self.step_answered(now, lookup, from, reply),
+            Purpose::Follow(lookup, hops) => {
+                let named = self.named(from, reply, from.is_ipv4());
+                if let Some(lookup) = self.lookups.get_mut(&lookup) {
+                    lookup.following.remove(&from);
+                    lookup.stats.answers += 1;
+                    if let Some(walk) = lookup.walk(from).filter(|_| pending.id == Some(id)) {
+                        walk.named(named, hops);
+                    }
+                }
+                self.advance(now, lookup);
+            }
             Purpose::Store(lookup) => {
                 if let Some(lookup) = self.lookups.get_mut(&lookup) {
                     lookup.storing = lookup.storing.saturating_sub(1);
@@ -96,7 +107,11 @@ impl Dht {
             return self.advance(now, id);
         };
         walk.note(from, reply.token, reply.seq);
+        let names_nobody = same.is_empty();
         walk.named(same, hops);
+        if names_nobody && !reply.values.is_empty() {
+            lookup.follow((from, Id(reply.id), hops));
+        }
         let sibling = lookup.walks.get_mut(usize::from(from.is_ipv4())).and_then(Option::as_mut);
         let unused = match sibling {
             Some(sibling) => {

@@ -21,9 +21,12 @@ pub(crate) const FRESH: Duration = Duration::from_secs(15 * 60);
 /// - The four buckets for what is far away hold more than 8, because each doubling there saves lookups up to one hop.
 /// - A global /24 (IPv4) or /64 (IPv6) has one node in a bucket, and an address has one in the table.
 /// - A full bucket keeps spare nodes, which take the place of those that fail.
+/// - A node whose id is of its address (BEP 42) takes the place of one whose id is not.
 #[derive(Debug)]
 pub(crate) struct Table {
     own: Id,
+    /// Global nodes whose id is not of their address are not taken in at all.
+    enforces: bool,
     buckets: Vec<Bucket>,
 }
 
@@ -39,12 +42,17 @@ pub(crate) enum Standing {
 }
 
 impl Table {
-    pub(crate) fn new(own: Id) -> Self {
-        Self { own, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
+    pub(crate) fn new(own: Id, enforces: bool) -> Self {
+        Self { own, enforces, buckets: (0..BUCKETS).map(|_| Bucket::default()).collect() }
     }
 
     pub(crate) fn own(&self) -> Id {
         self.own
+    }
+
+    /// Whether nodes are taken in only if their id is of their address.
+    pub(crate) fn enforces(&self) -> bool {
+        self.enforces
     }
 
     /// Nodes in the table, spare ones not counted.
@@ -59,58 +67,67 @@ impl Table {
 
     /// A node answered.
     pub(crate) fn answered(&mut self, now: Time, id: Id, addr: SocketAddr, rtt: Duration) {
-        if id == self.own || !id.belongs_to(addr.ip()) {
+        if !self.may_hold(&id, addr) {
             self.remove(addr);
             return;
         }
+        let node = Node::answered(now, id, addr, rtt);
+        let is_verified = node.is_verified;
         let (index, size) = self.place(&id);
         let Some(bucket) = self.buckets.get_mut(index) else { return };
-        if let Some(node) = bucket.find(&id) {
-            if node.addr == addr {
-                node.hear(now, rtt);
+        if let Some(holder) = bucket.find(&id) {
+            if holder.addr == addr {
+                holder.hear(now, rtt);
                 return;
             }
             // Whoever has the id keeps it while it is there.
-            if node.failures == 0 {
+            if holder.failures == 0 && holder.is_verified >= is_verified {
                 return;
             }
             bucket.retain(|node| node.id != id);
         }
-        if !bucket.has_use_for(size) || bucket.has_subnet(addr) {
+        let has_use = bucket.has_use_for(size, is_verified) && !bucket.has_subnet(addr, is_verified);
+        // Two nodes may share a global address: the verified one stays.
+        let is_lesser =
+            |holder: &Node| holder.addr != addr && holder.failures == 0 && holder.is_verified && !is_verified;
+        if !has_use || self.holder(addr).is_some_and(is_lesser) {
             return;
         }
         self.remove(addr);
         if let Some(bucket) = self.buckets.get_mut(index) {
-            bucket.add(Node::answered(now, id, addr, rtt), size);
+            bucket.add(node, size);
         }
     }
 
     /// A node from the last run: asked soon, told to nobody until it answers.
     pub(crate) fn restore(&mut self, id: Id, addr: SocketAddr) {
-        if id == self.own || !id.belongs_to(addr.ip()) || self.holder(addr).is_some() {
+        if !self.may_hold(&id, addr) || self.holder(addr).is_some() {
             return;
         }
+        let node = Node::unproven(id, addr);
         let (index, size) = self.place(&id);
         let Some(bucket) = self.buckets.get_mut(index) else { return };
-        if bucket.find(&id).is_none() && bucket.len() < size && !bucket.has_subnet(addr) {
-            bucket.add(Node::unproven(id, addr), size);
+        let has_subnet = bucket.has_subnet(addr, node.is_verified);
+        if bucket.find(&id).is_none() && bucket.has_place(size, node.is_verified) && !has_subnet {
+            bucket.add(node, size);
         }
     }
 
     /// A node asked us something. If it answered before, that is a sign of life.
     pub(crate) fn asked_us(&mut self, now: Time, id: Id, addr: SocketAddr) -> Standing {
-        if id == self.own || !id.belongs_to(addr.ip()) {
+        if !self.may_hold(&id, addr) {
             return Standing::Unwanted;
         }
+        let is_verified = id.belongs_to(addr.ip());
         let (index, size) = self.place(&id);
         let Some(bucket) = self.buckets.get_mut(index) else { return Standing::Unwanted };
-        let has_room = bucket.len() < size && !bucket.has_subnet(addr);
+        let has_room = bucket.has_place(size, is_verified) && !bucket.has_subnet(addr, is_verified);
         match bucket.find(&id) {
             Some(node) if node.addr == addr && node.has_answered() => {
                 node.heard = now;
                 Standing::Known
             }
-            Some(node) if node.addr == addr => Standing::Wanted,
+            Some(node) if node.addr == addr || !node.is_verified && is_verified => Standing::Wanted,
             Some(_) => Standing::Unwanted,
             None if has_room => Standing::Wanted,
             None => Standing::Unwanted,
@@ -147,25 +164,21 @@ impl Table {
         let shared = self.place(target).0;
         // Ids in the target's own bucket are closest; those that share more bits with us than the target does come next, all
         // alike; then those that share ever fewer.
-        let own = self.buckets.get(shared).into_iter();
+        let own = self.buckets.get(shared..=shared).unwrap_or_default();
         let deeper = self.buckets.get(shared + 1..).unwrap_or_default();
-        let mut found: Vec<(Id, SocketAddr)> = Vec::with_capacity(2 * count);
-        let collect = |bucket: &Bucket, found: &mut Vec<(Id, SocketAddr)>| {
-            found.extend(bucket.iter().filter(|node| fits(node)).map(|node| (node.id, node.addr)));
-        };
-        own.for_each(|bucket| collect(bucket, &mut found));
-        if found.len() < count {
-            deeper.iter().for_each(|bucket| collect(bucket, &mut found));
-        }
-        for bucket in self.buckets.get(..shared).unwrap_or_default().iter().rev() {
-            if found.len() >= count {
+        let others = self.buckets.get(..shared).unwrap_or_default().chunks(1).rev();
+        let mut found: Vec<&Node> = Vec::with_capacity(2 * count);
+        let mut verified = 0;
+        for group in [own, deeper].into_iter().chain(others) {
+            if verified >= count {
                 break;
             }
-            collect(bucket, &mut found);
+            let from = found.len();
+            found.extend(group.iter().flat_map(Bucket::iter).filter(|node| fits(node)));
+            verified += found.iter().skip(from).filter(|node| node.is_verified).count();
         }
-        found.sort_unstable_by_key(|(id, _)| target.distance(id));
-        found.truncate(count);
-        found
+        found.sort_unstable_by_key(|node| target.distance(&node.id));
+        fair(&found, count).map(|node| (node.id, node.addr)).collect()
     }
 
     /// A node to ping: one from the last run first, then one that has been silent for longest. It counts as asked from now on.
@@ -186,7 +199,7 @@ impl Table {
         let last = self.buckets.iter().rposition(|bucket| bucket.len() > 0)?;
         for (index, bucket) in (0..).zip(self.buckets.iter_mut().take(last + 1)) {
             let due = bucket.refreshed.is_none_or(|at| now - at >= pause);
-            if due && bucket.len() < size_of_bucket(index) {
+            if due && bucket.has_place(size_of_bucket(index), true) {
                 bucket.refreshed = Some(now);
                 return u32::try_from(index).ok();
             }
@@ -194,28 +207,33 @@ impl Table {
         None
     }
 
+    /// Whether a node may be in the table at all.
+    fn may_hold(&self, id: &Id, addr: SocketAddr) -> bool {
+        *id != self.own && (!self.enforces || id.belongs_to(addr.ip()))
+    }
+
     /// Takes another id of our own. Nodes find their new places, as far as there is room.
     pub(crate) fn rename(&mut self, own: Id) {
         let mut nodes: Vec<Node> = Vec::new();
-        for mut bucket in std::mem::replace(self, Self::new(own)).buckets {
+        for mut bucket in std::mem::replace(self, Self::new(own, self.enforces)).buckets {
             nodes.extend(bucket.drain());
         }
-        nodes.sort_by_key(|node| (node.failures, std::cmp::Reverse(node.heard)));
+        nodes.sort_by_key(|node| (!node.is_verified, node.failures, std::cmp::Reverse(node.heard)));
         for node in nodes {
             let (index, size) = self.place(&node.id);
             if let Some(bucket) = self.buckets.get_mut(index)
                 && node.id != own
-                && !bucket.has_subnet(node.addr)
+                && !bucket.has_subnet(node.addr, node.is_verified)
             {
                 bucket.add(node, size);
             }
         }
     }
 
-    /// Nodes for the next run, those heard last first.
+    /// Nodes for the next run: verified ones first, and of those the ones heard last.
     pub(crate) fn save(&self) -> Vec<(Id, SocketAddr)> {
         let mut nodes: Vec<&Node> = self.nodes().filter(|node| node.failures == 0).collect();
-        nodes.sort_by_key(|node| (std::cmp::Reverse(node.heard), node.id));
+        nodes.sort_by_key(|node| (!node.is_verified, std::cmp::Reverse(node.heard), node.id));
         nodes.into_iter().map(|node| (node.id, node.addr)).collect()
     }
 
@@ -227,7 +245,8 @@ impl Table {
             bucket.check(size_of_bucket(index));
             for node in bucket.iter() {
                 assert_eq!(self.place(&node.id).0, index, "{} is in another's place", node.id);
-                assert!(node.id.belongs_to(node.addr.ip()), "{} at {}", node.id, node.addr);
+                assert_eq!(node.is_verified, node.id.belongs_to(node.addr.ip()));
+                assert!(node.is_verified || !self.enforces, "{} at {}", node.id, node.addr);
                 assert!(!addresses.iter().any(|other| is_same(*other, node.addr)), "{} twice", node.addr);
                 addresses.push(node.addr);
             }
@@ -253,6 +272,18 @@ impl Table {
     fn remove(&mut self, addr: SocketAddr) {
         self.buckets.iter_mut().for_each(|bucket| bucket.retain(|node| !is_same(node.addr, addr)));
     }
+}
+
+/// The first so many of these, but unverified ones no more than half, unless there are too few others.
+fn fair<'n>(nodes: &[&'n Node], count: usize) -> impl Iterator<Item = &'n Node> {
+    let verified = nodes.iter().filter(|node| node.is_verified).count();
+    let mut unverified = (count / 2).max(count.saturating_sub(verified));
+    let fits = move |node: &&'n Node| {
+        let fits = node.is_verified || unverified > 0;
+        unverified -= usize::from(fits && !node.is_verified);
+        fits
+    };
+    nodes.iter().copied().filter(fits).take(count)
 }
 
 /// What there is one node of in a table: a global IP address; at local ones, many may share it.
@@ -305,7 +336,7 @@ mod tests {
 
     fn filled(seed: u64) -> (Table, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut table = Table::new(Id::random(&mut rng));
+        let mut table = Table::new(Id::random(&mut rng), false);
         for shared in 0..160 {
             for _ in 0..200 {
                 let (id, addr) = node(&mut rng, &table.own(), shared);
@@ -352,7 +383,7 @@ mod tests {
         table.failed(gone);
         assert!(table.holder(gone).is_none() && table.len() == len, "a spare took its place");
 
-        let mut table = Table::new(table.own());
+        let mut table = Table::new(table.own(), false);
         let (id, addr) = node(&mut rng, &table.own(), 3);
         table.answered(at(1), id, addr, RTT);
         for left in [1, 1, 0] {
@@ -364,7 +395,7 @@ mod tests {
     #[test]
     fn the_silent_are_questionable_oldest_first_and_once() {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
-        let mut table = Table::new(Id::random(&mut rng));
+        let mut table = Table::new(Id::random(&mut rng), false);
         let nodes: Vec<_> = (0..3).map(|_| node(&mut rng, &table.own(), 5)).collect();
         for ((id, addr), minute) in nodes.iter().zip([1, 2, 3]) {
             table.answered(at(minute), *id, *addr, RTT);
@@ -387,7 +418,7 @@ mod tests {
     #[test]
     fn a_subnet_has_one_node_in_a_bucket_and_an_address_one_in_the_table() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let mut table = Table::new(Id::random(&mut rng));
+        let mut table = Table::new(Id::random(&mut rng), false);
         for _ in 0..5000 {
             let addr = SocketAddr::new(Ipv4Addr::new(9, 9, 9, rng.random()).into(), rng.random_range(1..9));
             let id = Id::of_address(addr.ip(), &mut rng);
@@ -395,17 +426,78 @@ mod tests {
             table.check();
         }
         assert!((1..=12).contains(&table.len()), "{}", table.len());
-        let before = table.len();
         let addr = "9.8.7.6:5".parse().unwrap();
-        table.answered(at(1), Id::random(&mut rng), addr, RTT);
-        assert_eq!(table.len(), before, "an id that is not of its address");
         assert_eq!(table.asked_us(at(1), table.own(), addr), Standing::Unwanted);
+    }
+
+    #[test]
+    fn a_table_that_enforces_holds_no_unverified_nodes() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut table = Table::new(Id::random(&mut rng), true);
+        let (id, addr) = (Id::random(&mut rng), "9.8.7.6:5".parse().unwrap());
+        table.answered(at(1), id, addr, RTT);
+        table.restore(id, addr);
+        assert_eq!((table.len(), table.asked_us(at(1), id, addr)), (0, Standing::Unwanted));
+    }
+
+    /// A node of the internet, of a bucket, whose id is of its address or not.
+    fn global(rng: &mut ChaCha8Rng, own: &Id, shared: u32, is_verified: bool) -> (Id, SocketAddr) {
+        loop {
+            let addr = SocketAddr::new(Ipv4Addr::new(9, rng.random(), rng.random(), 9).into(), 1);
+            let id = if is_verified { Id::of_address(addr.ip(), rng) } else { own.beside(shared, rng) };
+            if own.shared_bits(&id) == shared && id.belongs_to(addr.ip()) == is_verified {
+                return (id, addr);
+            }
+        }
+    }
+
+    #[test]
+    fn verified_nodes_replace_unverified_ones_and_never_the_other_way_round() {
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let mut table = Table::new(Id::random(&mut rng), false);
+        let mut fill = |table: &mut Table, is_verified: bool, count: u32| {
+            for _ in 0..count {
+                let (id, addr) = global(&mut rng, &table.own(), 5, is_verified);
+                table.answered(at(1), id, addr, RTT);
+                table.check();
+            }
+        };
+        let verified = |table: &Table| table.nodes().filter(|node| node.is_verified).count();
+        fill(&mut table, false, 50);
+        assert_eq!((table.len(), verified(&table)), (K, 0));
+        fill(&mut table, true, 5);
+        assert_eq!((table.len(), verified(&table)), (K, 5));
+        fill(&mut table, true, 30);
+        assert_eq!(verified(&table), K);
+        let failing = table.nodes().next().unwrap().addr;
+        table.failed(failing);
+        fill(&mut table, false, 50);
+        assert_eq!(verified(&table), K, "not even in the place of one that fails");
+        table.failed(failing);
+        assert_eq!((table.len(), verified(&table)), (K, K), "verified spare ones come first");
+    }
+
+    #[test]
+    fn no_more_than_half_of_those_told_are_unverified_unless_there_are_too_few() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let mut table = Table::new(Id::random(&mut rng), false);
+        for (shared, is_verified, count) in [(0, true, 3), (9, false, 8), (4, true, 2)] {
+            for _ in 0..count {
+                let (id, addr) = global(&mut rng, &table.own(), shared, is_verified);
+                table.answered(at(1), id, addr, RTT);
+            }
+        }
+        for (count, unverified) in [(4, 2), (8, 4), (10, 5), (13, 8)] {
+            let told = table.closest(&table.own(), count);
+            let not = told.iter().filter(|(id, addr)| !id.belongs_to(addr.ip())).count();
+            assert_eq!((told.len(), not), (count, unverified));
+        }
     }
 
     #[test]
     fn an_address_that_changes_its_id_is_one_node_and_an_id_stays_with_its_address() {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
-        let mut table = Table::new(Id::random(&mut rng));
+        let mut table = Table::new(Id::random(&mut rng), false);
         let ((a, here), (b, there)) = (node(&mut rng, &table.own(), 2), node(&mut rng, &table.own(), 7));
         table.answered(at(1), a, here, RTT);
         table.answered(at(1), b, here, RTT);

@@ -18,6 +18,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Purpose {
     /// A step of a lookup.
     Step(LookupId),
+    /// To hear of nodes from one that told only of peers. It was found by a chain of so many.
+    Follow(LookupId, u32),
     /// To store something at the end of one.
     Store(LookupId),
     /// One question to one node, for the user.

@@ -12,6 +12,12 @@ const ALPHA: usize = 4;
 const MAX_CANDIDATES: usize = 96;
 /// Nodes that are asked at all: honest networks need far fewer.
 const MAX_QUERIES: u32 = 160;
+/// Of the nodes that are remembered: those whose id is not of their address.
+const MAX_UNVERIFIED: usize = MAX_CANDIDATES / 3;
+/// Unverified ones among the closest that have to answer.
+const SHARE: usize = K / 2;
+/// Unverified nodes that may be asked even if that is more than half of all.
+const UNVERIFIED_AT_LEAST: u32 = 8;
 /// Nodes that one answer may name.
 const MAX_NAMED: usize = 2 * K;
 
@@ -28,16 +34,24 @@ const MAX_NAMED: usize = 2 * K;
 ///
 /// It is over when the 8 closest nodes that are not failed or late have answered. At most one node of a global subnet is asked, so
 /// that nobody can fill the neighbourhood of a target from one network, or aim many lookups at one victim.
+///
+/// Anybody can claim an id beside the target that is not of its address (BEP 42). So those whose id is count by themselves: there
+/// have to be 8 of them, and of the others only the 4 closest that are no further away are asked too, as long as that is not more
+/// than half of all questions. Where there are fewer than 8, the others make up for them.
 #[derive(Debug)]
 pub(crate) struct Walk {
     target: Id,
+    /// Unverified nodes are not asked at all.
+    enforces: bool,
     /// Closest first.
     candidates: Vec<Candidate>,
     /// Nodes of unknown id to begin with.
     routers: Vec<Router>,
-    /// Addresses and subnets that have a candidate, or had one.
-    seen: BTreeSet<(IpAddr, u16)>,
+    /// Addresses and subnets that have a candidate, or had one; those of unverified ones apart, who keep nobody else out.
+    seen: BTreeSet<(bool, IpAddr, u16)>,
     queries: u32,
+    /// Those of them to unverified nodes.
+    unverified: u32,
 }
 
 #[derive(Debug)]
@@ -59,6 +73,8 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Candidate {
     distance: Distance,
+    /// Its id is one of its address.
+    is_verified: bool,
     pub(crate) id: Id,
     pub(crate) addr: SocketAddr,
     state: State,
@@ -83,12 +99,24 @@ pub(crate) enum Next {
 
 impl Walk {
     /// Begins with these nodes; routers are nodes whose ids are not known.
-    pub(crate) fn new(target: Id, nodes: &[(Id, SocketAddr)], routers: &[SocketAddr]) -> Self {
-        let mut walk =
-            Self { target, candidates: Vec::new(), routers: Vec::new(), seen: BTreeSet::new(), queries: 0 };
+    pub(crate) fn new(
+        target: Id,
+        enforces: bool,
+        nodes: &[(Id, SocketAddr)],
+        routers: &[SocketAddr],
+    ) -> Self {
+        let mut walk = Self {
+            target,
+            enforces,
+            candidates: Vec::new(),
+            routers: Vec::new(),
+            seen: BTreeSet::new(),
+            queries: 0,
+            unverified: 0,
+        };
         nodes.iter().for_each(|(id, addr)| walk.add(*id, *addr, 1));
         for addr in routers {
-            if !walk.seen.contains(&(addr.ip(), addr.port())) {
+            if !walk.candidates.iter().any(|node| node.addr == *addr) {
                 walk.routers.push(Router { addr: *addr, state: State::New });
             }
         }
@@ -105,32 +133,49 @@ impl Walk {
         if may_ask && let Some(router) = self.routers.iter().find(|router| router.state == State::New) {
             return Next::Ask(router.addr, None);
         }
-        let (mut answered, mut asked) = (0, 0);
+        let share = self.share();
+        let (mut answered, mut asked, mut waiting, mut unverified) = (0, 0, 0, 0);
         for node in &self.candidates {
-            match node.state {
-                State::Answered => answered += 1,
-                State::Asked => asked += 1,
-                State::New if self.queries < MAX_QUERIES => {
+            waiting += usize::from(node.state == State::Asked);
+            match (node.is_verified, node.state) {
+                (true, State::Answered) => answered += 1,
+                (true, State::Asked) => asked += 1,
+                (false, State::Answered | State::Asked) => unverified += 1,
+                (false, State::New) if unverified >= share => {}
+                (_, State::New) if self.queries < MAX_QUERIES => {
                     // The nodes that are being asked may turn out to be all that is needed.
                     let enough = answered + asked >= K;
                     return if may_ask && !enough { Next::Ask(node.addr, Some(node.id)) } else { Next::Wait };
                 }
-                State::New | State::Late | State::Failed => {}
+                (_, State::New | State::Late | State::Failed) => {}
             }
             if answered == K {
-                return if asked == 0 { Next::Done } else { Next::Wait };
+                return if waiting == 0 { Next::Done } else { Next::Wait };
             }
         }
-        if states().any(|state| matches!(state, State::Asked | State::Late)) {
+        let enough = waiting == 0 && answered + unverified.min(share) >= K;
+        if !enough && states().any(|state| matches!(state, State::Asked | State::Late)) {
             Next::Wait
         } else {
             Next::Done
         }
     }
 
+    /// How many unverified nodes have to answer.
+    fn share(&self) -> usize {
+        let is_there = |node: &&Candidate| {
+            node.is_verified && matches!(node.state, State::New | State::Asked | State::Answered)
+        };
+        let verified = self.candidates.iter().filter(is_there).count();
+        let most = if verified < K { MAX_QUERIES / 2 } else { UNVERIFIED_AT_LEAST.max(self.queries / 2) };
+        if self.unverified < most { SHARE.max(K.saturating_sub(verified)) } else { 0 }
+    }
+
     /// The node is asked now.
     pub(crate) fn asked(&mut self, addr: SocketAddr) {
         self.queries += 1;
+        self.unverified +=
+            u32::from(self.candidates.iter().any(|node| node.addr == addr && !node.is_verified));
         self.set(addr, State::Asked);
     }
 
@@ -148,14 +193,18 @@ impl Walk {
     /// be, and its word does not count.
     pub(crate) fn answered(&mut self, id: Id, addr: SocketAddr) -> Option<u32> {
         if let Some(at) = self.routers.iter().position(|router| router.addr == addr) {
-            // It is asked for directions whatever its id; only with one that belongs to its address it takes part.
+            // It is asked for directions whatever its id; whether it takes part depends on it.
             self.routers.remove(at);
-            self.add(id, addr, 1);
-            self.set(addr, State::Answered);
-            return Some(1);
+            return Some(self.joined(id, addr, 1));
         }
-        let node = self.candidates.iter_mut().find(|node| node.addr == addr)?;
+        let at = self.candidates.iter().position(|node| node.addr == addr)?;
+        let node = self.candidates.get_mut(at)?;
         if node.id != id {
+            if !node.is_verified && id.belongs_to(addr.ip()) {
+                // Somebody told lies about it.
+                let hops = self.candidates.remove(at).hops;
+                return Some(self.joined(id, addr, hops));
+            }
             node.state = State::Failed;
             return None;
         }
@@ -177,9 +226,13 @@ impl Walk {
         }
     }
 
-    /// The closest nodes that answered, closest first.
+    /// The closest nodes that answered, closest first; unverified ones last, where there are too few others.
     pub(crate) fn closest(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(|node| node.state == State::Answered).take(K)
+        let answered = |is_verified: bool| {
+            let nodes = self.candidates.iter().filter(|node| node.state == State::Answered);
+            nodes.filter(move |node| node.is_verified == is_verified)
+        };
+        answered(true).chain(answered(false)).take(K)
     }
 
     /// How long the chain of nodes was that led to the closest one.
@@ -195,31 +248,60 @@ impl Walk {
         }
     }
 
+    /// A node answered with an id that is news.
+    fn joined(&mut self, id: Id, addr: SocketAddr, hops: u32) -> u32 {
+        self.add(id, addr, hops);
+        self.set(addr, State::Answered);
+        hops
+    }
+
     fn add(&mut self, id: Id, addr: SocketAddr, hops: u32) {
-        if !id.belongs_to(addr.ip()) || self.routers.iter().any(|router| router.addr == addr) {
+        let is_verified = id.belongs_to(addr.ip());
+        if !is_verified && self.enforces || self.routers.iter().any(|router| router.addr == addr) {
             return;
+        }
+        // What was said of an address is corrected as long as nobody was sent there.
+        let same = self.candidates.iter().position(|node| node.addr == addr);
+        let is_better =
+            |node: &Candidate| is_verified && !node.is_verified && matches!(node.state, State::New);
+        match same {
+            Some(at) if self.candidates.get(at).is_some_and(is_better) => self.forget(at),
+            Some(_) => return,
+            None => {}
         }
         let distance = self.target.distance(&id);
         let at = self.candidates.partition_point(|node| node.distance < distance);
-        let is_same_id = self.candidates.get(at).is_some_and(|node| node.id == id);
-        if at >= MAX_CANDIDATES || is_same_id || !self.seen.insert(place(addr)) {
+        let is_same_id = |node: &Candidate| node.id == id && node.is_verified >= is_verified;
+        let is_known = self.candidates.get(at).is_some_and(is_same_id);
+        if at >= MAX_CANDIDATES || is_known || !self.seen.insert(place(is_verified, addr)) {
             return;
         }
-        self.candidates
-            .insert(at, Candidate { distance, id, addr, state: State::New, hops, token: None, seq: None });
-        if self.candidates.len() > MAX_CANDIDATES {
-            let unasked =
-                self.candidates.iter().rposition(|node| matches!(node.state, State::New | State::Failed));
-            if let Some(node) = unasked.map(|at| self.candidates.remove(at)) {
-                self.seen.remove(&place(node.addr));
+        let state = State::New;
+        let node = Candidate { distance, is_verified, id, addr, state, hops, token: None, seq: None };
+        self.candidates.insert(at, node);
+        self.make_room(MAX_UNVERIFIED, |node| !node.is_verified);
+        self.make_room(MAX_CANDIDATES, |_| true);
+    }
+
+    /// Forgets the furthest one of these that was not asked, if there are too many.
+    fn make_room(&mut self, most: usize, of: impl Fn(&Candidate) -> bool) {
+        if self.candidates.iter().filter(|node| of(node)).count() > most {
+            let unasked = |node: &Candidate| of(node) && matches!(node.state, State::New | State::Failed);
+            if let Some(at) = self.candidates.iter().rposition(unasked) {
+                self.forget(at);
             }
         }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let node = self.candidates.remove(at);
+        self.seen.remove(&place(node.is_verified, node.addr));
     }
 }
 
 /// What a walk asks once: a global subnet, or a local address.
-fn place(addr: SocketAddr) -> (IpAddr, u16) {
-    subnet(addr).map_or((addr.ip(), addr.port()), |net| (net, 0))
+fn place(is_verified: bool, addr: SocketAddr) -> (bool, IpAddr, u16) {
+    subnet(addr).map_or((is_verified, addr.ip(), addr.port()), |net| (is_verified, net, 0))
 }
 
 #[cfg(test)]
@@ -260,7 +342,7 @@ mod tests {
 
     #[test]
     fn it_asks_the_closest_four_at_a_time_and_ends_at_the_eight_closest() {
-        let mut walk = Walk::new(TARGET, &[100, 90, 80, 70, 60].map(node), &[]);
+        let mut walk = Walk::new(TARGET, false, &[100, 90, 80, 70, 60].map(node), &[]);
         assert_eq!(asks(&mut walk), [60, 70, 80, 90]);
         answer(&mut walk, 60, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(asks(&mut walk), [1]);
@@ -281,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_late_node_gives_up_its_slot_and_still_counts_when_it_answers() {
-        let mut walk = Walk::new(TARGET, &[10, 20, 30, 40, 50].map(node), &[]);
+        let mut walk = Walk::new(TARGET, false, &[10, 20, 30, 40, 50].map(node), &[]);
         assert_eq!(asks(&mut walk), [10, 20, 30, 40]);
         walk.late(node(10).1);
         assert_eq!(asks(&mut walk), [50]);
@@ -299,7 +381,7 @@ mod tests {
     #[test]
     fn routers_come_first_and_are_nodes_once_their_id_is_known() {
         let router: SocketAddr = "10.0.0.7:1".parse().unwrap();
-        let mut walk = Walk::new(TARGET, &[], &[router]);
+        let mut walk = Walk::new(TARGET, false, &[], &[router]);
         assert_eq!(asks(&mut walk), [7]);
         assert_eq!(walk.next(), Next::Wait);
         answer(&mut walk, 7, &[3]);
@@ -307,12 +389,12 @@ mod tests {
         answer(&mut walk, 3, &[7]);
         assert_eq!(walk.next(), Next::Done);
         assert_eq!(walk.closest().map(|node| node.hops).collect::<Vec<_>>(), [2, 1]);
-        assert_eq!(Walk::new(TARGET, &[], &[]).next(), Next::Done);
+        assert_eq!(Walk::new(TARGET, false, &[], &[]).next(), Next::Done);
     }
 
     #[test]
     fn who_has_another_id_than_was_said_takes_no_part() {
-        let mut walk = Walk::new(TARGET, &[10, 20].map(node), &[]);
+        let mut walk = Walk::new(TARGET, false, &[10, 20].map(node), &[]);
         asks(&mut walk);
         assert!(walk.answered(node(11).0, node(10).1).is_none());
         answer(&mut walk, 20, &[]);
@@ -320,15 +402,92 @@ mod tests {
         assert_eq!(walk.closest().count(), 1);
     }
 
+    /// Nodes of global addresses whose ids are so far from the target; their ids are not of their addresses.
+    fn strangers(distances: std::ops::Range<u8>) -> Vec<(Id, SocketAddr)> {
+        let stranger = |n: u8| (node(n).0, SocketAddr::from(([9, 9, n, 9], 1)));
+        let strangers: Vec<_> = distances.map(stranger).collect();
+        assert!(strangers.iter().all(|(id, addr)| !id.belongs_to(addr.ip())));
+        strangers
+    }
+
+    /// Everybody who is asked answers, and names nobody. Returns who was asked.
+    fn all_answer(walk: &mut Walk) -> Vec<SocketAddr> {
+        let mut asked = Vec::new();
+        while let Next::Ask(addr, id) = walk.next() {
+            walk.asked(addr);
+            walk.answered(id.unwrap(), addr).unwrap();
+            asked.push(addr);
+        }
+        assert_eq!(walk.next(), Next::Done);
+        asked
+    }
+
     #[test]
-    fn a_subnet_is_asked_once_and_ids_that_are_not_of_their_address_never() {
+    fn unverified_nodes_get_a_share_and_keep_no_verified_one_out() {
+        let mut walk = Walk::new(TARGET, false, &strangers(1..90), &[]);
+        assert_eq!(walk.candidates.len(), MAX_UNVERIFIED);
+        walk.named((100..200).map(node), 1);
+        let asked = all_answer(&mut walk);
+        assert_eq!(asked.len(), SHARE + K);
+        let closest: Vec<SocketAddr> = walk.closest().map(|node| node.addr).collect();
+        assert_eq!(closest, (100..108).map(|n| node(n).1).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn unverified_nodes_make_up_for_verified_ones_that_are_missing() {
+        let mut walk = Walk::new(TARGET, false, &[strangers(10..60), vec![node(100), node(1)]].concat(), &[]);
+        assert_eq!(all_answer(&mut walk).len(), K);
+        let closest: Vec<Id> = walk.closest().map(|node| node.id).collect();
+        assert_eq!(closest, [1, 100, 10, 11, 12, 13, 14, 15].map(|n| node(n).0));
+    }
+
+    #[test]
+    fn dead_unverified_nodes_take_no_more_than_half_of_the_questions() {
+        let mut walk = Walk::new(TARGET, false, &(100..200).map(node).collect::<Vec<_>>(), &[]);
+        walk.named(strangers(1..17), 1);
+        walk.named(strangers(17..33), 1);
+        let (mut verified, mut dead) = (0, 0);
+        while let Next::Ask(addr, id) = walk.next() {
+            walk.asked(addr);
+            if id.unwrap().0[0] < 100 {
+                dead += 1;
+                walk.failed(addr);
+            } else {
+                verified += 1;
+                walk.answered(id.unwrap(), addr).unwrap();
+            }
+        }
+        assert_eq!((walk.next(), verified), (Next::Done, K));
+        assert!(dead <= 10, "{dead}");
+    }
+
+    #[test]
+    fn who_was_given_another_id_by_a_liar_takes_part_with_its_own() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let addr: SocketAddr = "9.9.9.9:1".parse().unwrap();
+        let id = Id::of_address(addr.ip(), &mut rng);
+        let mut walk = Walk::new(TARGET, false, &[(TARGET, addr)], &[]);
+        walk.named([(id, addr)], 1);
+        assert_eq!(walk.next(), Next::Ask(addr, Some(id)), "known before it is asked");
+        let mut walk = Walk::new(TARGET, false, &[(TARGET, addr)], &[]);
+        walk.asked(addr);
+        assert_eq!(walk.answered(id, addr), Some(1), "known when it answers");
+        assert_eq!(walk.closest().map(|node| node.id).collect::<Vec<_>>(), [id]);
+        let other: SocketAddr = "9.9.8.9:1".parse().unwrap();
+        let mut walk = Walk::new(TARGET, false, &[(id, other)], &[]);
+        walk.named([(id, addr)], 1);
+        assert_eq!(walk.next(), Next::Ask(addr, Some(id)), "and nobody else keeps its id from it");
+    }
+
+    #[test]
+    fn a_subnet_is_asked_once_and_unverified_nodes_never_if_so_wanted() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let own = |text: &str, rng: &mut ChaCha8Rng| {
             let addr: SocketAddr = text.parse().unwrap();
             (Id::of_address(addr.ip(), rng), addr)
         };
         let nodes = [own("9.9.9.1:1", &mut rng), own("9.9.9.2:2", &mut rng), own("9.9.8.1:1", &mut rng)];
-        let mut walk = Walk::new(TARGET, &nodes, &[]);
+        let mut walk = Walk::new(TARGET, true, &nodes, &[]);
         walk.named([(Id([0; 20]), "9.1.1.1:1".parse().unwrap())], 1);
         let mut asked = 0;
         while let Next::Ask(addr, _) = walk.next() {
@@ -341,7 +500,7 @@ mod tests {
     #[test]
     fn a_walk_led_on_by_liars_ends() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut walk = Walk::new(TARGET, &[node(255)], &[]);
+        let mut walk = Walk::new(TARGET, false, &[node(255)], &[]);
         let mut shared = 9;
         let mut queries = 0;
         while let Next::Ask(addr, id) = walk.next() {
