@@ -48,6 +48,11 @@ pub trait Storage: Send + Sync {
         Ok(())
     }
 
+    /// The device it is on, to know what may hang with it; `None` when it has one of its own, or that is not known.
+    fn device(&self) -> Option<u64> {
+        None
+    }
+
     /// Makes what needs no data, such as files of length 0. The first write does it too. Doing it again is
     /// harmless.
     ///

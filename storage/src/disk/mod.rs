@@ -21,11 +21,12 @@ use std::time::Duration;
 /// How many threads, and how they work.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskConfig {
-    /// Threads, at least 1.
+    /// Threads that read, write and hash, at least 1. As many more as `plan.upkeep` says are for syncs and probes, so that a
+    /// disk that hangs in one does not stop the rest.
     pub threads: usize,
     /// How long blocks wait for their neighbours, at least; at most twice as long.
     pub linger: Duration,
-    /// How work is cut up. `background` is kept below `threads`, so that a long sync leaves one for the rest.
+    /// How work is cut up. `orders` is `threads`, and `background` is kept below it, so that checks leave one for the rest.
     pub plan: PlanConfig,
 }
 
@@ -75,8 +76,10 @@ impl Disk {
     pub fn new(config: DiskConfig, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let threads = config.threads.max(1);
         let background = config.plan.background.clamp(1, threads.saturating_sub(1).max(1));
+        let plan = PlanConfig { orders: threads, background, ..config.plan };
+        let threads = threads + config.plan.upkeep.max(1);
         let shared = Arc::new(Shared {
-            crew: Mutex::new(Crew::new(PlanConfig { background, ..config.plan })),
+            crew: Mutex::new(Crew::new(plan)),
             stores: RwLock::default(),
             answered: AtomicBool::new(false),
             told: AtomicBool::new(false),
@@ -92,7 +95,9 @@ impl Disk {
     /// Begins to serve a torrent's bytes.
     pub fn attach(&self, storage: Arc<dyn Storage>, pieces: Arc<dyn Pieces>) -> StoreId {
         let shared = &self.handle.shared;
-        let id = shared.crew().plan.attach(pieces.clone());
+        // Asked without the lock: a device may hang.
+        let device = storage.device();
+        let id = shared.crew().plan.attach_on(device, pieces.clone());
         let mut stores = shared.stores.write().unwrap_or_else(PoisonError::into_inner);
         stores.insert(id, Store { storage, pieces });
         id

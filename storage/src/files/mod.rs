@@ -318,6 +318,10 @@ impl Storage for FileStorage {
         if write { self.try_writing() } else { self.try_reading() }
     }
 
+    fn device(&self) -> Option<u64> {
+        Some(self.places().root.device())
+    }
+
     fn prepare(&self) -> Result<(), StorageError> {
         self.prepare_once()
     }

@@ -2,8 +2,9 @@
 
 use super::order::{BackWork, ReadPart};
 use super::piece::{Scan, Waiting};
+use super::upkeep::Task;
 use super::writing::{Held, Writing};
-use super::{Background, Plan, no_store, refuse};
+use super::{Plan, no_store, refuse};
 use crate::{Job, StorageError};
 
 impl Plan {
@@ -55,7 +56,7 @@ impl Plan {
                 self.flush();
                 return;
             }
-            Job::Probe { write, .. } => return self.background.push_back(Background::Probe(id, write)),
+            Job::Probe { write, .. } => return self.upkeep.push(store.lane, Task::Probe(id, write)),
         };
         let slot = self.pieces.slot((id, piece));
         let entry = self.pieces.get(slot);
@@ -100,11 +101,11 @@ impl Plan {
             }
             Waiting::Check => {
                 piece.scan = Scan::Ready(BackWork::Check(store.hasher(piece.key.1)), 0);
-                self.background.push_back(Background::Scan(slot));
+                self.scans.push_back(slot);
             }
             Waiting::Digests => {
                 piece.scan = Scan::Ready(BackWork::Digests(Vec::new()), 0);
-                self.background.push_back(Background::Scan(slot));
+                self.scans.push_back(slot);
             }
         }
     }

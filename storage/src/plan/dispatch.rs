@@ -2,8 +2,9 @@
 
 use super::order::{BackWork, Order, ReadBack, ReadPart, Reads, StoreProbe, StoreSync, Stripe};
 use super::piece::Scan;
+use super::upkeep::Task;
 use super::writing::Next;
-use super::{Background, Plan, range};
+use super::{Plan, range};
 use crate::Buf;
 use metainfo::Block;
 
@@ -69,30 +70,32 @@ impl Plan {
         self.read_back(slot, blocks, BackWork::Continue(hasher))
     }
 
-    pub(super) fn next_background(&mut self) -> Option<Order> {
-        if self.background_under_way >= self.config.background.max(1) {
+    pub(super) fn next_upkeep(&mut self) -> Option<Order> {
+        let order = match self.upkeep.begin(self.config.upkeep.max(1))? {
+            Task::Sync(store, tokens) => Order::Sync(StoreSync { store, tokens, result: None }),
+            Task::Probe(store, write) => Order::Probe(StoreProbe { store, write, result: None }),
+        };
+        if let Order::Sync(StoreSync { store, .. }) | Order::Probe(StoreProbe { store, .. }) = &order
+            && let Some(store) = self.stores.get_mut(store)
+        {
+            store.orders += 1;
+        }
+        Some(order)
+    }
+
+    pub(super) fn next_scan(&mut self) -> Option<Order> {
+        if self.scans_under_way >= self.config.background.max(1) {
             return None;
         }
-        let order = match self.background.pop_front()? {
-            Background::Sync(store, tokens) => {
-                self.stores.get_mut(&store)?.orders += 1;
-                Order::Sync(StoreSync { store, tokens, result: None })
-            }
-            Background::Probe(store, write) => {
-                self.stores.get_mut(&store)?.orders += 1;
-                Order::Probe(StoreProbe { store, write, result: None })
-            }
-            Background::Scan(slot) => {
-                let piece = self.pieces.get(slot);
-                let Scan::Ready(work, from) = std::mem::replace(&mut piece.scan, Scan::UnderWay) else {
-                    return None;
-                };
-                let (id, index) = piece.key;
-                let end = self.stores.get(&id)?.geometry.blocks_in(index).min(from + self.config.stripe);
-                self.read_back(slot, from..end, work)?
-            }
+        let slot = self.scans.pop_front()?;
+        let piece = self.pieces.get(slot);
+        let Scan::Ready(work, from) = std::mem::replace(&mut piece.scan, Scan::UnderWay) else {
+            return None;
         };
-        self.background_under_way += 1;
+        let (id, index) = piece.key;
+        let end = self.stores.get(&id)?.geometry.blocks_in(index).min(from + self.config.stripe);
+        let order = self.read_back(slot, from..end, work)?;
+        self.scans_under_way += 1;
         Some(order)
     }
 

@@ -29,6 +29,8 @@ impl Plan {
         }
         assert_eq!(lingering_bytes, self.lingering_bytes);
         assert_eq!(held, self.held);
-        assert!(self.background_under_way <= self.config.background.max(1));
+        assert!(self.scans_under_way <= self.config.background.max(1));
+        assert!(self.orders_under_way <= self.config.orders.max(1));
+        self.upkeep.check_invariant(self.config.upkeep.max(1));
     }
 }

@@ -12,7 +12,8 @@
 //!   they are written, and read back for the hash when it gets there, once.
 //! - Jobs of one piece that conflict are done in the order they came. Jobs of different pieces do not wait for
 //!   each other, but [`Job::Sync`] waits for all earlier writes of its store.
-//! - Reads, writes and background work (checks, digests, syncs, probes) take turns.
+//! - Reads, writes and background work (checks, digests, syncs, probes) take turns. Syncs and probes go one at a time for each
+//!   device and have room of their own: one that hangs stops those of its device and nothing else.
 //!
 //! Each job costs constant time, but for blocks that come out of order, which are sorted among those that
 //! wait in memory.
@@ -26,17 +27,19 @@ mod piece;
 mod refuse;
 mod settle;
 mod store;
+mod upkeep;
 mod writing;
 
 pub use order::{Order, ReadBack, Reads, Store, StoreProbe, StoreSync, Stripe};
 
-use crate::{Completion, Job, Operation, Pieces, StorageError, StoreId, Token};
+use crate::{Completion, Job, Operation, Pieces, StorageError, StoreId};
 use metainfo::{Geometry, PieceIndex, PieceRange};
 use piece::Table;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use store::StoreState;
+use upkeep::{Lane, Upkeep};
 
 /// How the plan cuts work up.
 #[derive(Clone, Copy, Debug)]
@@ -49,13 +52,25 @@ pub struct PlanConfig {
     pub credit: usize,
     /// Bytes that wait for their neighbours at most; above it the oldest are written.
     pub linger: usize,
-    /// Orders for background work under way at most, at least 1.
+    /// Orders under way at most, at least 1; syncs and probes do not count.
+    pub orders: usize,
+    /// Of those, for checks and digests at most, at least 1.
     pub background: usize,
+    /// Syncs and probes under way at most, at least 1, each of another device.
+    pub upkeep: usize,
 }
 
 impl Default for PlanConfig {
     fn default() -> Self {
-        Self { stripe: 16, lanes: 1, credit: 16 << 20, linger: 4 << 20, background: 1 }
+        Self {
+            stripe: 16,
+            lanes: 1,
+            credit: 16 << 20,
+            linger: 4 << 20,
+            orders: usize::MAX,
+            background: 1,
+            upkeep: 4,
+        }
     }
 }
 
@@ -69,8 +84,12 @@ pub struct Plan {
     pieces: Table,
     writes: VecDeque<usize>,
     reads: VecDeque<usize>,
-    background: VecDeque<Background>,
-    background_under_way: usize,
+    /// Pieces to be checked or digested.
+    scans: VecDeque<usize>,
+    scans_under_way: usize,
+    /// Orders under way other than syncs and probes.
+    orders_under_way: usize,
+    upkeep: Upkeep,
     /// Pieces with blocks that wait for neighbours, oldest first, and in which tick they began to.
     lingering: VecDeque<(usize, u64)>,
     lingering_bytes: usize,
@@ -84,14 +103,6 @@ pub struct Plan {
     has_urgent: bool,
 }
 
-#[derive(Debug)]
-enum Background {
-    Scan(usize),
-    Sync(StoreId, Vec<Token>),
-    /// Of a store, and whether it is to be written to.
-    Probe(StoreId, bool),
-}
-
 impl Plan {
     /// Without stores.
     pub fn new(config: PlanConfig) -> Self {
@@ -103,8 +114,10 @@ impl Plan {
             pieces: Table::default(),
             writes: VecDeque::new(),
             reads: VecDeque::new(),
-            background: VecDeque::new(),
-            background_under_way: 0,
+            scans: VecDeque::new(),
+            scans_under_way: 0,
+            orders_under_way: 0,
+            upkeep: Upkeep::default(),
             lingering: VecDeque::new(),
             lingering_bytes: 0,
             ticks: 0,
@@ -116,11 +129,17 @@ impl Plan {
         }
     }
 
-    /// Begins to serve a store of these pieces.
+    /// Begins to serve a store of these pieces, on a device of its own.
     pub fn attach(&mut self, pieces: Arc<dyn Pieces>) -> StoreId {
+        self.attach_on(None, pieces)
+    }
+
+    /// Begins to serve a store of these pieces on a device that it may share with others.
+    pub fn attach_on(&mut self, device: Option<u64>, pieces: Arc<dyn Pieces>) -> StoreId {
         let id = StoreId(self.next_store);
         self.next_store += 1;
-        self.stores.insert(id, StoreState::new(pieces));
+        let lane = device.map_or(Lane::Store(id), Lane::Device);
+        self.stores.insert(id, StoreState::new(lane, pieces));
         id
     }
 
@@ -145,13 +164,16 @@ impl Plan {
     pub fn next_order(&mut self) -> Option<Order> {
         for _ in 0..3 {
             self.turn = (self.turn + 1) % 3;
+            let may_order = self.orders_under_way < self.config.orders.max(1);
             let order = match self.turn {
-                0 => self.next_background(),
-                1 => self.next_reads(),
-                _ => self.next_write(),
+                0 => self.next_upkeep().or_else(|| if may_order { self.next_scan() } else { None }),
+                1 if may_order => self.next_reads(),
+                2 if may_order => self.next_write(),
+                _ => None,
             };
-            if order.is_some() {
-                return order;
+            if let Some(order) = order {
+                self.orders_under_way += usize::from(!order.is_upkeep());
+                return Some(order);
             }
         }
         None
@@ -159,6 +181,7 @@ impl Plan {
 
     /// Takes an order back after [`Order::execute`] or [`Order::fail`].
     pub fn done(&mut self, order: Order) {
+        self.orders_under_way -= usize::from(!order.is_upkeep());
         match order {
             Order::Write(stripes) => stripes.into_iter().for_each(|stripe| self.done_stripe(stripe)),
             Order::Read(reads) => self.done_reads(reads),
@@ -213,8 +236,10 @@ impl Plan {
 
     /// About how many orders there are.
     pub fn runnable(&self) -> usize {
-        let background = self.background.len().min(self.config.background.max(1) - self.background_under_way);
-        self.writes.len() + self.reads.len() + background
+        let scans = self.scans.len().min(self.config.background.max(1) - self.scans_under_way);
+        let orders = self.writes.len() + self.reads.len() + scans;
+        let may_order = self.config.orders.max(1) - self.orders_under_way;
+        orders.min(may_order) + self.upkeep.runnable(self.config.upkeep.max(1))
     }
 
     /// Whether every job was answered.

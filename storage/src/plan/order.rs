@@ -163,6 +163,11 @@ impl Order {
         false
     }
 
+    /// Whether it is a sync or a probe, which may take long and move no bytes.
+    pub(super) fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Sync(_) | Self::Probe(_))
+    }
+
     /// Bytes that are read or written, to estimate what it costs.
     pub fn bytes(&self) -> u64 {
         match self {

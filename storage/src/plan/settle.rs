@@ -2,7 +2,8 @@
 
 use super::order::{BackWork, ReadBack, ReadPart, Reads, StoreProbe, StoreSync, Stripe};
 use super::piece::Scan;
-use super::{Background, Plan, refuse};
+use super::upkeep::Task;
+use super::{Plan, refuse};
 use crate::{Buf, Completion, StorageError, StoreId, Token};
 use metainfo::{Block, PieceIndex};
 
@@ -69,13 +70,13 @@ impl Plan {
 
     /// A part of a check or digest ended: goes on with it, or answers.
     fn done_scan(&mut self, back: ReadBack, work: BackWork) {
-        self.background_under_way -= 1;
+        self.scans_under_way -= 1;
         let piece = self.pieces.get(back.slot);
         let (store, index) = piece.key;
         let result = back.result.unwrap_or_else(|| Err(refuse::not_done(store)));
         if result.is_ok() && !back.ends {
             piece.scan = Scan::Ready(work, back.blocks.end);
-            self.background.push_front(Background::Scan(back.slot));
+            self.scans.push_front(back.slot);
             return;
         }
         piece.scan = Scan::None;
@@ -94,8 +95,7 @@ impl Plan {
 
     pub(super) fn done_sync(&mut self, sync: StoreSync) {
         let store = sync.store;
-        self.background_under_way -= 1;
-        self.end_order(store);
+        self.end_upkeep(store);
         let result = sync.result.unwrap_or_else(|| Err(refuse::not_done(store)));
         for token in sync.tokens {
             self.answered(store, 1, 0);
@@ -106,8 +106,7 @@ impl Plan {
 
     pub(super) fn done_probe(&mut self, probe: StoreProbe) {
         let store = probe.store;
-        self.background_under_way -= 1;
-        self.end_order(store);
+        self.end_upkeep(store);
         self.answered(store, 1, 0);
         let result = probe.result.unwrap_or_else(|| Err(refuse::not_done(store)));
         self.answer(Completion::Probed { store, result });
@@ -115,8 +114,15 @@ impl Plan {
     }
 
     pub(super) fn queue_sync(&mut self, store: StoreId, tokens: Vec<Token>) {
-        if !tokens.is_empty() {
-            self.background.push_back(Background::Sync(store, tokens));
+        if let Some(state) = self.stores.get(&store).filter(|_| !tokens.is_empty()) {
+            self.upkeep.push(state.lane, Task::Sync(store, tokens));
+        }
+    }
+
+    fn end_upkeep(&mut self, id: StoreId) {
+        self.end_order(id);
+        if let Some(store) = self.stores.get(&id) {
+            self.upkeep.end(store.lane);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One store: what it is measured by, how much is under way, which syncs wait for which writes.
 
+use super::upkeep::Lane;
 use super::writing::Writing;
 use crate::pads::Pads;
 use crate::{PieceHasher, Pieces, Token};
@@ -9,6 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(super) struct StoreState {
+    /// In which its syncs and probes are done.
+    pub(super) lane: Lane,
     pub(super) geometry: Geometry,
     pieces: Arc<dyn Pieces>,
     pads: Pads,
@@ -33,8 +36,9 @@ struct Epoch {
 }
 
 impl StoreState {
-    pub(super) fn new(pieces: Arc<dyn Pieces>) -> Self {
+    pub(super) fn new(lane: Lane, pieces: Arc<dyn Pieces>) -> Self {
         Self {
+            lane,
             geometry: pieces.geometry().clone(),
             pads: pieces.pads(),
             pieces,

@@ -5,7 +5,7 @@ use metainfo::{PieceRange, Version};
 use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use storage::{
     Buf, Completion, Disk, DiskConfig, FileOptions, FileStorage, Job, MemoryStorage, Pieces, Storage,
@@ -217,4 +217,70 @@ fn a_backend_that_panics_costs_an_error() {
         }
     }
     assert!(sample.torrent.pads().is_empty());
+}
+
+/// A backend on a device whose syncs and probes do not end before the gate opens.
+struct Hangs(MemoryStorage, u64, Arc<(Mutex<bool>, Condvar)>);
+
+impl Hangs {
+    fn wait(&self) {
+        let (is_open, opened) = &*self.2;
+        drop(opened.wait_while(is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
+}
+
+impl Storage for Hangs {
+    fn read(&self, range: PieceRange, into: &mut [IoSliceMut<'_>]) -> Result<(), StorageError> {
+        self.0.read(range, into)
+    }
+
+    fn write(&self, range: PieceRange, data: &[IoSlice<'_>]) -> Result<(), StorageError> {
+        self.0.write(range, data)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        self.wait();
+        Ok(())
+    }
+
+    fn probe(&self, _: bool) -> Result<(), StorageError> {
+        self.wait();
+        Ok(())
+    }
+
+    fn device(&self) -> Option<u64> {
+        Some(self.1)
+    }
+}
+
+#[test]
+fn disks_that_hang_in_a_sync_keep_no_other_from_its_own() {
+    let sample = Sample::single(Version::V1, 2 * 16_384, 100_000);
+    let memory = || MemoryStorage::new(sample.torrent.geometry().clone());
+    for threads in [1, 2, 4] {
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let (disk, bell) = disk(threads);
+        let attach = |storage: Arc<dyn Storage>| disk.attach(storage, sample.torrent.clone());
+        // Three devices hang, each with as many torrents as there could be threads.
+        let hung: Vec<StoreId> =
+            (0..30).map(|at| attach(Arc::new(Hangs(memory(), at % 3, gate.clone())))).collect();
+        let sync = |store| Job::Sync { store, token: Token(1) };
+        disk.submit(&mut hung.iter().map(|&store| sync(store)).collect());
+        disk.submit(&mut hung.iter().map(|&store| Job::Probe { store, write: true }).collect());
+        let well = attach(Arc::new(memory()));
+        let mut all = jobs(&sample, well);
+        all.push(sync(well));
+        all.extend(sample.pieces().map(|range| Job::Check { store: well, piece: range.piece() }));
+        all.push(Job::Probe { store: well, write: true });
+        disk.submit(&mut all);
+        let is_sync = |answer: &Completion| matches!(answer, Completion::Synced { store, result: Ok(()), .. } if *store == well);
+        let is_probe = |answer: &Completion| matches!(answer, Completion::Probed { result: Ok(()), .. });
+        await_answers(&disk, &bell, |answers| {
+            answers.iter().any(is_sync) && answers.iter().any(is_probe) && verdicts(answers) == 8
+        });
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        let is_synced = |answer: &&Completion| matches!(answer, Completion::Synced { .. });
+        await_answers(&disk, &bell, |answers| answers.iter().filter(is_synced).count() == hung.len());
+    }
 }

@@ -157,6 +157,8 @@ impl Model {
             lanes: choices.below(4) as usize + 1,
             linger: choices.below(12) as usize * BLOCK as usize,
             background: choices.below(2) as usize + 1,
+            orders: usize::from(flags >> 5) + 1,
+            upkeep: 1,
             ..PlanConfig::default()
         };
         let sample = Arc::new(Sample::new(geometry.clone(), flags & 2 != 0, pads.clone()));

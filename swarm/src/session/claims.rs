@@ -112,6 +112,10 @@ impl Storage for Claimed {
         self.files.probe(write)
     }
 
+    fn device(&self) -> Option<u64> {
+        self.files.device()
+    }
+
     fn prepare(&self) -> Result<(), StorageError> {
         self.files.prepare()
     }
