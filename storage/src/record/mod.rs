@@ -41,8 +41,9 @@ pub use state::{Choices, FileStamp, Order, Partial, State, Tracker};
 pub use store::{Key, Lease, Listing, Store};
 pub use summary::{Flags, Folder, Summary, Times, Totals};
 
-/// The version that is written. Older ones are read; newer ones are refused.
-pub const VERSION: u8 = 1;
+/// The newest version. Older ones are read; newer ones are refused. Version 2 of a [`State`] says what was under way with
+/// its files, and is written only when something is.
+pub const VERSION: u8 = 2;
 
 /// The rules by which `metainfo` turns names of a torrent into file names. Kept with each torrent, so that a program with
 /// other rules knows which ones its files were named by.

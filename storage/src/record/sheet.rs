@@ -32,11 +32,16 @@ const HEAD: usize = MAGIC.len() + 1 + 1 + 4;
 /// No sheet is longer: the largest torrent file that is read, and some.
 const MAX_LEN: usize = 80 * 1024 * 1024;
 
-/// Puts a payload into its envelope.
+/// Puts a payload into its envelope, as the first version.
 pub(super) fn seal(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    seal_as(kind, 1, payload)
+}
+
+/// Puts a payload into the envelope of a version.
+pub(super) fn seal_as(kind: Kind, version: u8, payload: &[u8]) -> Vec<u8> {
     let mut sheet = Vec::with_capacity(HEAD + payload.len() + 4);
     sheet.extend_from_slice(MAGIC);
-    sheet.extend_from_slice(&[kind.byte(), VERSION]);
+    sheet.extend_from_slice(&[kind.byte(), version]);
     sheet.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
     sheet.extend_from_slice(payload);
     let sum = crc32c::crc32c(&sheet);

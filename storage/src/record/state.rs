@@ -26,6 +26,10 @@ pub struct State {
     pub peers: Vec<SocketAddr>,
     /// What its trackers said.
     pub trackers: Vec<Tracker>,
+    /// The folder that its files are being moved to.
+    pub moving_to: Option<PathBuf>,
+    /// Files that are being renamed: index in the layout, and the path beneath the folder that they are to have.
+    pub renaming: Vec<(u32, PathBuf)>,
 }
 
 /// Blocks of a piece that is not whole.
@@ -109,6 +113,8 @@ impl State {
             choices: Choices::default(),
             peers: Vec::new(),
             trackers: Vec::new(),
+            moving_to: None,
+            renaming: Vec::new(),
         }
     }
 
@@ -130,7 +136,13 @@ impl State {
         self.peers.iter().for_each(|peer| out.address(peer));
         out.count(self.trackers.len());
         self.trackers.iter().for_each(|tracker| tracker.write(&mut out));
-        sheet::seal(Kind::State, &out.0)
+        if self.moving_to.is_none() && self.renaming.is_empty() {
+            return sheet::seal(Kind::State, &out.0);
+        }
+        out.flag(self.moving_to.is_some());
+        self.moving_to.iter().for_each(|folder| out.path(folder));
+        write_paths(&self.renaming, &mut out);
+        sheet::seal_as(Kind::State, 2, &out.0)
     }
 
     /// From bytes.
@@ -138,8 +150,9 @@ impl State {
     /// # Errors
     /// When they are no state, or not as they were written.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
-        let from = &mut Reader(sheet::open_one(Kind::State, bytes)?.1);
-        let state = Self {
+        let (version, payload) = sheet::open_one(Kind::State, bytes)?;
+        let from = &mut Reader(payload);
+        let mut state = Self {
             generation: from.number()?,
             pieces: PieceSet::read(from)?,
             partial: from.list(MAX_LIST, "partial pieces", |from| {
@@ -151,20 +164,34 @@ impl State {
             choices: Choices::read(from)?,
             peers: from.list(MAX_LIST, "peers", Reader::address)?,
             trackers: from.list(MAX_LIST, "trackers", Tracker::read)?,
+            moving_to: None,
+            renaming: Vec::new(),
         };
+        if version >= 2 {
+            state.moving_to = if from.flag("a move")? { Some(from.path("a folder")?) } else { None };
+            state.renaming = read_paths(from)?;
+        }
         from.end()?;
         Ok(state)
     }
 }
 
+fn write_paths(paths: &[(u32, PathBuf)], out: &mut Writer) {
+    out.count(paths.len());
+    for (file, path) in paths {
+        out.number(*file);
+        out.path(path);
+    }
+}
+
+fn read_paths(from: &mut Reader<'_>) -> Result<Vec<(u32, PathBuf)>, Damage> {
+    from.list(MAX_LIST, "names", |from| Ok((from.small("a file")?, from.path("the path of a file")?)))
+}
+
 impl Choices {
     fn write(&self, out: &mut Writer) {
         out.bytes(&self.priorities);
-        out.count(self.names.len());
-        for (file, path) in &self.names {
-            out.number(*file);
-            out.path(path);
-        }
+        write_paths(&self.names, out);
         out.optional(self.down_limit);
         out.optional(self.up_limit);
         out.byte(match self.order {
@@ -184,9 +211,7 @@ impl Choices {
         }
         Ok(Self {
             priorities: priorities.to_vec(),
-            names: from.list(MAX_LIST, "names", |from| {
-                Ok((from.small("a file")?, from.path("the path of a file")?))
-            })?,
+            names: read_paths(from)?,
             down_limit: from.optional("a limit")?,
             up_limit: from.optional("a limit")?,
             order: match from.byte()? {

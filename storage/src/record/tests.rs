@@ -97,6 +97,18 @@ fn version_1_is_still_read() {
 }
 
 #[test]
+fn what_was_under_way_is_in_version_2() {
+    let mut state = sample(1).state;
+    assert_eq!(state.encode()[8], 1);
+    state.moving_to = Some("/elsewhere".into());
+    assert_eq!(state.encode()[8], 2);
+    assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+    state.moving_to = None;
+    state.renaming = vec![(7, "t/new".into())];
+    assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+}
+
+#[test]
 fn a_newer_version_is_named_and_not_taken_for_damage() {
     let mut newer = sample(1).state.encode();
     let at = newer.len() - 4;

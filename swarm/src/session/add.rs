@@ -1,10 +1,8 @@
 //! Adding a torrent: open its files, find out what is there, and run it.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use storage::{Operation, StorageError};
 use tokio::sync::watch;
 use wire::peer::Bitfield;
 
@@ -12,7 +10,7 @@ use super::Session;
 use super::claims::{Claim, Claimed, Taken};
 use super::dht;
 use super::event::Event;
-use super::identity::{Identity, Running};
+use super::identity::{Identity, Place, Running};
 use super::link::{Link, Unavailable};
 use super::options::{AddError, AddOptions};
 use super::persist::{self, Begun};
@@ -62,7 +60,9 @@ impl Session {
         if link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
             tokio::spawn(dht::introduce(link.clone(), meta));
         }
-        Ok(Torrent::new(link, id, entry))
+        let torrent = Torrent::new(link, id, entry);
+        torrent.go_on_moving();
+        Ok(torrent)
     }
 }
 
@@ -125,26 +125,20 @@ impl Drop for Attempt {
 
 /// Files that are open, with the claim to them, and what is in them.
 pub(super) struct Opened {
-    pub(super) storage: Claimed,
-    released: watch::Receiver<()>,
+    pub(super) claim: Claim,
     pub(super) begun: Begun,
 }
 
 /// Opens the files and checks them. Blocks.
 pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
     let mut taken = None;
-    let begun = persist::begin(link, options, cancel, |_| {
-        taken = Some(claim(link, &options.dir, &options.torrent)?);
+    let begun = persist::begin(link, options, cancel, |files| {
+        let claimed = link.claims.claim(files, &options.torrent);
+        taken = Some(claimed.map_err(|Taken { path, by }| AddError::PathTaken { path, by })?);
         Ok(())
     })?;
     let claim = taken.ok_or(AddError::Cancelled)?;
-    Ok(Opened { released: claim.watch(), storage: Claimed::new(begun.files.clone(), claim), begun })
-}
-
-fn claim(link: &Link, dir: &Path, meta: &metainfo::Torrent) -> Result<Claim, AddError> {
-    let folder =
-        std::fs::canonicalize(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
-    link.claims.claim(&folder, meta).map_err(|Taken { path, by }| AddError::PathTaken { path, by })
+    Ok(Opened { claim, begun })
 }
 
 /// A torrent that is ready to run.
@@ -157,20 +151,28 @@ struct Run {
 impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
-        let Self { opened: Opened { storage, released, begun }, options, reservation } = self;
+        let Self { opened: Opened { claim, begun }, options, reservation } = self;
         let Begun { files, have, partial, peers, kept } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let priorities = priorities(&options, &have);
-        let store = plane.disk().attach(Arc::new(storage), meta.clone());
+        let held = Arc::new(watch::Sender::new(()));
+        let released = held.subscribe();
+        let claimed = Claimed { files, claim: claim.into(), held };
+        let place = Place::of(&claimed);
+        let store = plane.disk().attach(Arc::new(claimed), meta.clone());
         let seed_only = !options.create;
         let add = AddTorrent { seed_only, partial, ..AddTorrent::new(meta.clone(), store, have) };
         let Some(key) = plane.engine().add_torrent(now, add) else {
             plane.disk().detach(store);
             return None;
         };
-        let place = options.create.then(|| Arc::downgrade(&files));
         let (choice, order) = (options.files.clone().into(), options.order);
-        let identity = Identity::whole(meta.clone(), Running { store, place, kept }, choice, order);
+        let identity = Identity::whole(
+            meta.clone(),
+            Running { store, place, writes: options.create, kept },
+            choice,
+            order,
+        );
         let entry = Entry { key, identity, files: released };
         reservation.fulfil(entry.clone());
         let engine = plane.engine();

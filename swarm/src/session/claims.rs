@@ -1,6 +1,6 @@
 //! Which torrent may write where: two torrents of a session never share a file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{IoSlice, IoSliceMut};
 use std::path::{Path, PathBuf};
@@ -25,21 +25,13 @@ pub(super) struct Taken {
 }
 
 impl Claims {
-    /// Claims all files of a torrent beneath a folder, which is named in one way only (canonical).
-    pub(super) fn claim(self: &Arc<Self>, folder: &Path, torrent: &Torrent) -> Result<Claim, Taken> {
-        let id = torrent.id();
-        let files = torrent.layout().files().iter().filter(|file| !file.is_pad());
-        let paths = || files.clone().map(|file| folder.join(file.path.as_str()));
-        let mut owners = self.owners();
-        for path in paths() {
-            if let Some(by) = owners.get(&self.hasher.hash_one(&path)) {
-                return Err(Taken { path, by: *by });
-            }
+    /// Claims all files of a torrent where they are, and where they are being moved to.
+    pub(super) fn claim(self: &Arc<Self>, files: &FileStorage, torrent: &Torrent) -> Result<Claim, Taken> {
+        let claim = Claim { claims: self.clone(), id: torrent.id(), keys: Mutex::default() };
+        for root in [Some(files.root()), files.moving_to()].into_iter().flatten() {
+            claim.add(paths(&root, files, torrent))?;
         }
-        let keys: Vec<_> = paths().map(|path| self.hasher.hash_one(path)).collect();
-        owners.extend(keys.iter().map(|key| (*key, id)));
-        drop(owners);
-        Ok(Claim { claims: self.clone(), keys, held: watch::Sender::new(()) })
+        Ok(claim)
     }
 
     fn owners(&self) -> MutexGuard<'_, HashMap<u64, TorrentId>> {
@@ -47,27 +39,57 @@ impl Claims {
     }
 }
 
+/// The files of a torrent beneath a folder, by the names that they have now.
+pub(super) fn paths(root: &Path, files: &FileStorage, torrent: &Torrent) -> Vec<PathBuf> {
+    // A folder that cannot be looked at has one name only.
+    let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let (names, layout) = (files.names(), torrent.layout());
+    let stored = (0..).zip(layout.files()).filter(|(_, file)| !file.is_pad());
+    stored.map(|(index, _)| root.join(names.path(layout, index))).collect()
+}
+
 /// The right of one torrent to its files; they are free again when it is dropped.
 pub(super) struct Claim {
     claims: Arc<Claims>,
-    keys: Vec<u64>,
-    /// Whoever waits for the end of the claim listens to it.
-    held: watch::Sender<()>,
+    id: TorrentId,
+    keys: Mutex<HashSet<u64>>,
 }
 
 impl Claim {
-    /// Its channel closes when the claim ends.
-    pub(super) fn watch(&self) -> watch::Receiver<()> {
-        self.held.subscribe()
+    /// Claims these too. Folders are to be named in one way only (canonical).
+    pub(super) fn add(&self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), Taken> {
+        let (mut owners, mut keys) = (self.claims.owners(), self.keys());
+        let mut added = Vec::new();
+        for path in paths {
+            let key = self.claims.hasher.hash_one(&path);
+            match owners.get(&key) {
+                Some(by) if *by != self.id => return Err(Taken { path, by: *by }),
+                _ => added.push(key),
+            }
+        }
+        owners.extend(added.iter().map(|key| (*key, self.id)));
+        keys.extend(added);
+        Ok(())
+    }
+
+    /// Gives up all but these.
+    pub(super) fn keep(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let kept: HashSet<u64> = paths.into_iter().map(|path| self.claims.hasher.hash_one(&path)).collect();
+        let (mut owners, mut keys) = (self.claims.owners(), self.keys());
+        keys.difference(&kept).for_each(|key| {
+            owners.remove(key);
+        });
+        keys.retain(|key| kept.contains(key));
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut owners = self.claims.owners();
-        for key in &self.keys {
-            owners.remove(key);
-        }
+        self.keep([]);
     }
 }
 
@@ -75,20 +97,9 @@ impl Drop for Claim {
 /// still change them.
 pub(super) struct Claimed {
     pub(super) files: Arc<FileStorage>,
-    _claim: Claim,
-    /// Whoever waits for the files of a magnet began before there was a claim.
-    _held: Option<watch::Sender<()>>,
-}
-
-impl Claimed {
-    pub(super) fn new(files: Arc<FileStorage>, claim: Claim) -> Self {
-        Self { files, _claim: claim, _held: None }
-    }
-
-    /// Lets go of this too when it lets the files go.
-    pub(super) fn held_by(self, held: watch::Sender<()>) -> Self {
-        Self { _held: Some(held), ..self }
-    }
+    pub(super) claim: Arc<Claim>,
+    /// Whoever waits for the files to be let go listens to it.
+    pub(super) held: Arc<watch::Sender<()>>,
 }
 
 impl Storage for Claimed {

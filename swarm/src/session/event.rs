@@ -2,11 +2,13 @@
 
 use metainfo::{PieceIndex, TorrentId};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use storage::StorageError;
 use storage::record::StoreError;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::files_error::FilesError;
 use super::options::AddError;
 use crate::engine::tracker::Failure;
 
@@ -109,6 +111,20 @@ pub enum Event {
         /// What, and why.
         error: StoreError,
     },
+    /// The files of a torrent lie in another folder now.
+    Moved {
+        /// Which one.
+        torrent: TorrentId,
+        /// Which folder.
+        to: PathBuf,
+    },
+    /// A move that an earlier run had begun does not go on; see [`Torrent::move_to`](super::Torrent::move_to).
+    MoveFailed {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Why.
+        error: FilesError,
+    },
     /// A torrent was removed.
     Removed {
         /// Which one.
@@ -135,6 +151,8 @@ impl Event {
             | Self::TrackerFailed { torrent, .. }
             | Self::PeerBanned { torrent, .. }
             | Self::RecordFailed { torrent, .. }
+            | Self::Moved { torrent, .. }
+            | Self::MoveFailed { torrent, .. }
             | Self::Removed { torrent } => Some(*torrent),
             Self::Missed(_) => None,
         }

@@ -1,11 +1,13 @@
 //! What a torrent of a session is: known from the start, or found out later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use metainfo::{Magnet, Torrent, TorrentId};
 use storage::{FileStorage, StoreId};
+use tokio::sync::watch;
 
+use super::claims::{Claim, Claimed};
 use super::magnet::Choice;
 use super::persist::Kept;
 use crate::engine::PieceOrder;
@@ -22,16 +24,44 @@ pub(super) struct Identity {
     /// Which files are wanted.
     choice: Mutex<Choice>,
     order: Mutex<PieceOrder>,
+    changing: Mutex<()>,
     is_given_up: AtomicBool,
 }
 
 /// What is there once its files are open.
 pub(super) struct Running {
     pub(super) store: StoreId,
-    /// Its files, if it writes to them.
-    pub(super) place: Option<Weak<FileStorage>>,
+    pub(super) place: Place,
+    /// Whether it writes to its files.
+    pub(super) writes: bool,
     /// Its record, in a session that keeps some.
     pub(super) kept: Option<Arc<Kept>>,
+}
+
+/// Its files, for as long as something else holds them.
+pub(super) struct Place {
+    pub(super) files: Weak<FileStorage>,
+    pub(super) claim: Weak<Claim>,
+    held: Weak<watch::Sender<()>>,
+}
+
+impl Place {
+    pub(super) fn of(claimed: &Claimed) -> Self {
+        Self {
+            files: Arc::downgrade(&claimed.files),
+            claim: Arc::downgrade(&claimed.claim),
+            held: Arc::downgrade(&claimed.held),
+        }
+    }
+
+    /// Keeps the files from being let go. `None` when they were.
+    pub(super) fn hold(&self) -> Option<Claimed> {
+        Some(Claimed {
+            files: self.files.upgrade()?,
+            claim: self.claim.upgrade()?,
+            held: self.held.upgrade()?,
+        })
+    }
 }
 
 impl Identity {
@@ -50,6 +80,7 @@ impl Identity {
             running: running.into(),
             choice: Mutex::new(choice),
             order: Mutex::new(order),
+            changing: Mutex::default(),
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -64,6 +95,7 @@ impl Identity {
             running: OnceLock::new(),
             choice: Mutex::new(choice),
             order: Mutex::new(order),
+            changing: Mutex::default(),
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -108,13 +140,23 @@ impl Identity {
 
     /// Whether it writes to its files.
     pub(super) fn writes(&self) -> bool {
-        self.running.get().is_some_and(|running| running.place.is_some())
+        self.running.get().is_some_and(|running| running.writes)
     }
 
     /// Its store and its files, if it writes to them.
     pub(super) fn place(&self) -> Option<(StoreId, Weak<FileStorage>)> {
-        let running = self.running.get()?;
-        Some((running.store, running.place.clone()?))
+        let running = self.running.get().filter(|running| running.writes)?;
+        Some((running.store, running.place.files.clone()))
+    }
+
+    /// Its files, whether it writes to them or not.
+    pub(super) fn files(&self) -> Option<&Place> {
+        self.running.get().map(|running| &running.place)
+    }
+
+    /// Held by whoever changes where its files are, on a thread that may block.
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which files are wanted.

@@ -19,6 +19,8 @@ mod observer;
 mod options;
 mod persist;
 mod registry;
+mod relocating;
+mod removing;
 pub mod resolve;
 mod restore;
 mod scrape;

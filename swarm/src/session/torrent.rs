@@ -2,17 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use metainfo::TorrentId;
 use storage::StorageError;
-use storage::record::Key;
 
 use super::event::{Event, Events};
-use super::link::{Link, PATIENCE, Unavailable};
+use super::link::{Link, Unavailable};
 use super::options::AddError;
-use super::persist;
 use super::registry::Entry;
 use super::view::{self, FileProgress, TrackerView};
 use crate::engine::candidates::Source;
@@ -155,39 +152,6 @@ impl Torrent {
     /// When it or its session is gone.
     pub async fn announce_now(&self) -> Result<(), Unavailable> {
         self.tell(|engine, now, key| engine.announce_now(now, key)).await
-    }
-
-    /// Stops it and forgets it, its record too, and waits until nothing holds its files any more. What they hold stays.
-    ///
-    /// # Errors
-    /// When it or its session is gone.
-    pub async fn remove(&self) -> Result<(), Unavailable> {
-        let entry = self.entry.clone();
-        let key = entry.key;
-        self.ask(move |plane, _| {
-            entry.remove(plane);
-            Some(())
-        })
-        .await?;
-        let mut files = self.entry.files.clone();
-        let gone = async {
-            // The channel never carries anything: it closes when the files are let go.
-            let _ = files.changed().await;
-            self.link.registry.gone(self.id, key).await;
-        };
-        tokio::time::timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))?;
-        let Some(store) = self.link.store.clone() else { return Ok(()) };
-        let (id, kept) = (self.id, self.entry.identity.kept());
-        let forget = move || match kept {
-            Some(kept) => kept.forget(),
-            // A store that records magnets knows torrents by their id.
-            None => persist::magnet::forget(&*store, &Key { id, dir: PathBuf::new() }),
-        };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
-            tracing::warn!(%error, "a record stays behind");
-            self.link.tell(Event::RecordFailed { torrent: self.id, error });
-        }
-        Ok(())
     }
 
     /// Waits until it is known what it is.

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use storage::record::{FileStore, Order, Store};
+use storage::record::{FileStore, Key, Order, Record, Store};
 use swarm::session::{
-    AddOptions, FilesError, PieceOrder, Priority, Selection, Session, SessionConfig, Torrent,
+    AddOptions, Event, FilesError, PieceOrder, Priority, Selection, Session, SessionConfig, Torrent,
 };
 use tempfile::TempDir;
 
-use crate::world::{Content, add, config, end, seeder, soon};
+use crate::world::{Content, add, config, end, event, seeder, soon};
 
 async fn keeping(state: &Path) -> Session {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
@@ -109,8 +109,7 @@ async fn priorities_and_order_are_kept_for_the_next_run() {
 
     let store = FileStore::open(state.path()).unwrap();
     let summary = store.list().unwrap().summaries.remove(0);
-    let kept =
-        store.load(&storage::record::Key { id: content.meta.id(), dir: summary.dir }).unwrap().unwrap();
+    let kept = store.load(&Key { id: content.meta.id(), dir: summary.dir }).unwrap().unwrap();
     assert_eq!(kept.state.choices.priorities, [2, 1, 0, 2, 2]);
     assert_eq!(kept.state.choices.order, Order::Sequential);
 }
@@ -143,5 +142,176 @@ async fn what_is_wanted_most_comes_first() {
     let early = order.iter().take(last + 4).filter(|piece| piece.get() >= 11).count();
     assert_eq!(early, last, "{order:?}");
     end([session, seed]).await;
+    content.assert_all(to.path());
+}
+
+/// The record of a content in a folder.
+fn record(state: &Path, content: &Content, dir: &Path) -> Option<Record> {
+    let key = Key { id: content.meta.id(), dir: dir.canonicalize().unwrap() };
+    FileStore::open(state).unwrap().load(&key).unwrap()
+}
+
+/// Adds a torrent whose files are all there, and sees that nothing of it is hashed.
+async fn resumed(session: &Session, content: &Content, dir: &Path) -> Torrent {
+    let mut events = session.events();
+    let torrent = add(session, AddOptions::download(content.meta.clone(), dir)).await;
+    event(&mut events, |event| {
+        assert!(!matches!(event, Event::Checking { .. }), "it is as it was left");
+        matches!(event, Event::Added { .. })
+    })
+    .await;
+    assert!(torrent.status().await.unwrap().activity.is_seeding());
+    torrent
+}
+
+#[tokio::test]
+async fn a_torrent_is_moved_while_peers_fetch_it() {
+    let memory = Path::new("/dev/shm");
+    let folders = || {
+        let other_disk = memory.is_dir().then(|| TempDir::new_in(memory).unwrap());
+        [Some(TempDir::new().unwrap()), other_disk].into_iter().flatten()
+    };
+    for (seed, goal) in (310..).zip(folders()) {
+        let content = Content::folder(seed, &[1_000_000, 50_000, 2_000_000], |builder| builder);
+        let (from, to, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+        let session = keeping(state.path()).await;
+        let torrent = add(&session, AddOptions::download(content.meta.clone(), from.path())).await;
+        let leech = crate::world::session().await;
+        let options = AddOptions {
+            peers: session.listening().to_vec(),
+            ..AddOptions::download(content.meta.clone(), to.path())
+        };
+        let fetching = add(&leech, options).await;
+        let mut events = leech.events();
+        event(&mut events, |event| matches!(event, Event::PieceDone { .. } | Event::Complete { .. })).await;
+        let moved = soon(torrent.move_to(goal.path().join("deep/er"))).await.unwrap();
+        assert_eq!((moved.is_whole, moved.files), (true, 3));
+        complete(&fetching).await;
+        end([leech]).await;
+        content.assert_all(to.path());
+        content.assert_all(&goal.path().join("deep/er"));
+        // The folder was there before; only what is in it went.
+        assert_eq!(listed(from.path()), Vec::<String>::new());
+        assert_eq!(record(state.path(), &content, from.path()), None);
+
+        // A peer that comes later gets it from there.
+        let (again, late) = (crate::world::session().await, TempDir::new().unwrap());
+        let options = AddOptions {
+            peers: session.listening().to_vec(),
+            ..AddOptions::download(content.meta.clone(), late.path())
+        };
+        complete(&add(&again, options).await).await;
+        end([again, session]).await;
+        content.assert_all(late.path());
+        let session = keeping(state.path()).await;
+        resumed(&session, &content, &goal.path().join("deep/er")).await;
+        end([session]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_was_cut_short_goes_on_at_the_next_start() {
+    let content = content(320);
+    let (from, goal, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let session = keeping(state.path()).await;
+    add(&session, AddOptions::download(content.meta.clone(), from.path())).await;
+    end([session]).await;
+    // As if it had been killed after the first two files.
+    let mut kept = record(state.path(), &content, from.path()).unwrap();
+    kept.state.moving_to = Some(goal.path().canonicalize().unwrap());
+    FileStore::open(state.path()).unwrap().save(&[kept]).unwrap();
+    for index in [0, 1] {
+        let new = goal.path().join(path(&content, index));
+        std::fs::create_dir_all(new.parent().unwrap()).unwrap();
+        std::fs::rename(from.path().join(path(&content, index)), new).unwrap();
+    }
+    let session = keeping(state.path()).await;
+    let mut events = session.events();
+    resumed(&session, &content, from.path()).await;
+    event(&mut events, |event| matches!(event, Event::Moved { .. })).await;
+    content.assert_all(goal.path());
+    assert_eq!(listed(from.path()), Vec::<String>::new());
+    end([session]).await;
+    assert_eq!(record(state.path(), &content, from.path()), None);
+    let session = keeping(state.path()).await;
+    resumed(&session, &content, goal.path()).await;
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn files_of_two_torrents_never_come_to_share_a_path() {
+    let (one, other) = (content(330), content(331));
+    let (first, second) = (one.placed(), other.placed());
+    let session = crate::world::session().await;
+    let moved = add(&session, AddOptions::download(one.meta.clone(), first.path())).await;
+    let there = add(&session, AddOptions::download(other.meta.clone(), second.path())).await;
+    let taken = moved.move_to(second.path()).await.unwrap_err();
+    assert!(matches!(taken, FilesError::PathTaken { by, .. } if by == there.id()), "{taken}");
+    one.assert_all(first.path());
+    // When the other one left, a file of it still is in the way.
+    soon(there.remove()).await.unwrap();
+    let taken = moved.move_to(second.path()).await.unwrap_err();
+    assert!(matches!(&taken, FilesError::Storage(error) if error.advice().is_some()), "{taken}");
+    one.assert_all(first.path());
+    other.assert_all(second.path());
+    // What was given up again can be claimed by others.
+    add(&session, AddOptions::download(other.meta.clone(), second.path())).await;
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn removal_with_files_leaves_what_is_not_ours() {
+    let content = content(340);
+    let (from, to, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let session = keeping(state.path()).await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        files: Selection::Files(vec![0, 3]),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    let torrent = add(&session, options).await;
+    complete(&torrent).await;
+    std::fs::write(to.path().join("things/even/notes.txt"), "mine").unwrap();
+    let removed = soon(torrent.remove_with_files()).await.unwrap();
+    assert_eq!((removed.errors.len(), removed.kept.len()), (0, 2), "{removed:?}");
+    assert_eq!(listed(to.path()), ["things/even/notes.txt"]);
+    assert!(!to.path().join("things/odd").exists());
+    assert_eq!(record(state.path(), &content, to.path()), None);
+    assert!(session.torrents().is_empty());
+    end([session, seed]).await;
+    // What was there before it came stays.
+    let session = keeping(state.path()).await;
+    let torrent = add(&session, AddOptions::download(content.meta.clone(), from.path())).await;
+    soon(torrent.remove_with_files()).await.unwrap();
+    content.assert_all(from.path());
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn a_renamed_file_keeps_its_name() {
+    let content = content(350);
+    let (from, to, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let session = keeping(state.path()).await;
+    let torrent = add(&session, AddOptions::download(content.meta.clone(), from.path())).await;
+    assert_eq!(torrent.rename_file(1, "things/../else//b.bin").await.unwrap(), "things/else/b.bin");
+    for wrong in ["..", "things/even/0.bin"] {
+        let refused = torrent.rename_file(1, wrong).await.unwrap_err();
+        assert!(matches!(refused, FilesError::Storage(_)), "{refused}");
+    }
+    assert!(!from.path().join(path(&content, 1)).exists());
+    end([session]).await;
+    let kept = record(state.path(), &content, from.path()).unwrap().state;
+    assert_eq!((kept.choices.names, kept.renaming), (vec![(1, "things/else/b.bin".into())], vec![]));
+
+    let session = keeping(state.path()).await;
+    resumed(&session, &content, from.path()).await;
+    let leech = crate::world::session().await;
+    let options = AddOptions {
+        peers: session.listening().to_vec(),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    complete(&add(&leech, options).await).await;
+    end([leech, session]).await;
     content.assert_all(to.path());
 }

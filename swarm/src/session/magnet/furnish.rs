@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use metainfo::{Edit, Torrent, TorrentId};
+use metainfo::{Edit, TorrentId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -19,12 +19,14 @@ use crate::engine::AddTorrent;
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
 use crate::session::add::{self, Opened};
+use crate::session::claims::Claimed;
 use crate::session::event::Event;
-use crate::session::identity::Running;
+use crate::session::identity::{Place, Running};
 use crate::session::link::{Link, Unavailable};
 use crate::session::options::{AddError, AddOptions};
 use crate::session::persist::Begun;
 use crate::session::registry::Entry;
+use crate::session::torrent::Torrent;
 
 /// Torrents that are made whole, or names that are looked up, at a time.
 const MAX_UNDER_WAY: usize = 16;
@@ -164,18 +166,19 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, info: Arc<[u8]
         let kept = tokio::task::spawn_blocking(move || files.set_skipped(&left_out));
         kept.await.map_err(|_| AddError::Cancelled)??;
     }
-    let saver = link.clone();
+    let (saver, moved) = (link.clone(), entry.clone());
     let begun = link.ask(move |plane| begin(&saver, plane, &entry, opened, &options, held));
     begun.await??;
+    Torrent::new(link, id, moved).go_on_moving();
     Ok(())
 }
 
 /// The torrent that an info dictionary describes, with the trackers and web seeds of its magnet.
-fn parse(info: &[u8], magnet: &metainfo::Magnet) -> Result<Torrent, AddError> {
+fn parse(info: &[u8], magnet: &metainfo::Magnet) -> Result<metainfo::Torrent, AddError> {
     let parsed = || {
         let mut edit = Edit::from_info(info)?;
         edit.set_from_magnet(magnet);
-        Torrent::parse(&edit.finish()?)
+        metainfo::Torrent::parse(&edit.finish()?)
     };
     let torrent = parsed().map_err(AddError::Metadata)?;
     if torrent.info_hashes().v1() != magnet.info_hashes.v1() {
@@ -199,14 +202,16 @@ fn begin(
     let options = AddOptions { files, ..options.clone() };
     let Begun { files, have, partial, peers, kept } = opened.begun;
     let priorities = add::priorities(&options, &have);
-    let store = plane.disk().attach(Arc::new(opened.storage.held_by(held)), meta.clone());
+    let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
+    let place = Place::of(&claimed);
+    let store = plane.disk().attach(Arc::new(claimed), meta.clone());
     let (now, is_full) = (plane.now(), have.is_full());
     let add = AddTorrent { partial, ..AddTorrent::new(meta.clone(), store, have) };
     if !plane.engine().furnish(now, entry.key, add, priorities) {
         plane.disk().detach(store);
         return Err(AddError::Cancelled);
     }
-    entry.identity.opened(Running { store, place: Some(Arc::downgrade(&files)), kept });
+    entry.identity.opened(Running { store, place, writes: true, kept });
     link.saver.writes(meta.id(), !is_full);
     plane.engine().set_order(now, entry.key, entry.identity.order());
     plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);

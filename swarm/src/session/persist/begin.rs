@@ -102,6 +102,9 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
         allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
         open_files: link.open_files.clone(),
         created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
+        names: record.map(|record| names(&record.state.choices.names).collect()).unwrap_or_default(),
+        renaming: record.map(|record| names(&record.state.renaming).collect()).unwrap_or_default(),
+        moving_to: moving_to(options, record)?,
         skipped: if options.create { options.files.left_out(meta) } else { Vec::new() },
         ..FileOptions::default()
     };
@@ -117,6 +120,22 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
     } else {
         FileStorage::open(&options.dir, meta.clone(), file_options)
     }
+}
+
+/// Where the files were being moved to. A folder that is not there may hold files that are not to be fetched again.
+fn moving_to(options: &AddOptions, record: Option<&Record>) -> Result<Option<PathBuf>, StorageError> {
+    match record.and_then(|record| record.state.moving_to.as_ref()) {
+        Some(to) if to.is_dir() => Ok(Some(to.clone())),
+        Some(to) if options.check == Check::Auto => {
+            let cause = std::io::Error::new(ErrorKind::NotConnected, "the torrent was being moved there");
+            Err(StorageError::new(Operation::Open, to, None, cause))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn names(recorded: &[(u32, PathBuf)]) -> impl Iterator<Item = (usize, String)> {
+    recorded.iter().map(|(index, path)| (*index as usize, path.to_string_lossy().into_owned()))
 }
 
 /// The pieces that are there, and what is there of others.
@@ -202,6 +221,9 @@ fn keep(
     state.stamps = stamps(files);
     state.partial = partial.to_vec();
     state.created = files.created();
+    state.moving_to = files.moving_to();
+    state.renaming.clear();
+    state.choices.names = kept::names(files);
     state.choices.preallocate = options.preallocate;
     state.choices.down_limit = options.down_limit;
     state.choices.up_limit = options.up_limit;

@@ -1,12 +1,14 @@
 //! The record of a torrent that runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
 use storage::FileStorage;
-use storage::record::{Choices, Lease, Partial, PieceSet, Record, Store, StoreError, Totals, Tracker};
+use storage::record::{
+    self, Choices, Key, Lease, Partial, PieceSet, Record, Store, StoreError, Totals, Tracker,
+};
 use wire::peer::Bitfield;
 
 use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
@@ -30,7 +32,7 @@ struct State {
 /// What a torrent needs for as long as it runs.
 struct Held {
     files: Arc<FileStorage>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 /// What the engine says of a torrent at a moment.
@@ -58,7 +60,7 @@ impl Kept {
         lease: Lease,
     ) -> Self {
         let earlier = record.summary.totals;
-        let held = Some(Held { files, _lease: lease });
+        let held = Some(Held { files, lease });
         Self { store, meta, state: Mutex::new(State { record, earlier, held }) }
     }
 
@@ -71,6 +73,54 @@ impl Kept {
     /// Something else was chosen; to be recorded with the next save.
     pub(in crate::session) fn choose(&self, choose: impl FnOnce(&mut Choices)) {
         choose(&mut self.state().record.state.choices);
+    }
+
+    /// The sole right to the record of the same torrent in another folder; `None` in its own. Blocks.
+    pub(in crate::session) fn lease(&self, dir: &Path) -> Result<Option<Lease>, StoreError> {
+        let key = self.state().record.key();
+        if key.dir == dir {
+            Ok(None)
+        } else {
+            self.store.lease(&Key { dir: dir.to_owned(), ..key }).map(Some)
+        }
+    }
+
+    /// Changes what is recorded besides how far the torrent is, at once. Blocks.
+    pub(in crate::session) fn amend(&self, amend: impl FnOnce(&mut record::State)) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if state.held.is_none() {
+            return Ok(());
+        }
+        let mut record = Record { source: None, ..state.record.clone() };
+        amend(&mut record.state);
+        self.put(&mut state, record)
+    }
+
+    /// The files lie in another folder now. Blocks.
+    pub(in crate::session) fn moved(&self, dir: &Path, lease: Option<Lease>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let Some(Held { files, .. }) = &state.held else { return Ok(()) };
+        let old = state.record.key();
+        let mut record = Record { source: None, ..state.record.clone() };
+        record.summary.dir = dir.to_owned();
+        record.summary.folder = files.root_id().ok().map(Into::into);
+        record.summary.times.saved = now_ms();
+        record.state.moving_to = None;
+        record.state.stamps = files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect();
+        record.state.created = files.created();
+        self.put(&mut state, record)?;
+        let (Some(lease), Some(held)) = (lease, &mut state.held) else { return Ok(()) };
+        held.lease = lease;
+        // A store that keeps sources knows torrents by their id alone. A record that stays says that the files are here.
+        if self.store.wants_sources() { Ok(()) } else { self.store.remove(&old) }
+    }
+
+    fn put(&self, state: &mut State, mut record: Record) -> Result<(), StoreError> {
+        record.state.generation += 1;
+        record.summary.generation = record.state.generation;
+        self.store.save(std::slice::from_ref(&record))?;
+        state.record = record;
+        Ok(())
     }
 
     /// The last save: nothing is written to the files any more, and if `is_clean` all that was is durable. Blocks.
@@ -135,6 +185,11 @@ impl Kept {
     }
 }
 
+/// The names that the user chose, as they are recorded.
+pub(in crate::session) fn names(files: &FileStorage) -> Vec<(u32, PathBuf)> {
+    files.names().iter().filter_map(|(index, path)| Some((u32::try_from(index).ok()?, path.into()))).collect()
+}
+
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -187,7 +242,7 @@ fn sum(earlier: Totals, now: engine::Totals) -> Totals {
 }
 
 /// The folder named in one way, also when it, or folders above it, are not there yet.
-pub(super) fn place(dir: &std::path::Path) -> std::io::Result<PathBuf> {
+pub(in crate::session) fn place(dir: &Path) -> std::io::Result<PathBuf> {
     match std::fs::canonicalize(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let dir = std::path::absolute(dir)?;

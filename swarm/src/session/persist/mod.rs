@@ -18,5 +18,5 @@ mod source;
 pub use database::RedbStore;
 
 pub(super) use begin::{Begun, begin};
-pub(super) use kept::{Kept, Snapshot};
+pub(super) use kept::{Kept, Snapshot, names, place};
 pub(super) use saver::{Saver, finish, run, watch_space};

@@ -1,0 +1,172 @@
+//! Moving and renaming the files of a torrent while it runs.
+//!
+//! What is to be done is recorded before, and what came of it after, so that the next run finds every file after a crash
+//! in between, and goes on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metainfo::Torrent as Meta;
+use storage::record::{Lease, StoreError};
+use storage::{FileStorage, MoveOptions, Moved, Operation, StorageError};
+
+use super::claims::{Claim, Claimed, Taken, paths};
+use super::event::Event;
+use super::files_error::FilesError;
+use super::identity::Identity;
+use super::persist::{self, Kept};
+use super::torrent::Torrent;
+
+impl Torrent {
+    /// Moves its files to another folder, which is made if it is not there; peers are served meanwhile. A move that was
+    /// stopped, also by the end of the session or a crash, goes on when the torrent is added again; naming the old folder
+    /// moves back what was moved. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// When another torrent has one of the paths, or a file of somebody else is there: then nothing is moved. When the file
+    /// system refuses in the middle, what was moved stays moved, and the call can be repeated.
+    pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<Moved, FilesError> {
+        let (dir, id, link) = (dir.into(), self.id, self.link.clone());
+        self.change(move |change| {
+            let (goal, moved) = change.relocate(dir)?;
+            link.tell(Event::Moved { torrent: id, to: goal });
+            Ok(moved)
+        })
+        .await
+    }
+
+    /// Gives a file, by its index in the torrent's layout, another path beneath the torrent's folder, and tells it after it
+    /// was cleaned as paths in torrents are.
+    ///
+    /// # Errors
+    /// When nothing usable is left of the path, or it is taken, or the file system refuses: then nothing is renamed.
+    pub async fn rename_file(&self, index: usize, path: impl Into<String>) -> Result<String, FilesError> {
+        let path = path.into();
+        self.change(move |change| change.rename(index, &path)).await
+    }
+
+    /// Goes on with a move that an earlier run had begun.
+    pub(super) fn go_on_moving(&self) {
+        let files = self.entry.identity.files().and_then(|place| place.files.upgrade());
+        let Some(to) = files.and_then(|files| files.moving_to()) else { return };
+        let torrent = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = torrent.move_to(to).await
+                && error != FilesError::Cancelled
+            {
+                tracing::warn!(%error, "a torrent lies in two folders");
+                torrent.link.tell(Event::MoveFailed { torrent: torrent.id, error });
+            }
+        });
+    }
+
+    /// Changes something about its files, on a thread that may block.
+    async fn change<R: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Change<'_>) -> Result<R, FilesError> + Send + 'static,
+    ) -> Result<R, FilesError> {
+        let identity = self.entry.identity.clone();
+        let (Some(meta), Some(held)) =
+            (identity.meta().cloned(), identity.files().and_then(super::identity::Place::hold))
+        else {
+            return Err(FilesError::NotOpen);
+        };
+        let changed = tokio::task::spawn_blocking(move || {
+            let _alone = identity.changing();
+            run(&Change { meta, kept: identity.kept(), identity: &identity, held })
+        });
+        changed.await.map_err(|_| FilesError::Cancelled)?
+    }
+}
+
+/// A change of where files are. All of it blocks.
+struct Change<'a> {
+    meta: Arc<Meta>,
+    identity: &'a Identity,
+    kept: Option<Arc<Kept>>,
+    held: Claimed,
+}
+
+impl Change<'_> {
+    fn relocate(&self, dir: PathBuf) -> Result<(PathBuf, Moved), FilesError> {
+        let files = &self.held.files;
+        let made = std::fs::create_dir_all(&dir).and_then(|()| persist::place(&dir));
+        let goal = made.map_err(|cause| StorageError::new(Operation::Create, dir, None, cause))?;
+        let lease = self.begin(&goal).inspect_err(|_| self.keep_claims())?;
+        let options = MoveOptions { cancel: Some(self.identity.given_up()), ..MoveOptions::default() };
+        match files.relocate(&goal, &options) {
+            Ok(moved) if moved.is_whole => {
+                self.keep_claims();
+                if let Some(kept) = &self.kept {
+                    kept.moved(&goal, lease)?;
+                }
+                Ok((goal, moved))
+            }
+            // The record says where it is to go on.
+            Ok(_) => Err(FilesError::Cancelled),
+            Err(error) => {
+                if files.moving_to().is_none() {
+                    self.keep_claims();
+                    self.amend(|state| state.moving_to = None)?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes the paths and the record in the new folder, and records that files go there.
+    fn begin(&self, goal: &std::path::Path) -> Result<Option<Lease>, FilesError> {
+        let (files, claim) = self.parts();
+        claim.add(paths(goal, files, &self.meta)).map_err(taken)?;
+        let Some(kept) = &self.kept else { return Ok(None) };
+        let lease = kept.lease(goal)?;
+        // Back to where it came from: what was moved is to be found there.
+        let to = if lease.is_some() { Some(goal.to_owned()) } else { files.moving_to() };
+        kept.amend(|state| state.moving_to = to)?;
+        Ok(lease)
+    }
+
+    fn rename(&self, index: usize, wanted: &str) -> Result<String, FilesError> {
+        let (files, claim) = self.parts();
+        let count = self.meta.layout().files().len();
+        if index >= count {
+            return Err(FilesError::NoSuchFile { index, files: count });
+        }
+        let usable = files.names().usable(self.meta.layout(), index, wanted);
+        let usable = usable.map_err(|cause| StorageError::new(Operation::Rename, wanted, None, cause))?;
+        let canonical = |root: PathBuf| std::fs::canonicalize(&root).unwrap_or(root);
+        claim.add(self.roots().map(|root| canonical(root).join(&usable))).map_err(taken)?;
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        self.amend(|state| state.renaming = vec![(number, PathBuf::from(&usable))])?;
+        let renamed = files.rename_file(index, wanted);
+        self.keep_claims();
+        self.amend(|state| {
+            state.renaming.clear();
+            state.choices.names = persist::names(files);
+            state.created = files.created();
+        })?;
+        Ok(renamed?)
+    }
+
+    fn amend(&self, amend: impl FnOnce(&mut storage::record::State)) -> Result<(), StoreError> {
+        self.kept.as_ref().map_or(Ok(()), |kept| kept.amend(amend))
+    }
+
+    /// Gives up claims to paths where nothing is, or comes, any more.
+    fn keep_claims(&self) {
+        let (files, claim) = self.parts();
+        claim.keep(self.roots().flat_map(|root| paths(&root, files, &self.meta)));
+    }
+
+    fn roots(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        [Some(self.held.files.root()), self.held.files.moving_to()].into_iter().flatten()
+    }
+
+    fn parts(&self) -> (&FileStorage, &Claim) {
+        (&self.held.files, &self.held.claim)
+    }
+}
+
+fn taken(Taken { path, by }: Taken) -> FilesError {
+    FilesError::PathTaken { path, by }
+}
