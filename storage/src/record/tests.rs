@@ -44,6 +44,8 @@ pub(super) fn sample(n: u8) -> Record {
             next: Some(5),
             works: true,
         }],
+        moving_to: None,
+        renaming: Vec::new(),
     };
     Record { summary, state, source: Some(Source::Torrent(b"d4:infodee".to_vec())) }
 }
@@ -236,6 +238,8 @@ prop_compose! {
                 SocketAddr::new(ip, port)
             }).collect(),
             trackers: trackers.into_iter().map(|(url, id, next, works)| Tracker { url, id, next, works }).collect(),
+            moving_to: preallocate.then(|| "/else/where".into()),
+            renaming: vec![(5, "y".into()); order],
         }
     }
 }
