@@ -30,7 +30,7 @@ pub(super) use furnish::{Desk, run};
 
 impl Session {
     /// Looks for the torrent that a magnet names. It runs at once, and what it is will be known later:
-    /// [`Event::Metadata`](super::Event::Metadata) tells, or [`Event::Refused`](super::Event::Refused), after which it is
+    /// [`Event::Metadata`] tells, or [`Event::Refused`], after which it is
     /// removed. If it runs already, it is told of the magnet's trackers and peers, unless it is private.
     ///
     /// # Errors
