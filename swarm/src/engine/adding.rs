@@ -27,6 +27,9 @@ pub struct AddTorrent {
     /// The pieces of `have` are only said to be there: each is checked before it is first served, and is missing if it is
     /// wrong.
     pub unverified: bool,
+    /// A record outside claims its pieces, and [`Engine::recorded`] tells when it was saved: a piece that turns out wrong is not
+    /// written over before the record was saved without it.
+    pub recorded: bool,
     /// Nothing is ever written: a piece that gets lost is not fetched.
     pub seed_only: bool,
     /// It waits until it is [resumed](Engine::resume).
@@ -36,7 +39,16 @@ pub struct AddTorrent {
 impl AddTorrent {
     /// A torrent that runs, and fetches what is missing.
     pub fn new(meta: Arc<metainfo::Torrent>, store: StoreId, have: Bitfield) -> Self {
-        Self { meta, store, have, partial: Vec::new(), unverified: false, seed_only: false, paused: false }
+        Self {
+            meta,
+            store,
+            have,
+            partial: Vec::new(),
+            unverified: false,
+            recorded: false,
+            seed_only: false,
+            paused: false,
+        }
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) enum TorrentTimer {
     Retry,
     /// Doubtful pieces are checked again.
     Recheck,
+    /// The next piece that nobody asks for is checked.
+    Sweep,
     /// A paused torrent should be at rest by now.
     Settle,
     /// Pieces that somebody waits for may be late.
@@ -97,6 +99,7 @@ impl Kind for TorrentTimer {
         Self::Sync,
         Self::Retry,
         Self::Recheck,
+        Self::Sweep,
         Self::Settle,
         Self::Deadline,
     ];

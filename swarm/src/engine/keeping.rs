@@ -54,6 +54,14 @@ impl Engine {
         self.maintain();
     }
 
+    /// Says that the record of a torrent was saved and claims these pieces: the clean ones of an [`Engine::resume_state`] that
+    /// is older than no other that was recorded. See [`AddTorrent::recorded`](super::AddTorrent::recorded).
+    pub fn recorded(&mut self, now: Time, key: TorrentKey, claims: &Bitfield) {
+        self.cx.at(now);
+        self.shard.recorded(&mut self.cx, key, claims);
+        self.maintain();
+    }
+
     /// Those pieces of [`Engine::have`] that nobody has checked yet; `None` when all were.
     pub fn unverified(&self, key: TorrentKey) -> Option<&Bitfield> {
         self.shard.torrent(key)?.keeping.unverified()

@@ -87,6 +87,14 @@ pub enum Event {
         /// Which piece.
         piece: PieceIndex,
     },
+    /// A piece that a record may claim is lost. It is fetched anew when [`Engine::recorded`](super::Engine::recorded) says
+    /// that no record claims it.
+    Unclaimed {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Which piece.
+        piece: PieceIndex,
+    },
     /// All wanted pieces are there and handed to the file system.
     Complete {
         /// Which torrent.

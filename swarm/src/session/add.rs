@@ -161,7 +161,8 @@ impl Run {
         let place = Place::of(&claimed);
         let store = plane.disk().attach(Arc::new(claimed), meta.clone());
         let seed_only = !options.create;
-        let add = AddTorrent { seed_only, partial, ..AddTorrent::new(meta.clone(), store, have) };
+        let recorded = kept.is_some();
+        let add = AddTorrent { seed_only, recorded, partial, ..AddTorrent::new(meta.clone(), store, have) };
         let Some(key) = plane.engine().add_torrent(now, add) else {
             plane.disk().detach(store);
             return None;

@@ -35,7 +35,7 @@ impl Observer for Watch {
             Action::Event(engine::Event::Stopped { torrent, clean }) => {
                 self.link.saver.stopped(torrent, clean);
             }
-            Action::Event(engine::Event::Synced { torrent }) => {
+            Action::Event(engine::Event::Synced { torrent } | engine::Event::Unclaimed { torrent, .. }) => {
                 if let Some(id) = plane.engine().torrent_id(torrent)
                     && self.link.store.is_some()
                 {
@@ -76,6 +76,7 @@ fn translate(
         engine::Event::PeerBanned { torrent, addr } => Event::PeerBanned { torrent: name(torrent)?, addr },
         engine::Event::StorageRecovered { torrent } => Event::StorageRecovered { torrent: name(torrent)? },
         engine::Event::Synced { .. }
+        | engine::Event::Unclaimed { .. }
         | engine::Event::Stopped { .. }
         | engine::Event::PeerJoined { .. }
         | engine::Event::PeerLeft { .. }

@@ -197,12 +197,17 @@ fn a_device_that_comes_back_is_gone_on_with_and_not_checked_as_a_whole() {
     assert!(matches!(status(&world, leech).activity, Activity::Failed(error) if error.is_gone()));
     let reads = world.node(leech).store.calls()[0];
     world.node(leech).store.set_gone(false);
+    let back = world.now;
     let end = world.now + Duration::from_secs(90);
     assert!(world.run_until_complete(&[leech], end).is_some());
     let twice = status(&world, leech).totals.downloaded - 4 * MIB as u64;
     assert!(twice <= 2 * 64 * 1024, "{twice} bytes were fetched twice");
-    assert!(world.node(leech).store.calls()[0] - reads < 40, "only pieces in progress are read again");
+    let (spent, read) = (world.now - back, world.node(leech).store.calls()[0] - reads);
+    assert!(read < 40 + 4 * spent.as_secs(), "{read} reads: only pieces in progress are read again at once");
     assert_eq!(bans(&world, leech), 0);
+    // The others are read one after the other.
+    let end = world.now + Duration::from_secs(30);
+    assert!(world.run_until(end, |world| resume(world, leech).clean.is_full()));
 }
 
 #[test]
@@ -225,11 +230,8 @@ fn a_folder_that_comes_back_empty_is_noticed_before_it_is_relied_on() {
     world.introduce(other, leech);
     let end = world.now + Duration::from_secs(300);
     assert!(world.run_until_complete(&[other], end).is_some());
-    // What nobody asked for is found by a recheck; then all of it is fetched anew.
-    let (now, torrent) = (world.now, world.node(leech).torrent);
-    world.node_mut(leech).engine.recheck(now, torrent);
-    world.touch(leech);
-    let end = now + Duration::from_secs(300);
+    // What nobody asked for is found too; then all of it is fetched anew.
+    let end = world.now + Duration::from_secs(300);
     let done = |world: &World| {
         let node = world.node(leech);
         content.torrent.geometry().pieces().all(|piece| node.store.is_right(piece))
@@ -418,4 +420,26 @@ fn a_torrent_that_stopped_clean_has_nothing_doubtful_whenever_it_is_asked() {
             world.run_until(later, |_| false);
         }
     }
+}
+
+#[test]
+fn a_seed_whose_disk_was_gone_serves_again_and_looks_at_the_rest_by_itself() {
+    let content = Content::new(17, 2 * MIB, 64 * 1024);
+    let mut world = World::new(17);
+    let seed = world.add(&content, Role::Seed, Access::symmetric(500_000));
+    let leech = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    world.node(seed).store.set_gone(true);
+    world.introduce(leech, seed);
+    world.run_until(Time::from_secs(20), |_| false);
+    assert!(matches!(status(&world, seed).activity, Activity::Failed(error) if error.is_gone()));
+    world.node(seed).store.set_gone(false);
+    let recovered = |world: &World| recoveries(world, seed) == 1;
+    assert!(world.run_until(Time::from_secs(90), recovered));
+    assert!(!resume(&world, seed).doubtful.is_clear(), "a record says that it was not looked at");
+    let end = world.now + Duration::from_secs(30);
+    assert!(world.run_until(end, |world| resume(world, seed).clean.is_full()), "nobody has to ask");
+    assert!(resume(&world, seed).doubtful.is_clear());
+    assert!(world.run_until_complete(&[leech], Time::from_secs(200)).is_some());
+    assert_eq!((status(&world, seed).totals.downloaded, recoveries(&world, seed)), (0, 1));
+    world.check();
 }

@@ -20,6 +20,32 @@ fn add(engine: &mut Engine, seed: u64, store: u32) -> TorrentKey {
     engine.add_torrent(Time::ZERO, add).expect("it is new")
 }
 
+/// A whole one that a record claims.
+fn add_recorded(engine: &mut Engine) -> TorrentKey {
+    let builder = Builder::single("whole.bin", 1 << 20);
+    let content = Content::build(1, 1 << 20, builder.piece_length(1 << 16));
+    let whole = Bitfield::with_all(16);
+    let add = AddTorrent { recorded: true, ..AddTorrent::new(content.torrent, StoreId(0), whole) };
+    engine.add_torrent(Time::ZERO, add).expect("it is new")
+}
+
+/// Answers checks until there are none, `judge` says how.
+fn answer_checks(engine: &mut Engine, now: Time, judge: impl Fn(u32) -> Result<bool, StorageError>) -> u32 {
+    let mut count = 0;
+    loop {
+        let jobs = jobs(engine);
+        if jobs.is_empty() {
+            return count;
+        }
+        for job in jobs {
+            let Job::Check { store, piece } = job else { panic!("{job:?}") };
+            let result = judge(piece.get());
+            engine.handle_completion(now, Completion::Piece { store, piece, result });
+            count += 1;
+        }
+    }
+}
+
 fn jobs(engine: &mut Engine) -> Vec<Job> {
     let mut jobs = Vec::new();
     engine.take_jobs(&mut jobs);
@@ -129,4 +155,65 @@ fn a_clock_that_jumps_ten_years_makes_no_storm_of_announces() {
     let told = turn(&mut engine, Time::from_secs(3 * YEARS + 1));
     assert!(told <= 8, "{told} announces");
     assert_eq!(activity(&engine, key), Activity::Downloading);
+}
+
+#[test]
+fn a_lost_piece_is_not_written_over_before_the_record_was_saved_without_it() {
+    let mut engine = engine();
+    let key = add_recorded(&mut engine);
+    let now = Time::from_secs(1);
+    let older = engine.resume_state(now, key).expect("it runs").clean;
+    engine.recheck(now, key);
+    events(&mut engine);
+    assert_eq!(answer_checks(&mut engine, now, |piece| Ok(piece != 5)), 16);
+    let told = events(&mut engine);
+    let unclaimed = |event: &&Event| matches!(event, Event::Unclaimed { piece, .. } if piece.get() == 5);
+    assert_eq!(told.iter().filter(unclaimed).count(), 1, "{told:?}");
+    let left = |engine: &Engine| {
+        let status = engine.torrent_status(now, key).expect("it runs");
+        (status.pieces_done, status.activity)
+    };
+    // A record from before says nothing.
+    engine.recorded(now, key, &older);
+    assert_eq!(left(&engine), (15, Activity::Seeding), "it is held back");
+    let state = engine.resume_state(now, key).expect("it runs");
+    assert!(!state.clean.get(5));
+    engine.recorded(now, key, &state.clean);
+    assert_eq!(left(&engine), (15, Activity::Downloading));
+    engine.check_invariant();
+    // Were it found to be right after all, it would not be fetched.
+    let mut engine = self::engine();
+    let key = add_recorded(&mut engine);
+    engine.recheck(now, key);
+    answer_checks(&mut engine, now, |piece| Ok(piece != 5));
+    engine.recheck(now, key);
+    answer_checks(&mut engine, now, |_| Ok(true));
+    let state = engine.resume_state(now, key).expect("it runs");
+    engine.recorded(now, key, &state.clean);
+    assert_eq!(activity(&engine, key), Activity::Seeding);
+    engine.check_invariant();
+}
+
+#[test]
+fn a_seed_needs_no_more_than_reading_to_be_well_again() {
+    let mut engine = engine();
+    let key = add_recorded(&mut engine);
+    let now = Time::from_secs(1);
+    engine.recheck(now, key);
+    let gone = StorageError::new(Operation::Read, "whole.bin", None, ErrorKind::NotConnected.into());
+    assert!(gone.is_gone());
+    let tried = answer_checks(&mut engine, now, |_| Err(gone.clone()));
+    assert!(tried <= 2, "{tried} checks of what is gone");
+    assert!(matches!(activity(&engine, key), Activity::Failed(_)));
+    let now = now + Duration::from_secs(5);
+    engine.handle_timeout(now);
+    let asked = jobs(&mut engine);
+    assert!(matches!(asked[..], [Job::Probe { write: false, .. }]), "{asked:?}");
+    engine.handle_completion(now, Completion::Probed { store: StoreId(0), result: Ok(()) });
+    assert_eq!(answer_checks(&mut engine, now, |_| Ok(true)), 16, "what could not be read is read again");
+    assert_eq!(activity(&engine, key), Activity::Seeding);
+    engine.sync(now, key);
+    answer_sync(&mut engine, now, Ok(()));
+    let state = engine.resume_state(now, key).expect("it runs");
+    assert!(state.clean.is_full() && state.doubtful.is_clear());
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use metainfo::PieceIndex;
 use storage::{Job, StorageError, Trouble};
+use wire::peer::Bitfield;
 
 use super::keeping::BACK_OFF;
 use super::peer::Peer;
@@ -22,6 +23,8 @@ use crate::engine::picker::Priority;
 const CHECKS: usize = 2;
 /// Checks in a row that may end in an error before the piece counts as lost.
 const TRIES: u32 = 3;
+/// Between two checks of pieces that nobody asks for: a disk that came back has other things to do.
+const SWEEP: Duration = Duration::from_millis(250);
 /// Times that a piece is fetched anew because it could not be read.
 const LOSSES: u32 = 2;
 
@@ -82,6 +85,29 @@ impl Shard {
                 cx.out.jobs.push(Job::Check { store: torrent.store, piece });
             }
         }
+    }
+
+    /// Checks one piece of those that nobody has looked at since the files were gone, when no other is being checked.
+    pub(super) fn sweep(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        if !keeping.may_check() {
+            // It goes on with the recovery.
+            return;
+        }
+        let unverified = keeping.unverified.iter().flat_map(Bitfield::iter_ones);
+        let next = unverified.into_iter().find(|piece| torrent.have.get(*piece));
+        let Some(piece) = next.and_then(|piece| torrent.picker.geometry().piece(piece).ok()) else {
+            keeping.sweeps = false;
+            keeping.unverified.take_if(|bits| bits.is_clear());
+            // What is known of it is worth a record.
+            return cx.out.event(Event::Synced { torrent: torrent.key });
+        };
+        if keeping.checking.is_empty() && keeping.to_check.is_empty() {
+            keeping.to_check.push_back(piece);
+            self.pump_checks(cx, slot);
+        }
+        cx.torrent_timers.set(slot, TorrentTimer::Sweep, cx.now + SWEEP);
     }
 
     /// A peer waits for a piece that nobody has checked yet.
@@ -152,6 +178,7 @@ impl Shard {
         if !torrent.picker.has(piece) {
             return self.passed(cx, slot, piece);
         }
+        torrent.keeping.held.remove(&piece);
         torrent.have.set(piece.get());
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
         if !self.torrents[slot].keeping.clean.get(piece.get()) {
@@ -203,6 +230,28 @@ impl Shard {
         if torrent.keeping.seed_only {
             torrent.picker.set_priority(piece, Priority::Skip);
         }
+        if torrent.keeping.recorded {
+            // If we were killed while it is written over, the next run would believe the record.
+            torrent.keeping.held.insert(piece);
+            cx.out.event(Event::Unclaimed { torrent: torrent.key, piece });
+        } else {
+            self.fetch_anew(cx, slot, piece);
+        }
+    }
+
+    /// The record of a torrent was saved, and claims no more than these pieces: what it claimed before may be fetched anew.
+    pub(crate) fn recorded(&mut self, cx: &mut Cx, key: TorrentKey, claims: &Bitfield) {
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        let is_free = |piece: &PieceIndex| !claims.get(piece.get());
+        let free: Vec<_> = torrent.keeping.held.extract_if(.., |piece| is_free(piece)).collect();
+        for piece in free {
+            self.fetch_anew(cx, key.slot(), piece);
+        }
+    }
+
+    /// Lets a piece that is lost be fetched.
+    fn fetch_anew(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        let torrent = &mut self.torrents[slot];
         torrent.picker.lost(piece);
         let (is_wanted, peers) = (torrent.picker.is_wanted(piece), torrent.peers.clone());
         for key in &peers {

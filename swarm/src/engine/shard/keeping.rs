@@ -65,9 +65,15 @@ pub(crate) struct Keeping {
     pub(super) recheck: Option<(u32, u32)>,
     /// Pieces that are said to be there and are checked before they are first served.
     pub(super) unverified: Option<Bitfield>,
+    /// They are being checked in the background, one after the other, since the files were gone.
+    pub(super) sweeps: bool,
+    /// Lost pieces that a record may yet claim: fetched anew when it was saved without them.
+    pub(super) held: BTreeSet<PieceIndex>,
     /// Peers that wait for such a check.
     pub(super) awaiting: Vec<(PeerKey, u32)>,
 
+    /// A record claims its pieces.
+    pub(super) recorded: bool,
     /// Nothing is ever written.
     pub(super) seed_only: bool,
     pub(super) paused: bool,
@@ -137,7 +143,10 @@ impl Keeping {
             checking: BTreeSet::new(),
             recheck: None,
             unverified: None,
+            sweeps: false,
+            held: BTreeSet::new(),
             awaiting: Vec::new(),
+            recorded: false,
             seed_only: false,
             paused: false,
             told_stopped: false,

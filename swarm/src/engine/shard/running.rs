@@ -136,6 +136,7 @@ impl Shard {
             paused: known.paused,
             told_stopped: known.told_stopped,
             seed_only: add.seed_only,
+            recorded: add.recorded,
             told_complete: finished,
             unverified: (add.unverified && !add.have.is_clear()).then(|| add.have.clone()),
             ..Keeping::new(&add.have)
@@ -202,6 +203,7 @@ impl Shard {
                 TorrentTimer::Sync => self.sync(cx, slot),
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),
+                TorrentTimer::Sweep => self.sweep(cx, slot),
                 TorrentTimer::Deadline => self.look_at_deadlines(cx, slot),
                 TorrentTimer::Settle => self.tell_stopped(cx, slot),
                 // The engine's, which has the DHT.

@@ -122,7 +122,10 @@ impl Shard {
             return;
         }
         trouble.stage = Stage::Probing;
-        cx.out.jobs.push(Job::Probe { store: torrent.store, write: true });
+        // A seed has nothing to write, and may be where nobody can.
+        let is_written = !torrent.picker.finished() || !keeping.kept.is_empty() || trouble.needs_sync;
+        let write = is_written && !keeping.seed_only;
+        cx.out.jobs.push(Job::Probe { store: torrent.store, write });
     }
 
     /// A probe ended.
@@ -179,6 +182,9 @@ impl Shard {
         self.review(cx, slot);
         self.arm_sync(cx, slot);
         self.check_doubts(cx, slot);
+        if self.torrents[slot].keeping.sweeps {
+            self.sweep(cx, slot);
+        }
         self.settle_end(cx, slot);
     }
 
@@ -187,6 +193,7 @@ impl Shard {
         let torrent = &mut self.torrents[slot];
         if !torrent.have.is_clear() {
             torrent.keeping.unverified = Some(torrent.have.clone());
+            torrent.keeping.sweeps = true;
         }
         torrent.keeping.safe.clear();
         for piece in torrent.picker.partials().filter(|piece| piece.written() > 0) {

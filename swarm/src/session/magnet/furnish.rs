@@ -206,7 +206,7 @@ fn begin(
     let place = Place::of(&claimed);
     let store = plane.disk().attach(Arc::new(claimed), meta.clone());
     let (now, is_full) = (plane.now(), have.is_full());
-    let add = AddTorrent { partial, ..AddTorrent::new(meta.clone(), store, have) };
+    let add = AddTorrent { partial, recorded: kept.is_some(), ..AddTorrent::new(meta.clone(), store, have) };
     if !plane.engine().furnish(now, entry.key, add, priorities) {
         plane.disk().detach(store);
         return Err(AddError::Cancelled);

@@ -49,6 +49,11 @@ impl Snapshot {
         let finished = status.done == status.wanted;
         Some(Self { resume, finished })
     }
+
+    /// Pieces that it says are there, for sure.
+    pub(super) fn claims(&self) -> &Bitfield {
+        &self.resume.clean
+    }
 }
 
 impl Kept {

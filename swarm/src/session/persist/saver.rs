@@ -140,10 +140,23 @@ async fn save(link: &Arc<Link>, torrents: BTreeSet<TorrentId>) {
             Snapshot::take(plane.engine(), now, key)
         });
         let Ok(Some(snapshot)) = taken.await else { continue };
+        let claims = snapshot.claims().clone();
         let saved = tokio::task::spawn_blocking(move || kept.save(snapshot)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::warn!(%error, "the state of a torrent is not recorded");
-            link.tell(Event::RecordFailed { torrent: id, error });
+        match saved {
+            Ok(Ok(())) => {
+                let told = link.ask(move |plane| {
+                    let now = plane.now();
+                    plane.engine().recorded(now, key, &claims);
+                });
+                // When the session is over nobody needs to know.
+                let _ = told.await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the state of a torrent is not recorded");
+                link.tell(Event::RecordFailed { torrent: id, error });
+            }
+            // It panicked, and was reported.
+            Err(_) => {}
         }
     }
 }
