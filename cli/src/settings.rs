@@ -7,7 +7,7 @@ use anyhow::Result;
 use glob::{MatchOptions, Pattern};
 use metainfo::{FilePath, Torrent, Version};
 use storage::{Progress, ScanOptions};
-use swarm::session::{Bootstrap, Selection};
+use swarm::session::{Bootstrap, PieceOrder, Priority, Selection};
 
 use crate::exit::{Exit, failure};
 use crate::flags::Create;
@@ -47,39 +47,94 @@ pub(crate) fn version(args: &Create) -> Version {
     }
 }
 
+/// Which files were chosen, and how much they are wanted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) select: Vec<flags::Selection>,
+    pub(crate) priority: Vec<flags::Priority>,
+}
+
+impl Chosen {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.select.is_empty() && self.priority.is_empty()
+    }
+
+    /// What that means for a torrent. Without --select, what `usual` says of a file counts.
+    pub(crate) fn of(&self, torrent: &Torrent, usual: impl Fn(usize) -> bool) -> Result<Selection> {
+        let selected = selection(&self.select, torrent)?;
+        let is_wanted = |file: usize| selected.has(file) && (!self.select.is_empty() || usual(file));
+        let count = torrent.layout().files().len();
+        if self.priority.is_empty() && (0..count).all(is_wanted) {
+            return Ok(selected);
+        }
+        let wanted = |file| if is_wanted(file) { Priority::Normal } else { Priority::Skip };
+        let mut priorities: Vec<_> = (0..count).map(wanted).collect();
+        for flags::Priority { files, level } in &self.priority {
+            for file in named("--priority", files, torrent)?.into_iter().filter(|file| is_wanted(*file)) {
+                priorities[file] = *level;
+            }
+        }
+        if stored_files(torrent).all(|(file, _)| priorities[file] == Priority::Skip) {
+            return Err(failure(Exit::Usage, "--select and --priority leave no file to download"));
+        }
+        Ok(Selection::Ranked(priorities))
+    }
+}
+
 /// The files that were chosen.
-pub(crate) fn selection(chosen: &[flags::Selection], torrent: &Torrent) -> Result<Selection> {
+fn selection(chosen: &[flags::Selection], torrent: &Torrent) -> Result<Selection> {
     if chosen.is_empty() {
         return Ok(Selection::All);
     }
     let mut wanted = BTreeSet::new();
     for choice in chosen {
         let before = wanted.len();
-        match choice {
-            flags::Selection::Indices(ranges) => {
-                let count = torrent.layout().files().len();
-                if let Some((_, last)) = ranges.iter().find(|(_, last)| *last >= count) {
-                    let text = format!("--select {last}: expected an index below {count}; --list shows them");
-                    return Err(failure(Exit::Usage, text));
-                }
-                wanted.extend(ranges.iter().flat_map(|(first, last)| *first..=*last));
-            }
-            flags::Selection::Glob(glob) => {
-                wanted.extend(matching(glob, torrent)?);
-                if wanted.len() == before {
-                    let text = format!("--select {glob:?} matches no further file; --list shows them");
-                    return Err(failure(Exit::Usage, text));
-                }
-            }
+        wanted.extend(named("--select", choice, torrent)?);
+        if let flags::Selection::Glob(glob) = choice
+            && wanted.len() == before
+        {
+            let text = format!("--select {glob:?} matches no further file; --list shows them");
+            return Err(failure(Exit::Usage, text));
         }
     }
     Ok(Selection::Files(wanted.into_iter().collect()))
 }
 
+/// The files that a flag names.
+fn named(flag: &str, files: &flags::Selection, torrent: &Torrent) -> Result<Vec<usize>> {
+    match files {
+        flags::Selection::Indices(ranges) => {
+            let count = torrent.layout().files().len();
+            if let Some((_, last)) = ranges.iter().find(|(_, last)| *last >= count) {
+                let text = format!("{flag} {last}: expected an index below {count}; --list shows them");
+                return Err(failure(Exit::Usage, text));
+            }
+            Ok(ranges.iter().flat_map(|(first, last)| *first..=*last).collect())
+        }
+        flags::Selection::Glob(glob) => {
+            let found = matching(flag, glob, torrent)?;
+            if found.is_empty() {
+                let text = format!("{flag} {glob:?} matches no file; --list shows them");
+                return Err(failure(Exit::Usage, text));
+            }
+            Ok(found)
+        }
+    }
+}
+
+/// In which order pieces are fetched.
+pub(crate) fn order(order: flags::Order) -> PieceOrder {
+    match order {
+        flags::Order::Rarest => PieceOrder::Rarest,
+        flags::Order::Sequential => PieceOrder::Sequential,
+        flags::Order::FirstLast => PieceOrder::FirstLast,
+    }
+}
+
 /// The files whose path matches, with or without the folder that is named as the torrent; a glob without a slash
 /// matches the last part too.
-fn matching(glob: &str, torrent: &Torrent) -> Result<Vec<usize>> {
-    let wrong = |error: glob::PatternError| failure(Exit::Usage, format!("--select {glob:?}: {error}"));
+fn matching(flag: &str, glob: &str, torrent: &Torrent) -> Result<Vec<usize>> {
+    let wrong = |error: glob::PatternError| failure(Exit::Usage, format!("{flag} {glob:?}: {error}"));
     let pattern = Pattern::new(glob).map_err(wrong)?;
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
     let has_match = |path: &FilePath| {
@@ -95,19 +150,30 @@ mod tests {
     use metainfo::Builder;
 
     fn chosen(words: &[&str]) -> std::result::Result<Selection, String> {
+        ranked(words, &[])
+    }
+
+    fn ranked(words: &[&str], priorities: &[&str]) -> std::result::Result<Selection, String> {
         let builder = ["a.flac", "b.flac", "cover.jpg"]
             .iter()
             .fold(Builder::folder("album"), |b, name| b.file([*name], 3));
         let mut feed = builder.file(["more", "c.flac"], 3).prepare().unwrap().feed();
         feed.update(b"aaabbbcccddd");
         let torrent = Torrent::parse(&feed.finish().unwrap()).unwrap();
-        let chosen: Vec<flags::Selection> = words.iter().map(|word| word.parse().unwrap()).collect();
-        selection(&chosen, &torrent).map_err(|error| error.to_string())
+        let chosen = Chosen {
+            select: words.iter().map(|word| word.parse().unwrap()).collect(),
+            priority: priorities.iter().map(|word| word.parse().unwrap()).collect(),
+        };
+        chosen.of(&torrent, |_| true).map_err(|error| error.to_string())
     }
 
     #[test]
     fn files_are_chosen_by_index_and_by_glob() {
-        let files = |list: &[usize]| Ok(Selection::Files(list.to_vec()));
+        use Priority::{Normal, Skip};
+        let files = |list: &[usize]| {
+            let wanted = |file| if list.contains(&file) { Normal } else { Skip };
+            Ok(Selection::Ranked((0..4).map(wanted).collect()))
+        };
         assert_eq!(chosen(&[]), Ok(Selection::All));
         assert_eq!(chosen(&["0,2-3"]), files(&[0, 2, 3]));
         assert_eq!(chosen(&["*.flac"]), files(&[0, 1, 3]));
@@ -116,5 +182,16 @@ mod tests {
         assert!(chosen(&["4"]).unwrap_err().contains("below 4"));
         assert!(chosen(&["*.mp3"]).unwrap_err().contains("matches no"));
         assert!(chosen(&["[a"]).unwrap_err().contains("--select"));
+    }
+
+    #[test]
+    fn files_are_ranked_and_the_last_word_counts() {
+        use Priority::{High, Low, Normal, Skip};
+        let ranks = |ranks: [Priority; 4]| Ok(Selection::Ranked(ranks.to_vec()));
+        assert_eq!(ranked(&[], &["*.flac=low", "0=high"]), ranks([High, Low, Normal, Low]));
+        assert_eq!(ranked(&["*.flac"], &["*=high", "1=skip"]), ranks([High, Skip, Skip, High]));
+        assert!(ranked(&[], &["*.mp3=low"]).unwrap_err().contains("matches no file"));
+        assert!(ranked(&[], &["9=low"]).unwrap_err().contains("below 4"));
+        assert!(ranked(&[], &["*=skip"]).unwrap_err().contains("no file"));
     }
 }

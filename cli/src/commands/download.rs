@@ -10,7 +10,7 @@ use crate::flags::Download;
 use crate::input::{self, Kind};
 use crate::output::json::TorrentJson;
 use crate::output::{Console, torrent};
-use crate::settings;
+use crate::settings::{self, Chosen};
 use crate::stop::Stop;
 use crate::transfer::{self, Plan, Role, What};
 
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Download, console: &Console) -> Result<Exit> {
         Kind::Magnet => {
             let magnet = input::magnet(named)?;
             if !args.list {
-                let what = What::Magnet(magnet.into(), args.select.clone());
+                let what = What::Magnet(magnet.into(), chosen(args));
                 return transfer::run(&plan(args, what), &args.net, &stop, console);
             }
             transfer::metadata(&magnet, &args.net, &stop, console)?
@@ -37,10 +37,15 @@ pub(crate) fn run(args: &Download, console: &Console) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let files = settings::selection(&args.select, &torrent)?;
+    let files = chosen(args).of(&torrent, |_| true)?;
     transfer::run(&plan(args, What::Torrent(torrent, files)), &args.net, &stop, console)
 }
 
 fn plan(args: &Download, what: What) -> Plan {
-    Plan { what, dir: args.output.clone(), role: Role::Download(args.seed), is_checked: false }
+    let order = settings::order(args.order);
+    Plan { what, dir: args.output.clone(), role: Role::Download(args.seed), order, is_checked: false }
+}
+
+fn chosen(args: &Download) -> Chosen {
+    Chosen { select: args.select.clone(), priority: args.priority.clone() }
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::Net;
-use super::values::{SeedGoal, Selection};
+use super::values::{Order, Priority, SeedGoal, Selection};
 
 /// Download what a torrent file or magnet link describes
 ///
@@ -26,6 +26,15 @@ pub(crate) struct Download {
     /// Download only these files: a glob on their paths, or indices such as 0,2,5-7; may be given several times
     #[arg(long, env = "UNCHOKE_SELECT", value_name = "GLOB|N,N-M")]
     pub select: Vec<Selection>,
+    /// How much files are wanted, as GLOB=high or N,N-M=low: high, normal, low or skip; may be given several times, and what
+    /// comes later goes over what came before
+    ///
+    /// A file that --select leaves out stays left out.
+    #[arg(long, env = "UNCHOKE_PRIORITY", value_name = "GLOB|N,N-M=LEVEL")]
+    pub priority: Vec<Priority>,
+    /// In which order pieces are fetched that are wanted alike
+    #[arg(long, env = "UNCHOKE_ORDER", value_name = "ORDER", default_value = "rarest")]
+    pub order: Order,
     /// List the files with their indices and end; of a magnet link, as soon as peers told them
     #[arg(long, env = "UNCHOKE_LIST")]
     pub list: bool,
@@ -38,6 +47,7 @@ Examples:
   unchoke download debian.torrent -o ~/Downloads
   unchoke download https://example.org/debian.torrent --seed=2.0 --up-limit 2M
   unchoke download album.torrent --select '*.flac' --select 0-2
+  unchoke download series.torrent --priority '*S01E01*=high' --order sequential
   unchoke download 'magnet:?xt=urn:btih:c0fda1edafdbdbb96443424e0b3899af7159d10e' -o ~/Downloads
   unchoke download c0fda1edafdbdbb96443424e0b3899af7159d10e --list
   unchoke download file.torrent --peer 192.0.2.7:6881 --json";

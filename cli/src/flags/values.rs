@@ -139,6 +139,39 @@ impl FromStr for Selection {
     }
 }
 
+/// How much some files are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Priority {
+    pub(crate) files: Selection,
+    pub(crate) level: swarm::session::Priority,
+}
+
+impl FromStr for Priority {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use swarm::session::Priority::{High, Low, Normal, Skip};
+        let expected =
+            || format!("expected files and high, normal, low or skip, such as '*.srt=high', got {text:?}");
+        let (files, level) =
+            text.rsplit_once('=').filter(|(files, _)| !files.is_empty()).ok_or_else(expected)?;
+        let levels = [("high", High), ("normal", Normal), ("low", Low), ("skip", Skip)];
+        let (_, level) = levels.into_iter().find(|(name, _)| *name == level).ok_or_else(expected)?;
+        Ok(Self { files: files.parse()?, level })
+    }
+}
+
+/// In which order pieces are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Order {
+    /// The rarest among the peers first: the fastest, and best for all
+    Rarest,
+    /// From the first to the last
+    Sequential,
+    /// The first and the last piece of each file, then the rarest: for previews
+    FirstLast,
+}
+
 /// What is looked up in the DHT for a torrent: an info-hash, or a magnet link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Topic(pub TorrentId);
@@ -300,6 +333,17 @@ mod tests {
         assert_eq!("forever".parse(), Ok(SeedGoal::Forever));
         for text in ["", "-1", "2x", "."] {
             assert!(text.parse::<SeedGoal>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_priority_is_files_and_a_level() {
+        let parsed: Priority = "a=b*.srt=high".parse().unwrap();
+        assert_eq!(parsed.files, Selection::Glob("a=b*.srt".into()));
+        assert_eq!(parsed.level, swarm::session::Priority::High);
+        assert_eq!("0-2=skip".parse::<Priority>().unwrap().files, Selection::Indices(vec![(0, 2)]));
+        for text in ["", "*.srt", "=high", "*.srt=", "*.srt=urgent", "2-1=low"] {
+            assert!(text.parse::<Priority>().is_err(), "{text}");
         }
     }
 

@@ -262,7 +262,7 @@ impl Run<'_, '_> {
             }
             Activity::Failed(error) => {
                 let hint = "what came so far is kept; the same command goes on from there";
-                return Err(failure(of_io(&error.cause), format!("{error}; {hint}")));
+                return Err(failure(of_io(&error.cause), format!("{}; {hint}", start::advised(error))));
             }
             Activity::Downloading
             | Activity::Metadata { .. }

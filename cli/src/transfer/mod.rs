@@ -15,14 +15,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use metainfo::{Magnet, Torrent, TorrentId};
-use swarm::session::Selection;
 use swarm::session::http::{Http, HttpConfig, Problem};
 use swarm::session::resolve::Resolver;
+use swarm::session::{PieceOrder, Selection};
 
 use crate::exit::{self, Exit, failure};
 use crate::flags::Net;
-use crate::flags::values::{self, SeedGoal};
+use crate::flags::values::SeedGoal;
 use crate::output::Console;
+use crate::settings::Chosen;
 use crate::stop::Stop;
 use event::Event;
 pub(crate) use start::resolve;
@@ -33,6 +34,7 @@ pub(crate) struct Plan {
     /// The folder that holds the torrent's file or folder.
     pub(crate) dir: PathBuf,
     pub(crate) role: Role,
+    pub(crate) order: PieceOrder,
     /// Whether what is there is known to be right.
     pub(crate) is_checked: bool,
 }
@@ -42,7 +44,7 @@ pub(crate) enum What {
     /// Its metainfo, and which files are wanted.
     Torrent(Arc<Torrent>, Selection),
     /// A magnet of it, and which files are wanted when they are known; none leaves it to the magnet.
-    Magnet(Box<Magnet>, Vec<values::Selection>),
+    Magnet(Box<Magnet>, Chosen),
 }
 
 impl What {

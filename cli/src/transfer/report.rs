@@ -205,9 +205,7 @@ impl<'a> Report<'a> {
             return Ok(());
         }
         self.paused = Some(message.clone());
-        if let Some(advice) = error.advice() {
-            message = format!("{message}; {advice}");
-        }
+        message = super::start::advised(error);
         if self.is_json {
             let (info_hash, retry_in) = (self.info_hash(), retry_in.map(|wait| wait.as_secs_f64()));
             return self.console.json(&Event::Paused { info_hash, message, retry_in });

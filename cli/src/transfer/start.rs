@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use storage::StorageError;
 use storage::record::{Store, StoreError};
 use swarm::session::resolve::Resolver;
 use swarm::session::{
@@ -97,17 +98,32 @@ pub(super) async fn add(
                 Role::Download(_) => AddOptions::download(torrent.clone(), &plan.dir),
                 Role::Seed => AddOptions::seed(torrent.clone(), &plan.dir),
             };
-            session.add(AddOptions { check, peers, files: files.clone(), min_free, ..options }).await
+            session
+                .add(AddOptions {
+                    order: plan.order,
+                    check,
+                    peers,
+                    files: files.clone(),
+                    min_free,
+                    ..options
+                })
+                .await
         }
         What::Magnet(magnet, chosen) => {
             let mut options = MagnetOptions::download((**magnet).clone(), &plan.dir);
             if !chosen.is_empty() {
                 let chosen = chosen.clone();
+                let hints = magnet.select.clone();
+                // What the magnet hints at counts as long as no file is named here.
+                let is_hinted = move |file: usize| {
+                    let file = u32::try_from(file).unwrap_or(u32::MAX);
+                    hints.is_empty() || hints.iter().any(|hint| hint.contains(&file))
+                };
                 options.files = Choice::new(move |torrent| {
-                    settings::selection(&chosen, torrent).map_err(|error| error.to_string())
+                    chosen.of(torrent, &is_hinted).map_err(|error| error.to_string())
                 });
             }
-            session.add_magnet(MagnetOptions { check, peers, min_free, ..options }).await
+            session.add_magnet(MagnetOptions { order: plan.order, check, peers, min_free, ..options }).await
         }
     }
 }
@@ -155,7 +171,16 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
             size(*free),
             size(*reserve)
         ),
+        AddError::Storage(error) => advised(error),
         error => error.to_string(),
     };
     failure(exit, format!("cannot {what} {:?}: {why}", plan.what.name()))
+}
+
+/// An error of the storage with what can be done about it.
+pub(super) fn advised(error: &StorageError) -> String {
+    match error.advice() {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    }
 }

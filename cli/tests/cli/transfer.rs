@@ -103,6 +103,25 @@ fn only_chosen_files_are_fetched() {
 }
 
 #[test]
+fn files_are_fetched_as_much_as_they_are_wanted() {
+    let env = env();
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let peer = listening(&seed.until("started")).to_string();
+    let ranked = ["--priority", "*.flac=skip", "--priority", "one.flac=high", "--order", "first-last"];
+    let download = ["download", "album.torrent", "-o", "out", "--peer", &peer];
+    let mut leecher = env.start(&words(&[&download[..], &ranked].concat()));
+    leecher.until("complete");
+    assert_eq!(leecher.end(), Some(0));
+    for file in ["one.flac", "more/cover.jpg"] {
+        assert_eq!(env.read(&format!("album/{file}")), env.read(&format!("out/album/{file}")), "{file}");
+    }
+    assert!(!env.path("out/album/two.flac").exists());
+    env.fails(2, &["download", "album.torrent", "--priority", "*=skip"], "leave no file");
+    env.fails(2, &["download", "album.torrent", "--priority", "*=soon"], "high, normal, low or skip");
+    env.fails(2, &["download", "album.torrent", "--order", "last"], "sequential");
+}
+
+#[test]
 fn the_first_signal_stops_and_says_so() {
     let env = env();
     let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out"]));
