@@ -22,6 +22,8 @@ pub(super) struct Root {
     whole: PathBuf,
     device: u64,
     inode: u64,
+    /// What is known of it for as long as it lasts; nothing when that could not be asked.
+    lasting: Option<RootId>,
     /// Whether the kernel refused to resolve paths for us.
     walks: AtomicBool,
 }
@@ -34,7 +36,17 @@ impl Root {
         let Stat { st_dev: device, st_ino: inode, .. } = calls::stat(&dir)?;
         let walks = AtomicBool::new(!cfg!(target_os = "linux"));
         let whole = std::path::absolute(path)?;
-        Ok(Self { dir, shown: path.to_path_buf(), whole, device, inode, walks })
+        let mut root = Self { dir, shown: path.to_path_buf(), whole, device, inode, lasting: None, walks };
+        root.lasting = root.id().ok();
+        Ok(root)
+    }
+
+    /// The same folder opened anew, if its path leads to it on a device that came back with another number: what was opened
+    /// before belongs to the device that went, and is dead. As long as it is open no other device gets its number.
+    pub(super) fn came_back(&self) -> Option<Self> {
+        let now = Self::open(&self.whole).ok().filter(|now| now.device != self.device)?;
+        let is_same = self.lasting?.is_same(&now.lasting?);
+        is_same.then(|| Self { shown: self.shown.clone(), whole: self.whole.clone(), ..now })
     }
 
     /// Makes the folder and all above it, where they are not there, so that a loss of power does not take them back.

@@ -42,6 +42,11 @@ impl Made {
         std::mem::take(&mut self.folders)
     }
 
+    /// Whether there are such.
+    pub(super) fn has_folders(&self) -> bool {
+        !self.folders.is_empty()
+    }
+
     /// They are not durable after all.
     pub(super) fn put_back(&mut self, folders: impl IntoIterator<Item = String>) {
         self.folders.extend(folders);

@@ -24,6 +24,13 @@ const FAT_MOST: u64 = u32::MAX as u64;
 #[derive(Debug, Default)]
 pub(super) struct Owners(Mutex<Option<HashMap<Inode, usize>>>);
 
+impl Owners {
+    /// The files are to be looked at anew.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// A device and a file's number on it.
 type Inode = (u64, u64);
 

@@ -3,11 +3,12 @@
 use super::beneath::Root;
 use super::slices::Writing;
 use super::{FileStorage, calls};
-use crate::{Operation, StorageError};
+use crate::{Operation, StorageError, Trouble};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Bytes that must be free and are written: about what a few blocks and the file system's own records take.
 const ROOM: u32 = 256 * 1024;
@@ -18,6 +19,7 @@ impl FileStorage {
     pub(super) fn try_writing(&self) -> Result<(), StorageError> {
         // The name of the scratch file is one for all.
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.follow_root();
         let places = self.places();
         let failed_last = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = failed_last {
@@ -39,8 +41,31 @@ impl FileStorage {
             .map_err(|(operation, cause)| StorageError::new(operation, root.show(&name), None, cause))
     }
 
-    /// The folder is where it was, and the first file that is stored in it is there and can be opened. Nothing is written.
+    /// Opens the folder anew if its device went and came back. Not while something that was written is not durable: it may
+    /// have gone with the device, and the next sync must not say that it is there. Only a new start, that checks it, helps then.
+    fn follow_root(&self) {
+        if self.places().root.check().is_ok() {
+            return;
+        }
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places_mut();
+        let is_clean = self.unsynced.is_empty()
+            && self.dirty.iter().all(|word| word.load(Ordering::Acquire) == 0)
+            && !self.made().has_folders();
+        let is_alone = places.next.is_none() && self.parts().is_none();
+        if is_clean
+            && is_alone
+            && let Some(root) = places.root.came_back()
+        {
+            places.root = root;
+            self.open_files.close_all(self.owner);
+            self.owners.forget();
+        }
+    }
+
+    /// The folder is where it was, and a file of the torrent that is in it can be opened. Nothing is written.
     pub(super) fn try_reading(&self) -> Result<(), StorageError> {
+        self.follow_root();
         let places = self.places();
         let roots = [Some(&places.root), places.next.as_ref().map(|next| &next.root)];
         for root in roots.into_iter().flatten() {
@@ -50,9 +75,16 @@ impl FileStorage {
             let file = self.file(*index);
             file.length > 0 && !file.is_pad() && !file.attributes.symlink && !places.is_in_parts(*index)
         };
-        let Some(index) = (0..self.layout().files().len()).find(is_stored) else { return Ok(()) };
-        self.open_files.close((self.owner, index));
-        self.opened(&places, index, false).map(drop)
+        let mut missing = Ok(());
+        for index in (0..self.layout().files().len()).filter(is_stored) {
+            self.open_files.close((self.owner, index));
+            match self.opened(&places, index, false) {
+                // It may not have been begun.
+                Err(error) if error.trouble() == Trouble::Missing => missing = missing.and(Err(error)),
+                opened => return opened.map(drop),
+            }
+        }
+        missing
     }
 
     /// Remembers which file could not be written.

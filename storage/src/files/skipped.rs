@@ -284,7 +284,7 @@ impl FileStorage {
         (u32::try_from(at / length).unwrap_or(u32::MAX), (at % length) as u32)
     }
 
-    fn parts(&self) -> MutexGuard<'_, Option<Parts>> {
+    pub(super) fn parts(&self) -> MutexGuard<'_, Option<Parts>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -54,6 +54,11 @@ impl Unsynced {
         }
     }
 
+    /// Whether nothing was written that is not durable.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_doubtful() && self.chunks.iter().all(|word| word.load(Ordering::Acquire) == 0)
+    }
+
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful.load(Ordering::Acquire)
     }

@@ -145,6 +145,7 @@ fn a_disk_that_turned_read_only_is_still_served() {
         let (done, error) = write_from(&storage, &sample, 0);
         let error = error.unwrap();
         assert!(storage.probe(true).is_err_and(|error| error.is_read_only()));
+        assert_eq!(storage.probe(false), Ok(()), "whoever only reads needs no more");
         assert!(done == 0 && error.is_read_only() && error.path == root.join("t/a"), "{error}");
         let last = sample.pieces().last().unwrap();
         assert!(read(&storage, last, 1000).unwrap() == sample.bytes(last));
@@ -177,7 +178,7 @@ fn nothing_is_written_to_the_place_of_a_disk_that_is_gone() {
         assert!(storage.check_root().unwrap_err().is_gone());
         assert!(storage.relocate(&dir.join("new"), &MoveOptions::default()).unwrap_err().is_gone());
         assert!(storage.remove_created().unwrap_err().is_gone());
-        assert!(storage.probe(true).unwrap_err().is_gone());
+        assert!([true, false].iter().all(|write| storage.probe(*write).unwrap_err().is_gone()));
         let expecting = || FileStorage::open_expecting(&root, &id, sample.torrent.clone(), options.clone());
         assert!(expecting().unwrap_err().is_gone(), "an empty folder is not the disk");
         assert!(Tree::of(&root).names().is_empty());
@@ -186,9 +187,63 @@ fn nothing_is_written_to_the_place_of_a_disk_that_is_gone() {
         fs::rename(dir.join("away"), &root).unwrap();
         mount();
         storage.check_root().unwrap();
+        storage.probe(false).unwrap();
         storage.probe(true).unwrap();
         assert_eq!(write_from(&storage, &sample, 0).1, None);
         assert!(is_whole(&storage, &sample) && is_whole(&expecting().unwrap(), &sample));
+    });
+}
+
+#[test]
+fn a_disk_that_comes_back_as_another_device_is_followed_unless_writes_went_with_it() {
+    let name = "mounts::a_disk_that_comes_back_as_another_device_is_followed_unless_writes_went_with_it";
+    apart(name, |dir| {
+        let sample = Sample::folder(Version::V1, 65_536, &[("a", 100_000), ("b", 100_000)]);
+        let mount_point = dir.join("mount");
+        fs::create_dir(&mount_point).unwrap();
+        let format = "truncate -s 20m \"$1\" && mkfs.ext4 -q -m 0 \"$1\" && mount -o loop \"$1\" \"$2\"";
+        let away = || assert!(sh("umount -l \"$1\"", &[&mount_point]));
+        for (round, is_synced) in [true, false].into_iter().enumerate() {
+            let [image, again, other] =
+                ["image", "again", "other"].map(|name| dir.join(format!("{name}{round}")));
+            if !sh(format, &[&image, &mount_point]) {
+                return eprintln!("skipped: no ext4 in a file");
+            }
+            let root = mount_point.join("root");
+            let storage = FileStorage::create(&root, sample.torrent.clone(), FileOptions::default()).unwrap();
+            sample.write_to(&storage);
+            storage.sync().unwrap();
+            // The same disk under another number: the old one stays as long as its files are open.
+            assert!(sh("sync -f \"$2\" && cp \"$1\" \"$3\"", &[&image, &mount_point, &again]));
+            if !is_synced {
+                write_from(&storage, &sample, 3);
+            }
+            away();
+            assert!(storage.probe(false).unwrap_err().is_gone());
+            assert!(sh(format, &[&other, &mount_point]));
+            sample.write_to(
+                &FileStorage::create(&root, sample.torrent.clone(), FileOptions::default()).unwrap(),
+            );
+            assert!(storage.probe(false).unwrap_err().is_gone(), "another disk");
+            away();
+            assert!(sh("mount -o loop \"$1\" \"$2\"", &[&again, &mount_point]));
+            assert!(storage.check_root().unwrap_err().is_gone());
+            if !is_synced {
+                assert!([false, true].iter().all(|write| storage.probe(*write).unwrap_err().is_gone()));
+                continue;
+            }
+            storage.probe(false).unwrap();
+            storage.check_root().unwrap();
+            assert_eq!(storage.root(), root);
+            assert!(is_whole(&storage, &sample));
+            fs::write(root.join("t/a"), vec![7; 100_000]).unwrap();
+            assert!(!is_whole(&storage, &sample), "it reads what is there now");
+            storage.probe(true).unwrap();
+            sample.write_to(&storage);
+            storage.sync().unwrap();
+            drop(storage);
+            away();
+        }
     });
 }
 
