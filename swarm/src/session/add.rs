@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use metainfo::TorrentId;
 use tokio::sync::watch;
 use wire::peer::Bitfield;
 
@@ -14,7 +15,7 @@ use super::identity::{Identity, Place, Running};
 use super::link::{Link, Unavailable};
 use super::options::{AddError, AddOptions};
 use super::persist::{self, Begun};
-use super::registry::{Entry, Refused, Registry, Reservation};
+use super::registry::{Entry, Refused, Reservation};
 use super::selection::Selection;
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
@@ -52,11 +53,10 @@ impl Session {
         let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
         let is_full = opened.begun.have.is_full();
         let run = Run { opened, options, reservation };
-        let begun = link.ask(attempt.guard(link.registry.clone(), move |plane| run.begin(plane)));
+        let begun = link.ask(attempt.guard(link.clone(), id, move |plane| run.begin(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
         link.saver.writes(id, entry.identity.writes() && !is_full);
-        link.tell(Event::Added { torrent: id });
         if link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
             tokio::spawn(dht::introduce(link.clone(), meta));
         }
@@ -86,7 +86,8 @@ impl Attempt {
     /// What is to be asked of the reactor's thread to begin, unless it was given up meanwhile.
     pub(super) fn guard(
         &self,
-        registry: Arc<Registry>,
+        link: Arc<Link>,
+        torrent: TorrentId,
         begin: impl FnOnce(&mut Plane) -> Option<Entry> + Send + 'static,
     ) -> impl FnOnce(&mut Plane) -> Result<Option<Entry>, AddError> + Send + 'static {
         let state = self.state.clone();
@@ -96,10 +97,14 @@ impl Attempt {
                 return Err(AddError::Cancelled);
             }
             // The end has removed the others already.
-            if registry.is_closed() {
+            if link.registry.is_closed() {
                 return Err(AddError::Unavailable(Unavailable::Over));
             }
             *begun = begin(plane);
+            if begun.is_some() {
+                // From here, so that nothing that happens to the torrent is told before.
+                link.tell(Event::Added { torrent });
+            }
             Ok(begun.clone())
         }
     }

@@ -14,7 +14,6 @@ pub use options::MagnetOptions;
 
 use super::Session;
 use super::add::Attempt;
-use super::event::Event;
 use super::identity::Identity;
 use super::link::{Link, Unavailable};
 use super::options::AddError;
@@ -30,7 +29,7 @@ pub(super) use furnish::{Desk, run};
 
 impl Session {
     /// Looks for the torrent that a magnet names. It runs at once, and what it is will be known later:
-    /// [`Event::Metadata`] tells, or [`Event::Refused`], after which it is
+    /// [`Event::Metadata`](super::Event::Metadata) tells, or [`Event::Refused`](super::Event::Refused), after which it is
     /// removed. If it runs already, it is told of the magnet's trackers and peers, unless it is private.
     ///
     /// # Errors
@@ -57,10 +56,9 @@ impl Session {
         }
         let attempt = Attempt::new(link.reactor.clone());
         let begin = Begin { link: link.clone(), options, reservation };
-        let begun = link.ask(attempt.guard(link.registry.clone(), move |plane| begin.run(plane)));
+        let begun = link.ask(attempt.guard(link.clone(), id, move |plane| begin.run(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
-        link.tell(Event::Added { torrent: id });
         Ok(Torrent::new(link, id, entry))
     }
 }
