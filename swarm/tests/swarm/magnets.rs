@@ -286,8 +286,54 @@ fn a_million_pieces_that_nobody_can_check_cost_a_bounded_amount() {
     world.run_until(Time::from_secs(20), |_| false);
     let node = world.node(magnet);
     let peers = node.engine.torrent_status(world.now, node.torrent).unwrap().peers;
-    assert!((1..=32).contains(&peers), "{peers} peers");
-    assert!(left_for(&world, magnet, &Close::Limit) >= 60);
+    assert_eq!(peers, 100, "each of them may have the metadata");
+}
+
+#[test]
+fn nobody_keeps_the_metadata_away_by_naming_many_pieces() {
+    let content = content(11);
+    let mut world = World::new(11);
+    let magnet = world.add(&content, Role::Magnet, Access::symmetric(50_000_000));
+    for attacker in 0..132 {
+        let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
+            if matches!(heard, Heard::Handshake(_)) {
+                if attacker < 32 {
+                    line.say(Message::Have(2_097_151));
+                } else {
+                    line.say(Message::Bitfield(&[0xff; 256 * 1024]));
+                }
+            }
+        };
+        let peer = Scripted::new(&content).dials(world.addr(magnet));
+        peer.enter(&mut world, Access::symmetric(50_000_000), script);
+    }
+    world.run_until(Time::from_secs(20), |_| false);
+    let size = content.torrent.info_bytes().len() as u64;
+    let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
+        match heard {
+            Heard::Handshake(_) => {
+                line.say(Message::Bitfield(&[0xff; 4]));
+                offer(line, Some(size));
+            }
+            Heard::Message(Message::Interested) => line.say(Message::Unchoke),
+            Heard::Message(Message::Request(request)) => line.serve(request),
+            _ => {}
+        }
+        if let Some(piece) = asked(&heard) {
+            let data = right_piece(line, piece);
+            say_metadata(line, MetadataMessage::Data { piece, total_size: Some(size), data });
+        }
+    };
+    let honest = Scripted::new(&content).dials(world.addr(magnet));
+    let (_, log) = honest.enter(&mut world, Access::symmetric(50_000_000), script);
+    assert!(world.run_until_complete(&[magnet], Time::from_secs(40)).is_some());
+    assert_eq!((log.borrow().handshakes, log.borrow().open()), (1, 1));
+    assert_eq!(
+        left_for(&world, magnet, &Close::Limit),
+        69,
+        "all but 31 of the bitfields were forgotten before"
+    );
+    world.check();
 }
 
 #[test]

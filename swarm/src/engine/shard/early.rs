@@ -11,6 +11,8 @@ use crate::engine::close::{Close, Violation};
 
 /// Pieces that a peer may allow us to ask for while it chokes us.
 pub(super) const MAX_ALLOWED: usize = 64;
+/// Haves of a peer without a bitfield that are kept.
+const MAX_HAVES: usize = 4096;
 
 /// One thing that a peer says.
 #[derive(Clone, Copy, Debug)]
@@ -34,28 +36,45 @@ enum Said {
     #[default]
     Nothing,
     All,
-    Some {
-        /// One bit a piece, as far as pieces were named.
-        bits: Vec<u8>,
-        /// Bytes of the bitfield, if one came.
-        len: Option<usize>,
-    },
+    /// These, in any order. A list and not a bitfield: a high index alone must not cost memory for all below it.
+    Haves(Vec<u32>),
+    /// A bitfield as long as it came, and what was added to it.
+    Bits(Vec<u8>),
+    /// More than there was room for.
+    Lost,
 }
 
 impl Early {
     /// Bytes that are held.
     pub(super) fn held(&self) -> usize {
-        let bits = if let Said::Some { bits, .. } = &self.said { bits.len() } else { 0 };
-        bits + 4 * self.allowed.len()
+        let said = match &self.said {
+            Said::Haves(haves) => 4 * haves.capacity(),
+            Said::Bits(bits) => bits.len(),
+            Said::Nothing | Said::All | Said::Lost => 0,
+        };
+        said + 4 * self.allowed.len()
+    }
+
+    /// Forgets everything, and whatever is said later.
+    pub(super) fn lose(&mut self) {
+        *self = Self { said: Said::Lost, allowed: Vec::new() };
+    }
+
+    /// Whether it was forgotten what the peer has.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.said, Said::Lost)
     }
 
     /// Takes what the peer says.
     pub(super) fn claim(&mut self, claim: Claim<'_>) -> Result<(), Close> {
+        if self.is_lost() {
+            return Ok(());
+        }
         match claim {
             Claim::Have(index) => self.have(index),
             Claim::Bitfield(bytes) => self.bitfield(bytes),
             Claim::All => self.first(Said::All),
-            Claim::None => self.first(Said::Some { bits: Vec::new(), len: None }),
+            Claim::None => self.first(Said::Haves(Vec::new())),
             Claim::Allowed(index) => {
                 if self.allowed.len() < MAX_ALLOWED && !self.allowed.contains(&index) {
                     self.allowed.push(index);
@@ -69,34 +88,32 @@ impl Early {
         if u64::from(index) >= MAX_PIECES {
             return Err(OutOfBounds::Piece { index, count: MAX_PIECES as u32 }.into());
         }
-        if matches!(self.said, Said::Nothing) {
-            self.said = Said::Some { bits: Vec::new(), len: None };
+        match &mut self.said {
+            Said::Nothing => self.said = Said::Haves(vec![index]),
+            Said::Haves(haves) if haves.len() < MAX_HAVES => haves.push(index),
+            Said::Haves(_) => self.lose(),
+            Said::Bits(bits) => set(bits, index)?,
+            Said::All | Said::Lost => {}
         }
-        let Said::Some { bits, len } = &mut self.said else { return Ok(()) };
-        let at = (index / 8) as usize;
-        if at >= bits.len() {
-            if len.is_some() {
-                return Err(Violation::Bitfield.into());
-            }
-            bits.resize(at + 1, 0);
-        }
-        bits[at] |= 0x80 >> (index % 8);
         Ok(())
     }
 
     /// The first says what the peer has; a later one adds to it.
     fn bitfield(&mut self, bytes: &[u8]) -> Result<(), Close> {
         match &mut self.said {
-            Said::Nothing => self.said = Said::Some { bits: bytes.to_vec(), len: Some(bytes.len()) },
-            Said::All => {}
-            Said::Some { bits, len } => {
-                if len.is_some_and(|len| len != bytes.len()) || bits.len() > bytes.len() {
+            Said::Nothing => self.said = Said::Bits(bytes.to_vec()),
+            Said::Haves(haves) => {
+                let mut bits = bytes.to_vec();
+                haves.iter().try_for_each(|index| set(&mut bits, *index))?;
+                self.said = Said::Bits(bits);
+            }
+            Said::Bits(bits) => {
+                if bits.len() != bytes.len() {
                     return Err(Violation::Bitfield.into());
                 }
-                bits.resize(bytes.len(), 0);
                 bits.iter_mut().zip(bytes).for_each(|(known, more)| *known |= more);
-                *len = Some(bytes.len());
             }
+            Said::All | Said::Lost => {}
         }
         Ok(())
     }
@@ -111,18 +128,23 @@ impl Early {
 
     /// What it means for a torrent of so many pieces.
     pub(super) fn pieces(&self, count: u32) -> Result<Pieces, Close> {
-        let (bits, len) = match &self.said {
+        let bits = match &self.said {
             Said::Nothing => return Ok(Pieces::Unsaid),
             Said::All => return Ok(Pieces::All),
-            Said::Some { bits, len } => (bits, *len),
+            // When it comes back it says what it has again.
+            Said::Lost => return Err(Close::Limit),
+            Said::Bits(bits) => Bitfield::from_bytes(bits, count).map_err(|_| Violation::Bitfield)?,
+            Said::Haves(haves) => {
+                let mut bits = Bitfield::new(count);
+                for &index in haves {
+                    if index >= count {
+                        return Err(OutOfBounds::Piece { index, count }.into());
+                    }
+                    bits.set(index);
+                }
+                bits
+            }
         };
-        let expected = count.div_ceil(8) as usize;
-        if len.is_some_and(|len| len != expected) || bits.len() > expected {
-            return Err(Violation::Bitfield.into());
-        }
-        let mut whole = bits.clone();
-        whole.resize(expected, 0);
-        let bits = Bitfield::from_bytes(&whole, count).map_err(|_| Violation::Bitfield)?;
         Ok(if bits.is_full() { Pieces::All } else { Pieces::Some(bits) })
     }
 
@@ -130,6 +152,13 @@ impl Early {
     pub(super) fn allowed(&self, geometry: &Geometry) -> Result<Vec<PieceIndex>, Close> {
         self.allowed.iter().map(|index| Ok(geometry.piece(*index)?)).collect()
     }
+}
+
+/// Sets the bit of a piece that the bitfield has.
+fn set(bits: &mut [u8], index: u32) -> Result<(), Close> {
+    let byte = bits.get_mut((index / 8) as usize).ok_or(Violation::Bitfield)?;
+    *byte |= 0x80 >> (index % 8);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,6 +208,23 @@ mod tests {
         for (claims, expected) in cases {
             assert_eq!(judged(claims).as_deref(), *expected, "{claims:?}");
         }
+    }
+
+    #[test]
+    fn haves_cost_what_was_said_and_not_what_they_name() {
+        let mut early = Early::default();
+        early.claim(Claim::Have(MAX_PIECES as u32 - 1)).unwrap();
+        assert!(early.held() <= 64, "{}", early.held());
+        for index in 0..MAX_HAVES as u32 - 1 {
+            early.claim(Claim::Have(index)).unwrap();
+        }
+        assert!(early.held() <= 4 * MAX_HAVES && !early.is_lost());
+        early.claim(Claim::Have(0)).unwrap();
+        assert!(early.is_lost());
+        early.claim(Claim::Bitfield(&[0xff; 100])).unwrap();
+        early.claim(Claim::Allowed(1)).unwrap();
+        assert_eq!(early.held(), 0);
+        assert!(matches!(early.pieces(800), Err(Close::Limit)));
     }
 
     #[test]

@@ -44,16 +44,23 @@ impl Shard {
         Some(key)
     }
 
-    /// Takes what a peer says of pieces that nobody knows yet.
+    /// Takes what a peer says of pieces that nobody knows yet. Over the budget of all, what the greatest talker said is
+    /// forgotten, and the peer stays: it may have the metadata.
     pub(super) fn early_claim(&mut self, key: PeerKey, claim: Claim<'_>) -> Result<(), Close> {
         let peer = &mut self.peers[key.slot()];
-        let awaits = self.torrents[peer.torrent.slot()].awaits.as_mut();
-        let (Some(early), Some(awaits)) = (&mut peer.early, awaits) else { return Ok(()) };
+        let torrent = &mut self.torrents[peer.torrent.slot()];
+        let (Some(early), Some(awaits)) = (&mut peer.early, &mut torrent.awaits) else { return Ok(()) };
         let before = early.held();
         let result = early.claim(claim);
         awaits.early = awaits.early + early.held() - before;
-        result?;
-        if awaits.early > MAX_EARLY { Err(Close::Limit) } else { Ok(()) }
+        while awaits.early > MAX_EARLY {
+            let held = |key: &PeerKey| self.peers[key.slot()].early.as_ref().map_or(0, |early| early.held());
+            let Some(greatest) = torrent.peers.iter().copied().max_by_key(held) else { break };
+            let Some(early) = &mut self.peers[greatest.slot()].early else { break };
+            awaits.early -= early.held();
+            early.lose();
+        }
+        result
     }
 
     /// Makes a torrent whole.
