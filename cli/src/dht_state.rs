@@ -70,11 +70,22 @@ impl DhtFile {
 
     /// Keeps nodes only, beside the ids that are there.
     pub(crate) fn keep_nodes(&self, state: &[u8]) {
-        let old = fs::read(&self.path).ok().and_then(|bytes| DhtState::decode(&bytes)).unwrap_or_default();
-        let Some(new) = DhtState::decode(state) else { return };
-        if new.nodes.len() >= WORTH_KEEPING.min(old.nodes.len()) && !new.nodes.is_empty() {
+        let (old, Some(new)) = (self.kept(), beyond_loopback(state)) else { return };
+        if is_worth_keeping(&new, &old) {
             self.keep(&DhtState { nodes: new.nodes, ..old }.encode());
         }
+    }
+
+    /// Keeps what a run had: its ids and nodes, unless those are too few.
+    fn keep_run(&self, state: &[u8]) {
+        let (old, Some(new)) = (self.kept(), beyond_loopback(state)) else { return };
+        if is_worth_keeping(&new, &old) {
+            self.keep(&new.encode());
+        }
+    }
+
+    fn kept(&self) -> DhtState {
+        fs::read(&self.path).ok().and_then(|bytes| DhtState::decode(&bytes)).unwrap_or_default()
     }
 }
 
@@ -112,11 +123,20 @@ impl Keeper {
 }
 
 async fn keep(file: &DhtFile, dht: &Dht) {
-    if let Ok(state) = dht.save().await
-        && DhtState::decode(&state).is_some_and(|state| !state.nodes.is_empty())
-    {
-        file.keep(&state);
+    if let Ok(state) = dht.save().await {
+        file.keep_run(&state);
     }
+}
+
+fn is_worth_keeping(new: &DhtState, old: &DhtState) -> bool {
+    new.nodes.len() >= WORTH_KEEPING.min(old.nodes.len()) && !new.nodes.is_empty()
+}
+
+/// What may be read of a state, without the nodes of this machine: the next run need not have them.
+fn beyond_loopback(bytes: &[u8]) -> Option<DhtState> {
+    let mut state = DhtState::decode(bytes)?;
+    state.nodes.retain(|(_, addr)| !addr.ip().to_canonical().is_loopback());
+    Some(state)
 }
 
 #[cfg(test)]
@@ -158,5 +178,25 @@ mod tests {
         assert_eq!(file.load(), Some(state(1, 20)));
         file.keep_nodes(&state(7, 12));
         assert_eq!(file.load(), Some(state(1, 12)));
+    }
+
+    #[test]
+    fn a_run_among_nodes_of_this_machine_leaves_what_was_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = DhtFile::at(dir.path().join("dht")).unwrap();
+        file.keep_run(&state(1, 200));
+        let local = |n: u8| (Id([n; 20]), ([127, 0, 0, 1], 7000 + u16::from(n)).into());
+        let nodes = (0..20).map(local).collect();
+        let mut run = DhtState { id4: Some(Id([2; 20])), id6: None, nodes };
+        for _ in 0..2 {
+            file.keep_run(&run.encode());
+            file.keep_nodes(&run.encode());
+            assert_eq!(file.load(), Some(state(1, 200)));
+            run.nodes.push((Id([9; 20]), ([9, 9, 9, 9], 6881).into()));
+        }
+        run.nodes.extend(DhtState::decode(&state(3, 12)).unwrap().nodes);
+        file.keep_run(&run.encode());
+        let kept = DhtState::decode(&file.load().unwrap()).unwrap();
+        assert_eq!((kept.id4, kept.nodes.len()), (Some(Id([2; 20])), 14), "none of them at loopback");
     }
 }
