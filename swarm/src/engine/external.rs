@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::scope::Scope;
 
-/// Voters that are remembered; the oldest vote goes first.
+/// Voters that are remembered for each family of our addresses; the oldest vote goes first.
 const VOTERS: usize = 64;
 /// Voters that have to agree.
 const QUORUM: usize = 3;
@@ -16,7 +16,8 @@ const QUORUM: usize = 3;
 /// Collects votes on our address, one a voter.
 #[derive(Debug, Default)]
 pub struct External {
-    votes: VecDeque<(IpAddr, IpAddr)>,
+    /// On our IPv4 and our IPv6 address: neither crowds out the other.
+    votes: [VecDeque<(IpAddr, IpAddr)>; 2],
 }
 
 impl External {
@@ -26,21 +27,24 @@ impl External {
         if Scope::of(seen) != Some(Scope::Global) {
             return;
         }
-        self.votes.retain(|(known, vote)| *known != voter || vote.is_ipv4() != seen.is_ipv4());
-        if self.votes.len() == VOTERS {
-            self.votes.pop_front();
+        let [v4, v6] = &mut self.votes;
+        let votes = if seen.is_ipv4() { v4 } else { v6 };
+        votes.retain(|(known, _)| *known != voter);
+        if votes.len() == VOTERS {
+            votes.pop_front();
         }
-        self.votes.push_back((voter, seen));
+        votes.push_back((voter, seen));
     }
 
     /// Whether anybody said that this is our address.
     pub fn was_named(&self, ip: IpAddr) -> bool {
-        self.votes.iter().any(|(_, seen)| *seen == ip.to_canonical())
+        self.votes.iter().flatten().any(|(_, seen)| *seen == ip.to_canonical())
     }
 
     /// What most voters say, if enough of them do: of this family.
     pub fn address(&self, ipv4: bool) -> Option<IpAddr> {
-        let of_family = || self.votes.iter().map(|(_, seen)| *seen).filter(|seen| seen.is_ipv4() == ipv4);
+        let [v4, v6] = &self.votes;
+        let of_family = || if ipv4 { v4 } else { v6 }.iter().map(|(_, seen)| *seen);
         let count = |ip: &IpAddr| of_family().filter(|seen| seen == ip).count();
         of_family().map(|ip| (count(&ip), ip)).max().filter(|(votes, _)| *votes >= QUORUM).map(|(_, ip)| ip)
     }
@@ -78,7 +82,11 @@ mod tests {
             external.vote(ip(&format!("1.1.2.{last}")), ip("192.168.1.5"));
             external.vote(ip(&format!("1.1.1.{last}")), ip("8.8.4.4"));
         }
-        assert_eq!(external.votes.len(), VOTERS);
+        assert_eq!(external.votes.each_ref().map(VecDeque::len), [VOTERS, 0]);
         assert_eq!(external.address(true), Some(ip("8.8.4.4")));
+        for last in 0..200 {
+            external.vote(ip(&format!("1.1.3.{last}")), ip("2606:4700::1"));
+        }
+        assert_eq!(external.address(true), Some(ip("8.8.4.4")), "votes on the other family crowd out none");
     }
 }

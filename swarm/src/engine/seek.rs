@@ -87,6 +87,16 @@ impl Engine {
         }
     }
 
+    /// The system has no way to where a packet of the DHT was to be sent.
+    pub fn handle_unreachable(&mut self, now: Time, to: SocketAddr) {
+        self.cx.at(now);
+        if let Some(seeker) = &mut self.seeker {
+            seeker.dht.handle_unreachable(now, to);
+            self.drain_dht();
+            self.maintain();
+        }
+    }
+
     /// The next packet of the DHT to send.
     pub fn poll_datagram(&mut self) -> Option<Transmit> {
         self.seeker.as_mut()?.dht.poll_transmit()

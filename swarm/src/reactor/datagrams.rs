@@ -109,7 +109,7 @@ impl Datagrams {
             }
         });
         self.ask();
-        self.flush(engine);
+        self.flush(now, engine);
     }
 
     /// When to call [`Datagrams::handle_timeout`].
@@ -126,10 +126,13 @@ impl Datagrams {
     }
 
     /// Sends what the engine has to send.
-    pub(super) fn flush(&self, engine: &mut Engine) {
+    pub(super) fn flush(&self, now: Time, engine: &mut Engine) {
         while let Some(datagram) = engine.poll_datagram() {
-            // Nodes come and go, and so do routes to them: what does not arrive is not answered.
-            let _ = self.udp.send(datagram.to, &datagram.bytes);
+            match self.udp.send(datagram.to, &datagram.bytes) {
+                Err(error) if is_without_way(error) => engine.handle_unreachable(now, datagram.to),
+                // What does not arrive is not answered.
+                _ => {}
+            }
         }
     }
 
@@ -159,4 +162,10 @@ impl Datagrams {
             }
         }
     }
+}
+
+/// Whether nothing can be sent there as long as the network is as it is.
+fn is_without_way(error: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
+    matches!(error, NetworkUnreachable | HostUnreachable | AddrNotAvailable)
 }

@@ -386,7 +386,7 @@ impl Plane {
 
     /// Does what the engine asked for: disk jobs, dials, closes.
     fn flush(&mut self) {
-        self.datagrams.flush(&mut self.engine);
+        self.datagrams.flush(self.clock.now(), &mut self.engine);
         self.act();
         self.engine.take_jobs(&mut self.jobs);
         if self.jobs.is_empty() {

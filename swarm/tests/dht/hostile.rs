@@ -407,3 +407,35 @@ fn a_subnet_full_of_willing_nodes_gets_one_place_in_a_bucket() {
     assert!((1..=12).contains(&gained), "{gained}");
     net.dht(7).check();
 }
+
+#[test]
+fn many_addresses_of_one_network_do_not_decide_what_our_address_is() {
+    let mut rng = ChaCha8Rng::seed_from_u64(25);
+    let (ours, lie): (IpAddr, IpAddr) = ("2a02:8070::5".parse().unwrap(), "2a02:8071::6".parse().unwrap());
+    let config = DhtConfig { external: vec![ours], ..DhtConfig::default() };
+    let mut now = Time::from_secs(1000);
+    let mut dht = Dht::new(config, ChaCha8Rng::seed_from_u64(26), now);
+    let mut answers = 0;
+    for n in 0..256 {
+        now += Duration::from_secs(2);
+        let from = SocketAddr::new([0x2606, 0x4700, 7, 7, 0, 0, 0, n].into(), 6881);
+        // Half of them have ids of their addresses, and half of them say in an answer that they are somebody else.
+        let id = if n % 2 == 0 { Id::of_address(from.ip(), &mut rng) } else { Id::random(&mut rng) };
+        let claimed = if n % 4 < 2 { id } else { Id::random(&mut rng) };
+        dht.handle_packet(now, from, &query(claimed, Method::Ping));
+        dht.add_node(now, from);
+        while let Some(packet) = dht.poll_transmit() {
+            let asked = Packet::parse(&packet.bytes).unwrap();
+            if packet.to == from && matches!(asked.body, Body::Query(_)) {
+                let said = Some(SocketAddr::new(lie, 5));
+                let reply =
+                    Packet { ip: said, ..Packet::new(asked.transaction, Body::Reply(Reply::new(id.0))) };
+                let mut bytes = Vec::new();
+                reply.encode(&mut bytes);
+                answers += usize::from(dht.handle_packet(now, from, &bytes));
+            }
+        }
+    }
+    assert!(answers > 64, "{answers}");
+    assert_eq!(dht.external(false), Some(ours));
+}

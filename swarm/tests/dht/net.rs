@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) is_passive: bool,
     /// Knows nothing of BEP 42: does not see what others say of its address.
     pub(crate) is_unaware: bool,
+    /// Its system has no IPv6 route.
+    pub(crate) has_no_v6: bool,
     woken: Time,
 }
 
@@ -95,6 +97,7 @@ impl Net {
             is_silent: false,
             is_passive: false,
             is_unaware: false,
+            has_no_v6: false,
             woken: Time::MAX,
         });
         self.by_addr.extend(addrs.iter().map(|addr| (*addr, index)));
@@ -236,7 +239,10 @@ impl Net {
     pub(crate) fn settle(&mut self, index: usize) {
         while let Some(packet) = self.nodes[index].dht.poll_transmit() {
             assert!(packet.bytes.len() <= 1400, "{} bytes", packet.bytes.len());
-            if !self.nodes[index].is_silent {
+            if self.nodes[index].has_no_v6 && packet.to.is_ipv6() {
+                let now = self.now;
+                self.nodes[index].dht.handle_unreachable(now, packet.to);
+            } else if !self.nodes[index].is_silent {
                 let from = self.source(index, packet.to);
                 self.send(from, packet.to, packet.bytes);
             }

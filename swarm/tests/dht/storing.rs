@@ -185,3 +185,43 @@ fn a_node_of_both_families_joins_and_announces_in_both() {
     assert_eq!(found.iter().filter(|peer| peer.is_ipv4()).count(), 1, "{found:?}");
     assert_eq!(found.iter().filter(|peer| peer.is_ipv6()).count(), 1, "{found:?}");
 }
+
+#[test]
+fn without_a_route_to_ipv6_an_announce_takes_as_long_as_with_ipv4_alone() {
+    let mut net = Net::new(27);
+    let v6 = |n: u16| SocketAddr::new([0x2606, 0x4700, n, 0, 0, 0, 0, 1].into(), 6881);
+    let first = net.address();
+    let external = vec![first.ip(), v6(0).ip()];
+    net.add_dual(&[first, v6(0)], DhtConfig { external, ..DhtConfig::default() });
+    for n in 1..40 {
+        let addr = net.address();
+        let bootstrap = vec![first, v6(0)];
+        net.add_dual(&[addr, v6(n)], DhtConfig { bootstrap, ..DhtConfig::default() });
+        net.run(Duration::from_millis(500));
+    }
+    net.run(Duration::from_secs(120));
+    let mut joined = |has_v6: bool| {
+        let addr = net.address();
+        let config = DhtConfig { bootstrap: vec![first, v6(0)], ipv6: has_v6, ..DhtConfig::default() };
+        let index = net.add_dual(&[addr], DhtConfig { bootstrap: Vec::new(), ..config.clone() });
+        net.nodes[index].has_no_v6 = true;
+        let now = net.now;
+        net.dht(index).bootstrap(now, &config.bootstrap);
+        net.settle(index);
+        net.run(Duration::from_secs(5));
+        let mut times = Vec::new();
+        for round in 0..6 {
+            let (start, hash) = (net.now, Id::random(&mut net.rng));
+            let announce = Announce { port: 7000, implied_port: false, seed: false };
+            let stats = net.complete(index, |dht, now| dht.get_peers(now, hash, Some(announce)).unwrap());
+            assert_eq!(stats.stored, 8, "{stats:?}");
+            times.push(net.now - start);
+            assert!(round < 3 || stats.timeouts == 0, "nobody is asked in vain by now: {stats:?}");
+        }
+        times.sort();
+        (times[3], times[5])
+    };
+    let (alone, both) = (joined(false), joined(true));
+    println!("median and longest: with IPv4 alone {alone:?}, with dead IPv6 {both:?}");
+    assert!(both.1 < alone.1 + Duration::from_millis(500), "{alone:?} {both:?}");
+}

@@ -62,7 +62,7 @@ impl Dht {
         if is_long && !packet.read_only && room < MAX_LONG && self.defer(now, from, packet, query) {
             return true;
         }
-        let check = is_wanted && room >= 2 * PING && self.may_check(from);
+        let check = is_wanted && room >= 2 * PING && self.may_check(now, from);
         room -= if check { PING } else { 0 };
         self.answer(now, from, packet.transaction, &query.method, room);
         if check {
@@ -132,13 +132,11 @@ impl Dht {
             Method::Get { target, .. } => {
                 self.items.get(&Id(*target)).is_some_and(|item| item.value.len() > 32)
             }
-            Method::GetPeers { info_hash, .. } => {
-                self.peers.filters(&Id(*info_hash), from.is_ipv4()).is_some()
-            }
+            Method::GetPeers { info_hash, .. } => self.peers.has(&Id(*info_hash)),
             _ => false,
         };
         let is_waiting = self.deferred.iter().any(|query| query.from == from);
-        if !has_much || self.deferred.len() >= MAX_DEFERRED || is_waiting || !self.may_check(from) {
+        if !has_much || self.deferred.len() >= MAX_DEFERRED || is_waiting || !self.may_check(now, from) {
             return false;
         }
         let mut bytes = Vec::new();
@@ -225,7 +223,7 @@ impl Dht {
                 if self.peers.has_room(&hash) {
                     draft.add_token(&token);
                 }
-                filters = self.peers.filters(&hash, from.is_ipv4()).filter(|_| *scrape);
+                filters = scrape.then(|| self.peers.filters(&hash, from.is_ipv4())).flatten();
                 if let Some(filters) = &filters {
                     draft.add_filters(filters);
                 }

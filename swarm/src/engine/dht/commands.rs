@@ -138,15 +138,15 @@ impl Dht {
         while self.lookups.values().filter(|lookup| lookup.origin == Origin::User).count() < self.max_lookups
             && let Some((id, request)) = self.waiting.pop_front()
         {
-            let walks = [true, false].map(|ipv4| self.walk(ipv4, request.target));
+            let walks = [true, false].map(|ipv4| self.walk(now, ipv4, request.target));
             self.lookups.insert(id, Lookup::new(request.goal, Origin::User, request.target, walks));
             self.advance(now, id);
         }
     }
 
     /// A walk from the nodes that we know; with few of them, from the bootstrap nodes too.
-    pub(super) fn walk(&self, ipv4: bool, target: Id) -> Option<Walk> {
-        let table = self.table(ipv4)?;
+    pub(super) fn walk(&self, now: Time, ipv4: bool, target: Id) -> Option<Walk> {
+        let table = self.table(ipv4).filter(|_| self.routes.is_open(now, ipv4))?;
         let nodes = table.closest(&target, SEEDS);
         let routers = if table.good() < K { self.bootstrap.as_slice() } else { &[] };
         let routers: Vec<_> = routers.iter().copied().filter(|addr| addr.is_ipv4() == ipv4).collect();
@@ -159,7 +159,7 @@ impl Dht {
             self.table_mut(addr.is_ipv4())
                 .is_some_and(|table| table.asked_us(now, id, addr) == Standing::Wanted)
         });
-        if wanted && self.may_check(addr) {
+        if wanted && self.may_check(now, addr) {
             self.query(now, addr, id, Purpose::Check, &Method::Ping);
         }
     }

@@ -48,7 +48,9 @@ impl Dht {
                 continue;
             }
             let Some(lookup) = self.lookups.get_mut(&id) else { return };
-            let steps = lookup.walks.each_ref().map(|walk| walk.as_ref().map_or(Next::Done, Walk::next));
+            let [v4, v6] = lookup.walks.each_ref().map(|walk| walk.as_ref().map_or(Next::Done, Walk::next));
+            let if_open = |ipv4, step| if self.routes.is_open(now, ipv4) { step } else { Next::Done };
+            let steps = [if_open(true, v4), if_open(false, v6)];
             let may_end = lookup.follow.is_empty() && lookup.following.is_empty();
             if lookup.satisfied || steps == [Next::Done, Next::Done] && may_end {
                 lookup.conclude();
@@ -100,8 +102,9 @@ impl Dht {
     }
 
     /// Whether a node may be asked now to see if it is there.
-    pub(super) fn may_check(&self, addr: SocketAddr) -> bool {
-        self.transactions.len() < self.max_in_flight + upkeep::MAX_CHECKS
+    pub(super) fn may_check(&self, now: Time, addr: SocketAddr) -> bool {
+        self.routes.is_open(now, addr.is_ipv4())
+            && self.transactions.len() < self.max_in_flight + upkeep::MAX_CHECKS
             && !self.transactions.is_asking(addr)
     }
 
@@ -127,7 +130,7 @@ impl Dht {
     }
 
     fn step(&mut self, now: Time, id: LookupId, addr: SocketAddr, node: Option<Id>) {
-        let want = self.want(addr.is_ipv4());
+        let want = self.want(now, addr.is_ipv4());
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         lookup.stats.queries += 1;
         let method = lookup.question(want);
@@ -145,7 +148,7 @@ impl Dht {
             self.retry.get_or_insert(now + RETRY);
             return false;
         }
-        let want = self.want(addr.is_ipv4());
+        let want = self.want(now, addr.is_ipv4());
         let Some(lookup) = self.lookups.get_mut(&id) else { return false };
         lookup.follow.pop();
         lookup.following.insert(addr);
@@ -156,9 +159,9 @@ impl Dht {
     }
 
     /// While we know few nodes of the other family, those that are asked may help (BEP 32).
-    fn want(&self, ipv4: bool) -> Option<Want> {
+    fn want(&self, now: Time, ipv4: bool) -> Option<Want> {
         let is_poor = self.table(!ipv4).is_some_and(|other: &Table| other.good() < K);
-        is_poor.then_some(Want { v4: true, v6: true })
+        (is_poor && self.routes.is_open(now, !ipv4)).then_some(Want { v4: true, v6: true })
     }
 
     /// Stores at the nodes that were chosen; when all have answered or failed, it is over.

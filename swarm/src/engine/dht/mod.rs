@@ -25,6 +25,7 @@ use items::ItemStore;
 use limits::{Proven, Rate};
 use lookup::Lookup;
 use peers::PeerStore;
+use routes::Routes;
 use table::Table;
 use token::Tokens;
 use transactions::Transactions;
@@ -43,6 +44,7 @@ mod limits;
 mod lookup;
 mod peers;
 mod receive;
+mod routes;
 mod state;
 mod table;
 mod token;
@@ -68,7 +70,8 @@ const WAITING: usize = 16;
 ///   [`get_mutable`](Self::get_mutable), [`put_immutable`](Self::put_immutable), [`put_mutable`](Self::put_mutable),
 ///   [`put_signed`](Self::put_signed), [`find_nodes`](Self::find_nodes), [`ping`](Self::ping), [`sample`](Self::sample),
 ///   [`cancel`](Self::cancel); and [`bootstrap`](Self::bootstrap), [`add_node`](Self::add_node).
-/// - Inputs: [`handle_packet`](Self::handle_packet), [`handle_timeout`](Self::handle_timeout).
+/// - Inputs: [`handle_packet`](Self::handle_packet), [`handle_unreachable`](Self::handle_unreachable),
+///   [`handle_timeout`](Self::handle_timeout).
 /// - Outputs: [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) until they give nothing, then
 ///   wait until [`next_timeout`](Self::next_timeout).
 /// - Getters: [`id`](Self::id), [`external`](Self::external), [`nodes`](Self::nodes), [`status`](Self::status),
@@ -101,6 +104,7 @@ pub struct Dht {
     /// Of answers, and of questions.
     rates: [Rate; 2],
     proven: Proven,
+    routes: Routes,
     deferred: VecDeque<Deferred>,
     upkeep: Upkeep,
     /// How long answers take, smoothed.
@@ -170,6 +174,7 @@ impl Dht {
             items: ItemStore::default(),
             rates: [Rate::new(config.answers), Rate::new(u32::try_from(in_flight).unwrap_or(u32::MAX))],
             proven: Proven::default(),
+            routes: Routes::default(),
             deferred: VecDeque::new(),
             upkeep: Upkeep::new(now),
             rtt: Duration::from_millis(300),
@@ -197,7 +202,8 @@ impl Dht {
         others.unwrap_or(Time::MAX).min(self.upkeep.next())
     }
 
-    /// The next packet to send. Over the socket of its family; if that cannot send, the packet may be dropped.
+    /// The next packet to send. Over the socket of its family; if that cannot send, the packet may be dropped;
+    /// if there is no way there, [`handle_unreachable`](Self::handle_unreachable) saves the wait for an answer.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }

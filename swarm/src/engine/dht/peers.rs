@@ -93,6 +93,11 @@ impl PeerStore {
         found.into_iter().map(|peer| peer.addr).collect()
     }
 
+    /// Whether there are any peers of a torrent.
+    pub(crate) fn has(&self, hash: &Id) -> bool {
+        self.torrents.contains_key(hash)
+    }
+
     /// The seeds and the other peers of a torrent in one family, if there are any of either.
     pub(crate) fn filters(&self, hash: &Id, ipv4: bool) -> Option<(BloomFilter, BloomFilter)> {
         let peers = self.torrents.get(hash)?;

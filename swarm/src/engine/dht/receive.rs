@@ -7,8 +7,8 @@ use wire::krpc::{Body, Error, Packet, Reply};
 
 use super::api::{DhtEvent, LookupId};
 use super::id::Id;
-use super::table::K;
-use super::transactions::Purpose;
+use super::table::{K, subnet};
+use super::transactions::{Pending, Purpose};
 use super::{Dht, LookupStats, upkeep};
 use crate::engine::scope::{Scope, canonical, may_name};
 use crate::engine::time::Time;
@@ -31,10 +31,21 @@ impl Dht {
         }
     }
 
+    /// The system has no way to where a packet was to be sent: whoever was asked there does not answer.
+    pub fn handle_unreachable(&mut self, now: Time, to: SocketAddr) {
+        let to = canonical(to);
+        for pending in self.transactions.take_all(to) {
+            // Says nothing of the node, so that it keeps its place in the table.
+            self.routes.failed(now, to.is_ipv4());
+            self.failed(now, &pending, |stats| stats.timeouts += 1);
+        }
+    }
+
     fn handle_reply(&mut self, now: Time, from: SocketAddr, packet: &Packet<'_>, reply: &Reply<'_>) -> bool {
         let Some(pending) = self.transactions.take(packet.transaction, from) else { return false };
         let rtt = now - pending.sent;
         self.heard = now;
+        self.routes.answered(from.is_ipv4());
         self.rtt = (self.rtt * 7 + rtt) / 8;
         self.proven.insert(now, from);
         let id = Id(reply.id);
@@ -50,8 +61,8 @@ impl Dht {
         if is_new {
             self.join_again(now, from.is_ipv4());
         }
-        if let Some(seen) = seen {
-            self.vote(now, from.ip(), seen);
+        if let Some(seen) = seen.filter(|_| may_vote(&pending, id, from)) {
+            self.vote(now, from, seen);
         }
         match pending.purpose {
             Purpose::Check => {}
@@ -177,15 +188,21 @@ impl Dht {
     }
 
     /// A node says what our address is.
-    fn vote(&mut self, now: Time, voter: IpAddr, seen: IpAddr) {
-        if Scope::of(voter) != Some(Scope::Global) {
-            return;
-        }
-        self.votes.vote(voter, seen);
+    fn vote(&mut self, now: Time, voter: SocketAddr, seen: IpAddr) {
+        // Many addresses of one network are one voter.
+        let Some(net) = subnet(voter) else { return };
+        self.votes.vote(net, seen);
         let ipv4 = seen.to_canonical().is_ipv4();
         let Some(ip) = self.votes.address(ipv4).filter(|ip| self.external(ipv4) != Some(*ip)) else { return };
         if self.upkeep.may_move(now) {
             self.move_to(now, ip);
         }
     }
+}
+
+/// Whether who answered may say what our address is: it is who it was said to be, and either its id is of its address, or it was
+/// asked for the sake of a lookup. Anybody can have itself checked.
+fn may_vote(pending: &Pending, id: Id, from: SocketAddr) -> bool {
+    let is_right = pending.id.is_none_or(|said| said == id);
+    is_right && (pending.purpose != Purpose::Check || id.belongs_to(from.ip()))
 }

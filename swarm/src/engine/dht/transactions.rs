@@ -88,6 +88,13 @@ impl Transactions {
         Some(pending)
     }
 
+    /// The queries to an address.
+    pub(crate) fn take_all(&mut self, to: SocketAddr) -> Vec<Pending> {
+        let there = self.pending.iter().filter(|(_, pending)| pending.to == to).map(|(id, _)| *id);
+        let there: Vec<u32> = there.collect();
+        there.into_iter().filter_map(|id| self.take(&id.to_be_bytes(), to)).collect()
+    }
+
     /// The next query whose time has come.
     pub(crate) fn overdue(&mut self, now: Time) -> Option<Overdue> {
         while let Some(&(due, id)) = self.timers.first()

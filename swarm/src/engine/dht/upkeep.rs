@@ -83,7 +83,7 @@ impl Dht {
             self.items.expire(now);
         }
         for ipv4 in [true, false] {
-            if self.table(ipv4).is_some() {
+            if self.table(ipv4).is_some() && self.routes.is_open(now, ipv4) {
                 self.join(now, ipv4);
                 self.refresh(now, ipv4);
                 self.ping_questionable(now, ipv4);
@@ -171,7 +171,7 @@ impl Dht {
     fn begin_upkeep(&mut self, now: Time, ipv4: bool, target: Id, origin: Origin) {
         let family = self.upkeep.family(ipv4);
         *(if origin == Origin::Join { &mut family.joining } else { &mut family.refreshing }) = true;
-        let walk = self.walk(ipv4, target);
+        let walk = self.walk(now, ipv4, target);
         let walks = if ipv4 { [walk, None] } else { [None, walk] };
         let id = self.next_id();
         self.lookups.insert(id, Lookup::new(Goal::Nodes, origin, target, walks));
@@ -185,7 +185,7 @@ impl Dht {
             }
             let Some(table) = self.table_mut(ipv4) else { return };
             let Some((id, addr)) = table.questionable(now, PING_PAUSE) else { return };
-            if self.may_check(addr) {
+            if self.may_check(now, addr) {
                 self.query(now, addr, Some(id), Purpose::Check, &Method::Ping);
             }
         }

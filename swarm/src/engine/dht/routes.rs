@@ -1,0 +1,71 @@
+//! Address families to which the system has no route: most machines have an IPv6 socket, and many of them no IPv6.
+
+use std::time::Duration;
+
+use crate::engine::time::Time;
+
+/// Questions in a row that could not be sent before a family is left alone.
+const MOST: u32 = 8;
+/// For how long it is.
+const PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// What is known of the way to the nodes of both families.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// IPv4, IPv6.
+    families: [Route; 2],
+}
+
+#[derive(Debug, Default)]
+struct Route {
+    answered: bool,
+    failures: u32,
+    failed: Time,
+}
+
+impl Routes {
+    /// A node of the family answered.
+    pub(super) fn answered(&mut self, ipv4: bool) {
+        self.family(ipv4).answered = true;
+    }
+
+    /// A question could not be sent.
+    pub(super) fn failed(&mut self, now: Time, ipv4: bool) {
+        let family = self.family(ipv4);
+        (family.failures, family.failed) = (family.failures.saturating_add(1), now);
+    }
+
+    /// Whether to ask in this family. Without an answer in the other one there may be no network at all as yet, and a family
+    /// that once worked may do so again at any time.
+    pub(super) fn is_open(&self, now: Time, ipv4: bool) -> bool {
+        let [v4, v6] = &self.families;
+        let (own, other) = if ipv4 { (v4, v6) } else { (v6, v4) };
+        own.answered || !other.answered || own.failures < MOST || now - own.failed >= PAUSE
+    }
+
+    fn family(&mut self, ipv4: bool) -> &mut Route {
+        let [v4, v6] = &mut self.families;
+        if ipv4 { v4 } else { v6 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_that_never_answered_is_left_alone_while_the_other_one_works() {
+        let (mut routes, now) = (Routes::default(), Time::from_secs(5));
+        (0..MOST).for_each(|_| routes.failed(now, false));
+        assert!(routes.is_open(now, false), "there may be no network yet");
+        routes.answered(true);
+        assert!(!routes.is_open(now, false) && routes.is_open(now, true));
+        assert!(routes.is_open(now + PAUSE, false));
+        routes.failed(now + PAUSE, false);
+        assert!(!routes.is_open(now + PAUSE, false));
+        routes.answered(false);
+        assert!(routes.is_open(now + PAUSE, false));
+        (0..MOST).for_each(|_| routes.failed(now, true));
+        assert!(routes.is_open(now, true), "it worked before");
+    }
+}
