@@ -9,7 +9,7 @@ use std::time::Duration;
 use metainfo::Builder;
 use swarm::engine::candidates::Source;
 use swarm::engine::scope::Scope;
-use swarm::engine::{Close, Time, Violation};
+use swarm::engine::{Close, Event, Time, Violation};
 use swarm::sim::{Access, Content, Heard, Line, NodeId, Role, Scripted, World};
 use wire::peer::{
     DontHave, ExtendedHandshake, Extensions, Message, MetadataMessage, PexFlags, PexMessage, PexPeer,
@@ -416,6 +416,40 @@ fn a_piece_that_a_peer_lost_is_taken_from_others() {
         world.introduce(leech, seed);
         assert!(world.run_until_complete(&[leech], Time::from_secs(150)).is_some(), "fast: {fast}");
         world.check();
+    }
+}
+
+#[test]
+fn a_seed_that_loses_and_finds_a_piece_without_end_is_out() {
+    let content = Content::new(12, 3000 * 16384, 16384);
+    // How often it does so, and whether it may stay.
+    for (pairs, stays) in [(900, true), (100_000, false)] {
+        let mut world = World::new(12);
+        let leech = world.add(&content, Role::Leech, Access::symmetric(50_000_000));
+        let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+            Heard::Handshake(_) => {
+                line.say(Message::HaveAll);
+                hello(line);
+                let mut payload = Vec::new();
+                DontHave(0).encode(&mut payload);
+                for _ in 0..pairs {
+                    line.say(Message::Extended { id: 3, payload: &payload });
+                    line.say(Message::Have(0));
+                }
+            }
+            Heard::Message(Message::Interested) => line.say(Message::Unchoke),
+            Heard::Message(Message::Request(request)) if request.index == 0 => line.serve(request),
+            _ => {}
+        };
+        let peer = Scripted::new(&content).dials(world.addr(leech));
+        let (_, log) = peer.enter(&mut world, Access::symmetric(50_000_000), script);
+        world.run_until(Time::from_secs(10), |_| false);
+        world.check();
+        assert_eq!(log.borrow().open() == 1, stays, "{pairs} times");
+        let flood = Close::Violation(Violation::LossFlood);
+        let left = |event: &Event| matches!(event, Event::PeerLeft { reason, .. } if *reason == flood);
+        let lost = world.node(leech).events.iter().filter(|(_, event)| left(event)).count();
+        assert_eq!(lost, usize::from(!stays), "{pairs} times");
     }
 }
 

@@ -5,9 +5,12 @@ use wire::peer::{Bitfield, DontHave};
 use super::extensions::Extension;
 use super::peer::Pieces;
 use super::{PeerKey, Shard};
-use crate::engine::close::Close;
+use crate::engine::close::{Close, Violation};
 use crate::engine::cx::Cx;
 use metainfo::PieceIndex;
+
+/// Pieces that a peer may lose beyond one loss of each.
+const MAX_LOSSES: u32 = 1000;
 
 impl Shard {
     /// A peer does not have a piece any more. Without BEP 6 it drops what we asked of it; with BEP 6 it rejects that by name.
@@ -23,7 +26,11 @@ impl Shard {
         if !peer.has(piece) {
             return Ok(());
         }
-        if peer.is_seed() {
+        peer.reneged += 1;
+        if peer.reneged > torrent.geometry().piece_count().saturating_add(MAX_LOSSES) {
+            return Err(Violation::LossFlood.into());
+        }
+        if matches!(peer.pieces, Pieces::All) {
             let all = Bitfield::with_all(torrent.geometry().piece_count());
             torrent.picker.remove_seed();
             torrent.picker.add_bitfield(&all);

@@ -244,7 +244,11 @@ impl Shard {
         let torrent = &mut self.torrents[peer.torrent.slot()];
         torrent.picker.add_have(piece, &mut peer.down.cursor);
         let full = peer.piece_count == torrent.geometry().piece_count();
-        if full && let Pieces::Some(bits) = &peer.pieces {
+        // Who lost a piece once may do so again and again: as a seed it would cost two rounds of all pieces each time.
+        if full
+            && peer.reneged == 0
+            && let Pieces::Some(bits) = &peer.pieces
+        {
             torrent.picker.remove_bitfield(bits);
             torrent.picker.add_seed();
             peer.pieces = Pieces::All;

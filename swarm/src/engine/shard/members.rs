@@ -47,6 +47,7 @@ impl Shard {
             peer_interested: false,
             pieces: Pieces::Unsaid,
             piece_count: 0,
+            reneged: 0,
             wanted: 0,
             extended: None,
             early: self.torrents[slot].awaits.is_some().then(Box::default),

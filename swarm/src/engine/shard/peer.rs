@@ -75,6 +75,8 @@ pub(crate) struct Peer {
     pub(crate) pieces: Pieces,
     /// Pieces in `pieces`.
     pub(crate) piece_count: u32,
+    /// How often it lost a piece (BEP 54). After that it is counted piece by piece, even when it has all of them.
+    pub(crate) reneged: u32,
     /// Pieces that it has and we want.
     pub(crate) wanted: u32,
     pub(crate) extended: Option<Box<ExtendedHandshake>>,
@@ -162,7 +164,11 @@ impl Peer {
     }
 
     pub(crate) fn is_seed(&self) -> bool {
-        matches!(self.pieces, Pieces::All)
+        match &self.pieces {
+            Pieces::Unsaid => false,
+            Pieces::All => true,
+            Pieces::Some(bits) => bits.is_full(),
+        }
     }
 
     pub(crate) fn fast(&self) -> bool {
