@@ -13,8 +13,9 @@ use crate::process::{free_addr, wait_for};
 
 /// How long a client may take to start and to check what it has.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// How long a transfer of a few megabytes may take. Some clients wait 10 s before they unchoke.
-const TRANSFER_LIMIT: Duration = Duration::from_secs(120);
+/// How long a transfer of a few megabytes may take. Some clients wait 10 s before they unchoke, and rtorrent tells of peers every
+/// two minutes.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(180);
 
 /// A program that can be started as a seed or a leecher.
 pub(crate) trait Client: Sync {
@@ -24,10 +25,6 @@ pub(crate) trait Client: Sync {
     fn version(&self) -> Option<String>;
     /// Whether it connects to loopback addresses by itself.
     fn dials_loopback(&self) -> bool {
-        true
-    }
-    /// Whether it finds others in this way. A seed that does is found.
-    fn finds(&self, _way: Way) -> bool {
         true
     }
     /// Whether it listens on IPv6 addresses.

@@ -2,6 +2,8 @@
 //!
 //! Each torrent is announced every five minutes, but at most one packet goes out a minute; a packet names many torrents. With more
 //! torrents than that allows they take turns.
+//!
+//! Somebody new who announces one of them has not heard us, or not yet: the torrent's turn comes as soon as the pace allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +22,7 @@ const ALONG: Duration = Duration::from_secs(30);
 
 /// Whose turn it is to be announced. `K` names a torrent.
 ///
-/// - Commands: [`add`](Self::add), [`remove`](Self::remove).
+/// - Commands: [`add`](Self::add), [`answer`](Self::answer), [`remove`](Self::remove).
 /// - Outputs: [`poll`](Self::poll) when [`next_timeout`](Self::next_timeout) has come.
 #[derive(Debug)]
 pub struct Lsd<K> {
@@ -52,6 +54,17 @@ impl<K: Copy + Ord> Lsd<K> {
         if let std::collections::btree_map::Entry::Vacant(entry) = self.due.entry(key) {
             entry.insert(now);
             self.queue.insert((now, key));
+        }
+    }
+
+    /// Somebody who was not known announced a torrent: it is announced again, but not twice a minute.
+    pub fn answer(&mut self, now: Time, key: K) {
+        let Some(due) = self.due.get_mut(&key) else { return };
+        let at = now.max(self.not_before);
+        if at < *due {
+            self.queue.remove(&(*due, key));
+            self.queue.insert((at, key));
+            *due = at;
         }
     }
 
@@ -127,6 +140,19 @@ mod tests {
                 assert!(times.windows(2).all(|pair| pair[1] + ALONG >= pair[0] + INTERVAL));
             }
         }
+    }
+
+    #[test]
+    fn who_is_new_is_answered_as_soon_as_a_minute_has_passed() {
+        let mut lsd = of(1);
+        assert_eq!(lsd.poll(Time::ZERO), [0]);
+        lsd.answer(Time::from_secs(5), 0);
+        assert_eq!(lsd.next_timeout(), Some(Time::ZERO + PACE));
+        assert_eq!(lsd.poll(Time::ZERO + PACE), [0]);
+        lsd.answer(Time::from_secs(150), 0);
+        lsd.answer(Time::from_secs(150), 7);
+        assert_eq!(lsd.poll(Time::from_secs(150)), [0]);
+        assert_eq!(lsd.next_timeout(), Some(Time::from_secs(150) + INTERVAL));
     }
 
     #[test]

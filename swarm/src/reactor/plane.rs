@@ -130,7 +130,7 @@ impl Plane {
             clock,
             engine,
             disk,
-            sockets: Sockets::default(),
+            sockets: Sockets::new(&own),
             listeners,
             datagrams,
             local,

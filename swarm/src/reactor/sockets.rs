@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::engine::{ConnId, ReadSlices, WriteSlices};
 
 /// Tokens below this are not peers.
 pub(super) const FIRST_PEER: usize = 64;
+
+/// The system's number for a connection that is being opened (EINPROGRESS), for which std has no stable name.
+const IN_PROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
 
 /// One socket and the name that the engine has for it.
 struct Entry {
@@ -21,9 +25,10 @@ struct Entry {
 }
 
 /// All sockets of peers, indexed by the slot of their name.
-#[derive(Default)]
 pub(super) struct Sockets {
     entries: Vec<Option<Entry>>,
+    /// Where connections come from.
+    homes: Vec<SocketAddr>,
 }
 
 /// What came of one system call.
@@ -37,10 +42,29 @@ pub(super) enum Moved {
 }
 
 impl Sockets {
+    /// None yet. Who listens on certain addresses dials from them as well: peers tell each other of one address for one peer, and
+    /// some connect to an address once only.
+    pub(super) fn new(listening: &[SocketAddr]) -> Self {
+        let mut homes = listening.to_vec();
+        homes.iter_mut().for_each(|home| home.set_port(0));
+        Self { entries: Vec::new(), homes }
+    }
+
     /// Starts to open a connection.
     pub(super) fn dial(&mut self, registry: &Registry, conn: ConnId, addr: SocketAddr) -> io::Result<()> {
-        let stream = TcpStream::connect(addr)?;
+        let stream = match self.home(addr) {
+            Some(home) => connect(home, addr)?,
+            None => TcpStream::connect(addr)?,
+        };
         self.insert(registry, conn, stream, true)
+    }
+
+    /// Where to dial an address from, if the system is not to choose.
+    fn home(&self, to: SocketAddr) -> Option<SocketAddr> {
+        let fits = |home: &&SocketAddr| {
+            home.is_ipv4() == to.is_ipv4() && home.ip().is_loopback() == to.ip().is_loopback()
+        };
+        self.homes.iter().find(fits).filter(|home| !home.ip().is_unspecified()).copied()
     }
 
     /// Takes over a connection that came in.
@@ -130,6 +154,20 @@ impl Sockets {
     }
 }
 
+/// Starts to open a connection that comes from one of our addresses.
+fn connect(home: SocketAddr, addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&home.into())?;
+    match socket.connect(&addr.into()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
 /// A stream socket that moves fewer bytes than it could has none left: epoll tells when that changes (see epoll(7)), so the
 /// call that would only say so is saved.
 fn moved(mut call: impl FnMut() -> io::Result<usize>, room: usize) -> Moved {
@@ -140,5 +178,34 @@ fn moved(mut call: impl FnMut() -> io::Result<usize>, room: usize) -> Moved {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Moved::Blocked,
             Err(error) => Moved::Failed(error.kind()),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Poll;
+
+    #[test]
+    fn connections_come_from_where_we_listen() {
+        let poll = Poll::new().unwrap();
+        let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let conn = ConnId { slot: 0, generation: 0 };
+        // Nobody but Linux has more of these addresses than one.
+        let second = if cfg!(target_os = "linux") { "127.0.0.2" } else { "127.0.0.1" };
+        let at_second = format!("{second}:7000");
+        let cases = [
+            (vec!["0.0.0.0:7000"], "127.0.0.1"),
+            (vec!["9.9.9.9:7000"], "127.0.0.1"),
+            (vec!["[::1]:7000", &at_second], second),
+        ];
+        for (listening, from) in cases {
+            let listening: Vec<_> = listening.iter().map(|addr| addr.parse().unwrap()).collect();
+            let mut sockets = Sockets::new(&listening);
+            sockets.dial(poll.registry(), conn, there.local_addr().unwrap()).unwrap();
+            let (_stream, seen) = there.accept().unwrap();
+            assert_eq!(seen.ip().to_string(), from, "{listening:?}");
+            assert_ne!(seen.port(), 7000);
+        }
     }
 }

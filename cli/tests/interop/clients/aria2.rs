@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::base64;
-use crate::client::{Client, Job, Running, State, Way};
+use crate::client::{Client, Job, Running, State};
 use crate::http;
 use crate::process::{Process, command, find, free_addr, version_line, wait_for};
 use crate::static_tracker::StaticTracker;
@@ -23,10 +23,6 @@ impl Client for Aria2 {
 
     fn version(&self) -> Option<String> {
         version_line(&find(PROGRAM)?, "--version")
-    }
-
-    fn finds(&self, way: Way) -> bool {
-        way != Way::Named
     }
 
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {

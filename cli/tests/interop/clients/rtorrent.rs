@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::base64;
-use crate::client::{Client, Job, Running, State, Way};
+use crate::client::{Client, Job, Running, State};
 use crate::process::{Process, command, find, version_line, wait_for};
 use crate::static_tracker::StaticTracker;
 
@@ -30,15 +31,13 @@ impl Client for Rtorrent {
         false
     }
 
-    fn finds(&self, way: Way) -> bool {
-        !matches!(way, Way::Named | Way::Lsd)
-    }
-
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
         let socket = job.work.join("scgi");
         let conf = job.work.join("rtorrent.rc");
         let session = job.work.join("session");
         fs::create_dir_all(&session)?;
+        // It contacts these at once, and those that it is told of later a minute later.
+        fs::write(session.join("rtorrent.dht_cache"), contacts(job.dht.iter().flatten()))?;
         let lines = [
             "system.daemon.set = true".to_owned(),
             format!("network.scgi.open_local = {}", socket.display()),
@@ -60,8 +59,9 @@ impl Client for Rtorrent {
         command.arg("-n").arg("-o").arg(format!("import={}", conf.display()));
         command.env("TERM", "xterm").env("HOME", &job.work);
         let process = Process::start(self.name(), command, &job.work)?;
-        // It refuses a torrent that names no tracker.
-        let tracker = StaticTracker::start(job.listen.ip(), &[])?;
+        // It refuses a torrent that names no tracker. When it has the metadata of a magnet link it forgets whom it was told of.
+        let named = if job.magnet { &job.peers[..] } else { &[] };
+        let tracker = StaticTracker::start(job.listen.ip(), named)?;
         let hash = job.payload.info_hash().to_ascii_uppercase();
         let mut peer = Peer { process, socket, hash, _tracker: tracker };
         wait_for("rtorrent's socket", Duration::from_secs(30), || {
@@ -69,14 +69,14 @@ impl Client for Rtorrent {
             Ok(peer.call("system.client_version", &[]).ok())
         })?;
         let nothing = "<string></string>".to_owned();
-        for node in job.dht.iter().flatten() {
-            peer.call("dht.add_node", &[nothing.clone(), format!("<string>{node}</string>")])?;
-        }
+        // It asks the DHT when no tracker answers.
+        let tracker = job.dht.is_none().then(|| peer._tracker.url());
+        let tracker = tracker.as_slice();
         if job.magnet {
-            let link = job.magnet_link(&[peer._tracker.url()]).replace('&', "&amp;");
+            let link = job.magnet_link(tracker).replace('&', "&amp;");
             peer.call("load.start", &[nothing, format!("<string>{link}</string>")])?;
         } else {
-            let torrent = base64::encode(&job.torrent(&[peer._tracker.url()]));
+            let torrent = base64::encode(&job.torrent(tracker));
             peer.call("load.raw_start", &[nothing, format!("<base64>{torrent}</base64>")])?;
         }
         wait_for("rtorrent's torrent", Duration::from_secs(30), || Ok(peer.of_torrent("d.name", &[]).ok()))?;
@@ -85,6 +85,15 @@ impl Client for Rtorrent {
         }
         Ok(Box::new(peer))
     }
+}
+
+/// What it knows of the DHT when it starts.
+fn contacts<'a>(nodes: impl Iterator<Item = &'a SocketAddr>) -> String {
+    let contact = |node: &SocketAddr| {
+        let ip = node.ip().to_string();
+        format!("l{}:{ip}i{}ee", ip.len(), node.port())
+    };
+    format!("d8:contactsl{}ee", nodes.map(contact).collect::<String>())
 }
 
 struct Peer {

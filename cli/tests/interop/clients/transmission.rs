@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::base64;
-use crate::client::{Client, Job, Running, State, Way};
+use crate::client::{Client, Job, Running, State};
 use crate::http;
 use crate::process::{Process, command, find, free_addr, version_line, wait_for};
 use crate::static_tracker::StaticTracker;
@@ -29,10 +29,6 @@ impl Client for Transmission {
     /// It takes 127.0.0.0/8 and ::1 for unroutable.
     fn dials_loopback(&self) -> bool {
         false
-    }
-
-    fn finds(&self, way: Way) -> bool {
-        way != Way::Named
     }
 
     fn makes_empty_files(&self) -> bool {

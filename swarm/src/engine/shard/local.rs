@@ -6,7 +6,7 @@ use metainfo::TorrentId;
 use wire::lsd::Announce;
 
 use super::Shard;
-use crate::engine::candidates::Source;
+use crate::engine::candidates::{Added, Source};
 use crate::engine::cx::Cx;
 use crate::engine::output::Action;
 use crate::engine::scope::Scope;
@@ -45,7 +45,10 @@ impl Shard {
             let Some(key) = self.by_id.get(&TorrentId(*hash)).copied() else { continue };
             let torrent = &mut self.torrents[key.slot()];
             if !torrent.is_private() {
-                torrent.candidates.add(cx.now, addr, Source::Lsd, scope);
+                // Only who is new: two that answer each other would go on for ever.
+                if torrent.candidates.add(cx.now, addr, Source::Lsd, scope) == Added::New {
+                    self.lsd.answer(cx.now, key.slot());
+                }
                 self.arm_dial(cx, key.slot());
             }
         }
