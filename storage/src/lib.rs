@@ -32,7 +32,7 @@ pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
 pub use files::{
     Allocation, Existing, FileNames, FileOptions, FileStorage, LinkMode, Linked, MoveOptions, Moved,
-    OpenFiles, Removed, RootId, Stamp, find_existing,
+    OpenFiles, Removed, RootId, Stamp, Touched, find_existing,
 };
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};

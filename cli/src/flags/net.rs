@@ -40,6 +40,11 @@ pub(crate) struct Net {
     /// Whether to hash what is on disk before starting
     #[arg(long, env = "UNCHOKE_CHECK", value_name = "WHEN", default_value = "auto")]
     pub check: Check,
+    /// Start although another folder is in the place of the recorded one, with what is in it
+    ///
+    /// Else that is refused: most often a disk is not mounted.
+    #[arg(long, env = "UNCHOKE_NEW_FOLDER")]
+    pub new_folder: bool,
     /// Stop after this time, such as 90s or 2h; the exit status is 7 if it is not complete by then
     #[arg(long, visible_alias = "timeout", env = "UNCHOKE_STOP_AFTER", value_name = "DURATION",
           value_parser = duration)]

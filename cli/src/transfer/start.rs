@@ -102,6 +102,7 @@ pub(super) async fn add(
                 .add(AddOptions {
                     order: plan.order,
                     check,
+                    new_folder: net.new_folder,
                     peers,
                     files: files.clone(),
                     min_free,
@@ -123,7 +124,7 @@ pub(super) async fn add(
                     chosen.of(torrent, &is_hinted).map_err(|error| error.to_string())
                 });
             }
-            session.add_magnet(MagnetOptions { order: plan.order, check, peers, min_free, ..options }).await
+            session.add_magnet(MagnetOptions { order: plan.order, check, new_folder: net.new_folder, peers, min_free, ..options }).await
         }
     }
 }
@@ -161,7 +162,7 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
             format!("{error}; --state chooses another place for records, --no-resume does without")
         }
         AddError::Storage(error) if error.is_gone() => format!(
-            "{error}. Nothing was written. If the folder is meant to be empty or another one now, --check always \
+            "{error}. Nothing was written. If the folder is meant to be empty or another one now, --new-folder \
              starts with what is in it"
         ),
         AddError::NoSpace { needed, free, reserve } => format!(

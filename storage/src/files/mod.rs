@@ -32,6 +32,7 @@ mod slices;
 mod stamps;
 mod syncing;
 mod sys;
+mod touched;
 mod unsynced;
 
 pub use cache::OpenFiles;
@@ -45,6 +46,7 @@ pub use remove::Removed;
 pub use reuse::{Existing, LinkMode, Linked, find_existing};
 pub use root_id::RootId;
 pub use stamps::Stamp;
+pub use touched::Touched;
 
 use crate::{Operation, Storage, StorageError, Trouble};
 use beneath::Root;
@@ -77,6 +79,7 @@ pub struct FileStorage {
     unsynced: Unsynced,
     /// Held by a sync: what one has taken up, another must not take for done.
     syncing: Mutex<()>,
+    deeds: touched::Deeds,
     reserved: Reserved,
     is_prepared: AtomicBool,
     /// Whether files were written that lie on another file system than the root.
@@ -123,6 +126,7 @@ impl FileStorage {
             reserved: Reserved::new(space),
             unsynced: Unsynced::new(space),
             syncing: Mutex::default(),
+            deeds: touched::Deeds::new(torrent.layout().files().len()),
             torrent,
             places: RwLock::new(places),
             allocation: options.allocation,
@@ -201,6 +205,7 @@ impl FileStorage {
         if places.is_in_parts(segment.file) {
             return self.write_part(places, segment, data);
         }
+        let _writing = self.deeds.writing(segment.file);
         let file = self.opened(places, segment.file, true)?;
         self.note_unsynced(segment);
         if self.copying.load(Ordering::SeqCst) == segment.file {

@@ -110,6 +110,7 @@ impl FileStorage {
         let fd = self
             .make_at(places.root_of(index), path, path, index)
             .map_err(|cause| self.error_at(places, Operation::Create, index, None, cause))?;
+        self.deeds.made(index);
         self.made().note(path);
         Ok(fd)
     }

@@ -160,6 +160,7 @@ impl FileStorage {
         let make = |name: &str| self.make_at(root, name, &path, index);
         self.copy_in(root, &path, &from, &existing.path, make)?;
         self.made().note(&path);
+        self.deeds.made(index);
         self.mark_dirty(index);
         Ok(true)
     }

@@ -76,11 +76,14 @@ impl FileStorage {
             *parts = Some(made.map_err(|cause| self.parts_error(places, Operation::Create, None, cause))?);
             self.made().note(&self.parts_name());
         }
-        let Some(parts) = parts.as_mut() else { return Ok(()) };
+        let Some(open) = parts.as_mut() else { return Ok(()) };
         let (piece, begin) = self.place_in_piece(segment);
-        parts
+        let written = open
             .write(piece, begin, segment.len, data)
-            .map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause))
+            .map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause));
+        // Who looks at it waits for the lock.
+        self.deeds.parts_written();
+        written
     }
 
     /// Nothing if the part file has nothing of the piece.
@@ -120,6 +123,7 @@ impl FileStorage {
     }
 
     pub(super) fn write_parts_again(&self, places: &Places) -> Result<(), StorageError> {
+        self.deeds.parts_written();
         let written = self.parts().as_mut().map_or(Ok(()), Parts::write_again);
         written.map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause))
     }
@@ -190,6 +194,7 @@ impl FileStorage {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_from_parts(places, index, &folded)?;
+                self.deeds.moved(index);
             }
             Err(cause) => return Err(self.error_at(places, Operation::Stat, index, None, cause)),
         }
@@ -206,6 +211,7 @@ impl FileStorage {
             segments.any(|segment| places.is_in_parts(segment.file))
         };
         let pieces = self.parts().as_ref().map_or(Vec::new(), Parts::pieces);
+        self.deeds.parts_written();
         for piece in pieces.into_iter().filter(|piece| !is_needed(piece)) {
             let forgotten = self.parts().as_mut().map_or(Ok(()), |parts| parts.forget(piece));
             forgotten.map_err(|(at, cause)| self.parts_error(places, Operation::Write, Some(at), cause))?;

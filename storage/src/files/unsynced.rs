@@ -109,6 +109,7 @@ impl FileStorage {
         let failed = |operation| move |(at, cause)| self.error_at(places, operation, index, Some(at), cause);
         let mut into = [IoSliceMut::new(buffer)];
         Reading::new(&mut into).read(&file.fd, from, len).map_err(failed(Operation::Read))?;
+        let _writing = self.deeds.writing(index);
         self.mark_dirty(index);
         Writing::new(&[IoSlice::new(buffer)]).write(&file.fd, from, len).map_err(failed(Operation::Write))
     }

@@ -5,7 +5,7 @@
 //! | sheet | what it holds | read |
 //! |---|---|---|
 //! | [`Summary`] | names, folder, totals, times, flags; some 150 bytes | of every torrent, at the start of a session |
-//! | [`State`] | pieces, partial blocks, file stamps, choices, peers, trackers | of a torrent that is run |
+//! | [`State`] | pieces, doubtful ones, partial blocks, file stamps, choices, peers, trackers | of a torrent that is run |
 //! | [`Source`] | the torrent file or the magnet link; written once | of a torrent that is run |
 //!
 //! A record is a claim, not the truth: [`resume`] says which of its pieces are to be looked at again before they are
@@ -20,6 +20,8 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::as_conversions)
 )]
 
+#[cfg(feature = "files")]
+mod baseline;
 mod bytes;
 mod error;
 #[cfg(feature = "files")]
@@ -32,6 +34,8 @@ mod state;
 mod store;
 mod summary;
 
+#[cfg(feature = "files")]
+pub use baseline::Baseline;
 pub use error::{Damage, StoreError};
 #[cfg(feature = "files")]
 pub use file::FileStore;
@@ -64,6 +68,12 @@ impl Record {
     /// Which record it is.
     pub fn key(&self) -> Key {
         Key { id: self.summary.hashes.id(), dir: self.summary.dir.clone() }
+    }
+
+    /// Whether it says that anything is in its folder.
+    pub fn claims_anything(&self) -> bool {
+        let State { pieces, doubtful, partial, created, .. } = &self.state;
+        !(pieces.is_none() && doubtful.is_none() && partial.is_empty() && created.is_empty())
     }
 }
 

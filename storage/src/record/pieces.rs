@@ -81,6 +81,16 @@ impl PieceSet {
         }
     }
 
+    /// Whether none is in it.
+    pub fn is_none(&self) -> bool {
+        self.bits.iter().all(|byte| *byte == 0)
+    }
+
+    /// Takes out what is in the other.
+    pub fn subtract(&mut self, other: &Self) {
+        self.bits.iter_mut().zip(&other.bits).for_each(|(bits, other)| *bits &= !other);
+    }
+
     pub(super) fn write(&self, out: &mut Writer) {
         out.number(self.len);
         match self.count() {

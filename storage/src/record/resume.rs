@@ -8,7 +8,8 @@
 //! - After a crash, a file that was written later than the record was, but not much later, was written by us. We never
 //!   write over a recorded piece, so those are believed, and the others are checked.
 //! - Any other change was not ours, so every piece of that file is checked: the recorded ones may be bad, the others good.
-//! - Of a file that is gone nothing is there.
+//! - Of a file that is gone nothing is there, also when it was gone already when the record was written.
+//! - Pieces that the record doubts are checked, however the files look.
 
 use super::pieces::PieceSet;
 use super::state::{FileStamp, Partial};
@@ -55,18 +56,22 @@ pub fn judge(record: &Record, torrent: &Torrent, stamps: &[Option<FileStamp>]) -
     let Record { summary, state, .. } = record;
     let pieces = torrent.geometry().piece_count();
     let files = torrent.layout().files();
-    let fits = state.pieces.len() == pieces && state.stamps.len() == files.len();
+    let fits =
+        state.pieces.len() == pieces && state.doubtful.len() == pieces && state.stamps.len() == files.len();
     if !fits || stamps.len() != files.len() || summary.hashes != *torrent.info_hashes() {
         return Judgement::doubt_all(torrent);
     }
     let mut judgement = Judgement {
         have: state.pieces.clone(),
-        doubtful: PieceSet::none(pieces),
+        doubtful: state.doubtful.clone(),
         ..Judgement::doubt_all(torrent)
     };
+    judgement.doubtful.subtract(&state.pieces);
     let saved = summary.times.saved.saturating_mul(1_000_000);
-    let looks =
-        state.stamps.iter().zip(stamps).map(|(old, new)| Look::of(*old, *new, saved, summary.flags.clean));
+    let looks = state.stamps.iter().zip(stamps).enumerate().map(|(file, (old, new))| match (old, new) {
+        (None, None) if claims(state, torrent, file) => Look::Gone,
+        (old, new) => Look::of(*old, *new, saved, summary.flags.clean),
+    });
     let looks: Vec<Look> = looks.collect();
     // What is gone comes last, because a piece that reaches into such a file needs no check.
     for pass in [Look::Ours, Look::Foreign, Look::Gone] {
@@ -99,10 +104,7 @@ impl Look {
         match (old, new) {
             (None, None) => Self::Same,
             (Some(_), None) => Self::Gone,
-            (None, Some(new)) => {
-                let may_be_ours = !is_clean && new.mtime <= saved.saturating_add(OURS);
-                if may_be_ours { Self::Ours } else { Self::Foreign }
-            }
+            (None, Some(_)) => Self::Foreign,
             (Some(old), Some(new)) => {
                 let is_same_file = old.inode == new.inode || old.inode == 0 || new.inode == 0;
                 let is_same = is_same_file && (old.len, old.mtime) == (new.len, new.mtime);
@@ -132,7 +134,8 @@ impl Judgement {
         for piece in torrent.layout().file_pieces(file).into_iter().flatten() {
             match look {
                 Look::Same => {}
-                Look::Ours => self.doubtful.set(piece, !self.have.contains(piece)),
+                Look::Ours if self.have.contains(piece) => {}
+                Look::Ours => self.doubtful.set(piece, true),
                 Look::Foreign => {
                     self.have.set(piece, false);
                     self.doubtful.set(piece, true);
@@ -144,6 +147,15 @@ impl Judgement {
             }
         }
     }
+}
+
+/// Whether the record says that something of a file is there.
+fn claims(state: &State, torrent: &Torrent, file: usize) -> bool {
+    let is_claimed = |piece: u32| {
+        let in_part = || state.partial.iter().any(|partial| partial.piece == piece);
+        state.pieces.contains(piece) || state.doubtful.contains(piece) || in_part()
+    };
+    torrent.layout().file_pieces(file).into_iter().flatten().any(is_claimed)
 }
 
 /// Partial pieces whose files are as we left them.
@@ -268,12 +280,29 @@ mod tests {
             ("##.#..", same, true, gone, "##....", "......"),
             ("##....", gone, true, same, "##....", "..##.."),
             ("##....", gone, false, other(SAVED), "##....", "..##.."),
+            // It was gone already when the record was written, and it still is, or is there anew.
+            ("##.#..", gone, true, gone, "##....", "......"),
+            ("##.#..", gone, false, other(SAVED), "##....", "..##.."),
         ];
         for (at, (recorded, then, is_clean, now, had, doubtful)) in table.iter().enumerate() {
             let found = judge(&record(recorded, *then, *is_clean), &torrent(), now);
             assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)), "line {at}");
             assert_eq!(found.partial.len(), 1, "line {at}");
         }
+    }
+
+    #[test]
+    fn what_the_record_doubts_is_checked_however_the_files_look() {
+        let old = SAVED - 100 * SECOND;
+        let same = [stamp(old); 3];
+        let mut record = record("##.#..", same, true);
+        record.state.doubtful = set("#.#.#.");
+        let found = judge(&record, &torrent(), &same);
+        assert_eq!((&found.have, &found.doubtful), (&set("##.#.."), &set("..#.#.")));
+        let found = judge(&record, &torrent(), &[stamp(old), None, stamp(old)]);
+        assert_eq!((&found.have, &found.doubtful), (&set("##...."), &set("....#.")), "nothing is there");
+        record.state.doubtful = PieceSet::none(7);
+        assert_eq!(judge(&record, &torrent(), &same), Judgement::doubt_all(&torrent()));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct State {
     pub generation: u64,
     /// Pieces that matched their hash and were made durable.
     pub pieces: PieceSet,
+    /// Other pieces that may be there too: not checked, or not durable. A start checks them before anything is written over them.
+    pub doubtful: PieceSet,
     /// What is durable of other pieces.
     pub partial: Vec<Partial>,
     /// How each file of the layout was; `None` where none was there. Empty when it is not known.
@@ -107,6 +109,7 @@ impl State {
         Self {
             generation: 0,
             pieces: PieceSet::none(pieces),
+            doubtful: PieceSet::none(pieces),
             partial: Vec::new(),
             stamps: Vec::new(),
             created: Vec::new(),
@@ -123,6 +126,7 @@ impl State {
         let mut out = Writer::default();
         out.number(self.generation);
         self.pieces.write(&mut out);
+        self.doubtful.write(&mut out);
         out.count(self.partial.len());
         for partial in &self.partial {
             out.number(partial.piece);
@@ -155,6 +159,7 @@ impl State {
         let mut state = Self {
             generation: from.number()?,
             pieces: PieceSet::read(from)?,
+            doubtful: PieceSet::read(from)?,
             partial: from.list(MAX_LIST, "partial pieces", |from| {
                 let piece = from.small("a piece")?;
                 Ok(Partial { piece, blocks: PieceSet::read_bits(from)? })

@@ -21,10 +21,13 @@ pub(super) fn sample(n: u8) -> Record {
     };
     let mut pieces = PieceSet::none(1001);
     (0..1001).step_by(3).for_each(|piece| pieces.set(piece, true));
+    let mut doubtful = PieceSet::none(1001);
+    (1..1001).step_by(5).for_each(|piece| doubtful.set(piece, true));
     let stamp = |n: u64| FileStamp { len: n << 20, mtime: 1_700_000_000_000_000_000 - n, inode: 1 << n };
     let state = State {
         generation: 7,
         pieces,
+        doubtful,
         partial: vec![Partial { piece: 1, blocks: PieceSet::from_bits(&[0xa0], 4).unwrap() }],
         stamps: vec![Some(stamp(3)), None, Some(stamp(1)), Some(stamp(60))],
         created: vec!["album".into(), "album/one.flac".into()],
@@ -208,6 +211,7 @@ prop_compose! {
     fn states()(
         generation: u64,
         pieces in piece_set(0..3000_u32),
+        doubtful in piece_set(0..3000_u32),
         partial in prop::collection::vec((any::<u32>(), piece_set(0..64_u32)), 0..5),
         stamps in prop::collection::vec(prop::option::of(any::<(u64, u64, u64)>()), 0..30),
         created in prop::collection::vec("[a-z/ é]{0,30}", 0..5),
@@ -221,6 +225,7 @@ prop_compose! {
         State {
             generation,
             pieces,
+            doubtful,
             partial: partial.into_iter().map(|(piece, blocks)| Partial { piece, blocks }).collect(),
             stamps: stamps.into_iter().map(|stamp| stamp.map(|(len, mtime, inode)| FileStamp { len, mtime, inode })).collect(),
             created: created.into_iter().map(PathBuf::from).collect(),

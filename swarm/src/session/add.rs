@@ -157,7 +157,7 @@ impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
         let Self { opened: Opened { claim, begun }, options, reservation } = self;
-        let Begun { files, have, partial, peers, kept } = begun;
+        let Begun { files, have, unverified, partial, peers, kept } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let priorities = priorities(&options, &have);
         let held = Arc::new(watch::Sender::new(()));
@@ -167,7 +167,13 @@ impl Run {
         let store = plane.disk().attach(Arc::new(claimed), meta.clone());
         let seed_only = !options.create;
         let recorded = kept.is_some();
-        let add = AddTorrent { seed_only, recorded, partial, ..AddTorrent::new(meta.clone(), store, have) };
+        let add = AddTorrent {
+            seed_only,
+            recorded,
+            partial,
+            unverified,
+            ..AddTorrent::new(meta.clone(), store, have)
+        };
         let Some(key) = plane.engine().add_torrent(now, add) else {
             plane.disk().detach(store);
             return None;

@@ -21,7 +21,8 @@ pub enum Check {
     Auto,
     /// Always.
     Always,
-    /// Never. A download counts nothing as there; a torrent that is only seeded is taken at its files' lengths.
+    /// Never. A download counts nothing as there; a torrent that is only seeded is taken at its files' lengths, and each piece is
+    /// checked before it is first served.
     Never,
 }
 
@@ -34,6 +35,9 @@ pub struct AddOptions {
     pub dir: PathBuf,
     /// Whether what is there is checked.
     pub check: Check,
+    /// Whether another folder may be in the place of the one that was recorded, which then is started with as it is. Else that
+    /// is refused: most often a disk is missing.
+    pub new_folder: bool,
     /// Which files are wanted.
     pub files: Selection,
     /// In which order pieces are fetched that are wanted alike.
@@ -61,6 +65,7 @@ impl AddOptions {
             torrent,
             dir: dir.into(),
             check: Check::Auto,
+            new_folder: false,
             files: Selection::All,
             order: PieceOrder::Rarest,
             preallocate: false,

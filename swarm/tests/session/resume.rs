@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::world::{Content, add, config, end, event, seeder, session, soon};
 
 /// A session that keeps records in a folder.
-async fn keeping(state: &Path) -> Session {
+pub(crate) async fn keeping(state: &Path) -> Session {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
     Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
 }
@@ -36,7 +36,7 @@ async fn recording(state: &Path) -> Session {
 }
 
 /// Adds, and tells how many bytes were hashed for it.
-async fn resume(session: &Session, options: AddOptions) -> (Torrent, bool) {
+pub(crate) async fn resume(session: &Session, options: AddOptions) -> (Torrent, bool) {
     let mut events = session.events();
     let torrent = add_when_free(session, options).await;
     let mut was_checked = false;
@@ -63,13 +63,13 @@ async fn add_when_free(session: &Session, options: AddOptions) -> Torrent {
 }
 
 /// The record of a content in a folder.
-fn record(state: &Path, content: &Content, dir: &Path) -> storage::record::Record {
+pub(crate) fn record(state: &Path, content: &Content, dir: &Path) -> storage::record::Record {
     let key = Key { id: content.meta.id(), dir: dir.canonicalize().unwrap() };
     FileStore::open(state).unwrap().load(&key).unwrap().expect("it is recorded")
 }
 
 /// Three files of four pieces each.
-fn content(seed: u64) -> Content {
+pub(crate) fn content(seed: u64) -> Content {
     Content::folder(seed, &[131_072, 131_072, 131_072], |builder| builder)
 }
 
@@ -181,13 +181,16 @@ async fn nothing_is_made_in_the_place_of_a_folder_that_is_gone() {
     end([session]).await;
 
     std::fs::rename(&mount, &away).unwrap();
-    for is_there in [false, true] {
+    let checks = [Check::Auto, Check::Always, Check::Never];
+    for (is_there, check) in
+        [false, true].into_iter().flat_map(|is_there| checks.map(|check| (is_there, check)))
+    {
         // Not there at all; then an empty folder, as where a disk is mounted when it is.
-        if is_there {
+        if is_there && !mount.exists() {
             std::fs::create_dir(&mount).unwrap();
         }
         let session = keeping(state.path()).await;
-        let refused = session.add(download()).await.unwrap_err();
+        let refused = session.add(AddOptions { check, ..download() }).await.unwrap_err();
         let AddError::Storage(error) = refused else { panic!("{refused}") };
         assert!(error.is_gone(), "{error}");
         end([session]).await;
@@ -204,10 +207,14 @@ async fn nothing_is_made_in_the_place_of_a_folder_that_is_gone() {
     // Who says so gets a download in the new place.
     std::fs::rename(&mount, &away).unwrap();
     let session = keeping(state.path()).await;
-    let anew = AddOptions { check: Check::Always, ..download() };
+    let anew = AddOptions { new_folder: true, ..download() };
     let torrent = add(&session, anew).await;
     assert_eq!(torrent.status().await.unwrap().pieces_done, 0);
     end([session]).await;
+    assert!(
+        record(state.path(), &content, &mount).state.created.is_empty(),
+        "the old folder's are not in it"
+    );
 }
 
 #[tokio::test]

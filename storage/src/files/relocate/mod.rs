@@ -260,6 +260,7 @@ impl FileStorage {
     fn end_move(&self) -> Result<(), StorageError> {
         let mut places = self.places_mut();
         self.move_parts(&places)?;
+        self.note_all_moved();
         let Some(next) = places.next.take() else { return Ok(()) };
         let old = std::mem::replace(&mut places.root, next.root);
         let mut made = self.made();

@@ -200,7 +200,7 @@ fn begin(
     // It may have been chosen again even now.
     let files = entry.identity.choice().decide(meta)?;
     let options = AddOptions { files, ..options.clone() };
-    let Begun { files, have, partial, peers, kept } = opened.begun;
+    let Begun { files, have, partial, peers, kept, .. } = opened.begun;
     let priorities = add::priorities(&options, &have);
     let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
     let place = Place::of(&claimed);

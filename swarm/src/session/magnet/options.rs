@@ -20,6 +20,8 @@ pub struct MagnetOptions {
     pub dir: Option<PathBuf>,
     /// Whether what is there is checked.
     pub check: Check,
+    /// Whether another folder may be in the place of the one that was recorded.
+    pub new_folder: bool,
     /// Which files are wanted.
     pub files: Choice,
     /// In which order pieces are fetched that are wanted alike.
@@ -51,6 +53,7 @@ impl MagnetOptions {
             magnet,
             dir: None,
             check: Check::Auto,
+            new_folder: false,
             order: PieceOrder::Rarest,
             preallocate: false,
             min_free: None,
@@ -66,6 +69,7 @@ impl MagnetOptions {
         let dir = self.dir.as_ref()?;
         Some(AddOptions {
             check: self.check,
+            new_folder: self.new_folder,
             files,
             order: self.order,
             preallocate: self.preallocate,

@@ -30,11 +30,21 @@ use crate::session::wanted;
 pub(in crate::session) struct Begun {
     pub(in crate::session) files: Arc<FileStorage>,
     pub(in crate::session) have: Bitfield,
+    /// Whether some of `have` were not checked.
+    pub(in crate::session) unverified: bool,
     /// Blocks of other pieces that are there.
     pub(in crate::session) partial: Vec<PartialPiece>,
     /// Peers that were worth dialling in an earlier run.
     pub(in crate::session) peers: Vec<std::net::SocketAddr>,
     pub(in crate::session) kept: Option<Arc<Kept>>,
+}
+
+/// What is there.
+struct There {
+    have: Bitfield,
+    /// The pieces of `have` that are known to be right.
+    right: PieceSet,
+    partial: Vec<Partial>,
 }
 
 /// The sole right to a record, and the record if there is one.
@@ -56,21 +66,25 @@ pub(in crate::session) fn begin(
 ) -> Result<Begun, AddError> {
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
     let meta = &options.torrent;
-    let files = Arc::new(open(link, options, prior.as_ref().and_then(|prior| prior.record.as_ref()))?);
+    let mut record = prior.as_mut().and_then(|prior| prior.record.take());
+    let files = Arc::new(open(link, options, record.as_mut())?);
     claim(&files)?;
-    let record = prior.as_mut().and_then(|prior| prior.record.take());
-    let (have, partial) = there(link, options, &files, record.as_ref(), cancel)?;
+    // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
+    let stamps = kept::stamps(&files);
+    let there = there(link, options, &files, record.as_ref(), &stamps, cancel)?;
+    let unverified = there.right != kept::pieces(&there.have);
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
-        room(options, &files, &have, reserve)?;
+        room(options, &files, &there.have, reserve)?;
     }
-    if have.is_full() && options.create {
+    if there.have.is_full() && options.create {
         // Nothing will be written that could make files of length 0 on its way.
         files.prepare()?;
     }
     let peers = record.as_ref().map(|record| record.state.peers.clone()).unwrap_or_default();
-    let kept = prior.map(|prior| keep(link, options, &files, prior, record, &have, &partial)).transpose()?;
+    let kept = prior.map(|prior| keep(link, options, &files, prior, record, &there, stamps)).transpose()?;
+    let There { have, partial, .. } = there;
     let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
-    Ok(Begun { files, have, partial, peers, kept })
+    Ok(Begun { files, have, unverified, partial, peers, kept })
 }
 
 impl Prior {
@@ -96,9 +110,10 @@ impl Prior {
     }
 }
 
-fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<FileStorage, StorageError> {
+/// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it.
+fn open(link: &Link, options: &AddOptions, record: Option<&mut Record>) -> Result<FileStorage, StorageError> {
     let meta = &options.torrent;
-    let file_options = FileOptions {
+    let file_options = |record: Option<&Record>| FileOptions {
         allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
         open_files: link.open_files.clone(),
         created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
@@ -108,17 +123,22 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
         skipped: if options.create { options.files.left_out(meta) } else { Vec::new() },
         ..FileOptions::default()
     };
-    let expected = record.filter(|record| record.summary.done > 0 && options.check == Check::Auto);
-    if let Some(record) = expected
-        && let Some(folder) = record.summary.folder
-    {
-        // A folder that was made anew would be filled beside the one that is missing just now.
-        return FileStorage::open_expecting(&record.summary.dir, &folder.into(), meta.clone(), file_options);
+    let mut known = None;
+    if let Some(record) = record {
+        if let Some(folder) = record.summary.folder.filter(|_| record.claims_anything()) {
+            // A folder that was made anew would be filled beside the one that is missing just now.
+            let dir = &record.summary.dir;
+            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options(Some(record))) {
+                Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
+                opened => return opened,
+            }
+        }
+        known = Some(&*record);
     }
     if options.create {
-        FileStorage::create(&options.dir, meta.clone(), file_options)
+        FileStorage::create(&options.dir, meta.clone(), file_options(known))
     } else {
-        FileStorage::open(&options.dir, meta.clone(), file_options)
+        FileStorage::open(&options.dir, meta.clone(), file_options(known))
     }
 }
 
@@ -126,7 +146,7 @@ fn open(link: &Link, options: &AddOptions, record: Option<&Record>) -> Result<Fi
 fn moving_to(options: &AddOptions, record: Option<&Record>) -> Result<Option<PathBuf>, StorageError> {
     match record.and_then(|record| record.state.moving_to.as_ref()) {
         Some(to) if to.is_dir() => Ok(Some(to.clone())),
-        Some(to) if options.check == Check::Auto => {
+        Some(to) if !options.new_folder => {
             let cause = std::io::Error::new(ErrorKind::NotConnected, "the torrent was being moved there");
             Err(StorageError::new(Operation::Open, to, None, cause))
         }
@@ -138,22 +158,34 @@ fn names(recorded: &[(u32, PathBuf)]) -> impl Iterator<Item = (usize, String)> {
     recorded.iter().map(|(index, path)| (*index as usize, path.to_string_lossy().into_owned()))
 }
 
+fn forget_files(state: &mut State) {
+    let nothing = State::new(state.pieces.len());
+    let State { generation, choices, peers, trackers, .. } = std::mem::replace(state, nothing.clone());
+    *state = State { generation, choices, peers, trackers, ..nothing };
+}
+
 /// The pieces that are there, and what is there of others.
 fn there(
     link: &Arc<Link>,
     options: &AddOptions,
     files: &Arc<FileStorage>,
     record: Option<&Record>,
+    stamps: &[Option<FileStamp>],
     cancel: &AtomicBool,
-) -> Result<(Bitfield, Vec<Partial>), AddError> {
+) -> Result<There, AddError> {
     let meta = &options.torrent;
     let count = meta.geometry().piece_count();
     let known = match (options.check, record) {
         (Check::Never, _) if options.create => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
         }
-        (Check::Never, _) => return Ok((trusted(files, meta), Vec::new())),
-        (Check::Auto, Some(record)) => judge(record, meta, &stamps(files)),
+        (Check::Never, _) => {
+            let have = trusted(files, meta);
+            let mut right = record.map_or(PieceSet::none(count), |record| judge(record, meta, stamps).have);
+            (0..count).filter(|piece| !have.get(*piece)).for_each(|piece| right.set(piece, false));
+            return Ok(There { have, right, partial: Vec::new() });
+        }
+        (Check::Auto, Some(record)) => judge(record, meta, stamps),
         (Check::Auto, None) if !anything(files, meta) => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
         }
@@ -168,7 +200,7 @@ fn there(
         have.or(&found);
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
-    Ok((have, partial))
+    Ok(There { right: kept::pieces(&have), have, partial })
 }
 
 /// Whether what is missing fits the disk. Room that files have taken already counts as theirs.
@@ -206,8 +238,8 @@ fn keep(
     files: &Arc<FileStorage>,
     prior: Prior,
     record: Option<Record>,
-    have: &Bitfield,
-    partial: &[Partial],
+    there: &There,
+    stamps: Vec<Option<FileStamp>>,
 ) -> Result<Arc<Kept>, AddError> {
     let meta = &options.torrent;
     let now = kept::now_ms();
@@ -217,9 +249,11 @@ fn keep(
     record.source =
         (store.wants_sources() && !is_known).then(|| torrent_file(meta).ok().map(Source::Torrent)).flatten();
     let Record { summary, state, .. } = &mut record;
-    state.pieces = kept::pieces(have);
-    state.stamps = stamps(files);
-    state.partial = partial.to_vec();
+    state.pieces = there.right.clone();
+    state.doubtful = kept::pieces(&there.have);
+    state.doubtful.subtract(&there.right);
+    state.stamps = stamps;
+    state.partial.clone_from(&there.partial);
     state.created = files.created();
     state.moving_to = files.moving_to();
     state.renaming.clear();
@@ -237,7 +271,7 @@ fn keep(
     summary.dir = key.dir;
     summary.done = kept::bytes(meta, &state.pieces);
     summary.times.saved = now;
-    summary.flags.complete = have.is_full();
+    summary.flags.complete = state.pieces.is_full();
     summary.flags.seed_only = !options.create;
     summary.flags.clean = summary.flags.complete || summary.flags.seed_only;
     let kept = Kept::new(store, files.clone(), meta.clone(), record, lease);
@@ -265,10 +299,6 @@ fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
         name_rules: NAME_RULES,
     };
     Record { summary, state: State::new(meta.geometry().piece_count()), source: None }
-}
-
-fn stamps(files: &FileStorage) -> Vec<Option<FileStamp>> {
-    files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect()
 }
 
 /// Whether any file of the torrent is there. What cannot be looked at counts.

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use metainfo::Torrent;
 use storage::FileStorage;
 use storage::record::{
-    self, Choices, Key, Lease, Partial, PieceSet, Record, Store, StoreError, Totals, Tracker,
+    self, Baseline, Choices, FileStamp, Key, Lease, Partial, PieceSet, Record, Store, StoreError, Totals,
+    Tracker,
 };
 use wire::peer::Bitfield;
 
@@ -23,6 +24,10 @@ pub(in crate::session) struct Kept {
 struct State {
     /// As it was saved last.
     record: Record,
+    /// How the files were left.
+    baseline: Baseline,
+    /// Pieces that are right by an earlier record, although this run did not check them.
+    known: PieceSet,
     /// What was moved in earlier runs.
     earlier: Totals,
     /// Given up when the torrent ends; then nothing is saved any more.
@@ -65,8 +70,10 @@ impl Kept {
         lease: Lease,
     ) -> Self {
         let earlier = record.summary.totals;
+        let baseline = Baseline::new(record.state.stamps.clone());
+        let known = record.state.pieces.clone();
         let held = Some(Held { files, lease });
-        Self { store, meta, state: Mutex::new(State { record, earlier, held }) }
+        Self { store, meta, state: Mutex::new(State { record, baseline, known, earlier, held }) }
     }
 
     /// Writes down how far the torrent is. Blocks.
@@ -152,17 +159,16 @@ impl Kept {
 
     fn write(&self, state: &mut State, snapshot: Snapshot, is_clean: bool) -> Result<(), StoreError> {
         let Some(Held { files, .. }) = &state.held else { return Ok(()) };
+        // In this order: what is written in between is explained by the next save.
+        let touched = files.take_touched();
+        state.baseline.update(&stamps(files), &touched);
         let Snapshot { resume, finished } = snapshot;
         let saved = now_ms();
         let mut record = Record { source: None, ..state.record.clone() };
         let Record { summary, state: sheet, .. } = &mut record;
-        // What nobody has checked yet is no more than what the files say.
-        sheet.pieces = pieces(&resume.clean);
-        if let Some(unverified) = &resume.unverified {
-            unverified.iter_ones().for_each(|piece| sheet.pieces.set(piece, false));
-        }
+        (sheet.pieces, sheet.doubtful) = sorted(&resume, state, &self.meta);
         sheet.partial = resume.partial.iter().map(|piece| partial(&self.meta, piece)).collect();
-        sheet.stamps = files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect();
+        sheet.stamps = state.baseline.stamps().to_vec();
         sheet.created = files.created();
         sheet.peers = resume.candidates;
         sheet.trackers = resume.trackers.into_iter().map(|memo| tracker(memo, saved)).collect();
@@ -173,7 +179,8 @@ impl Kept {
         summary.flags.finished = finished;
         summary.flags.paused = resume.paused && !is_clean;
         // Nothing more is written to what is complete.
-        summary.flags.clean = is_clean || summary.flags.complete || summary.flags.seed_only;
+        summary.flags.clean =
+            is_clean && sheet.doubtful.is_none() || summary.flags.complete || summary.flags.seed_only;
         summary.totals = sum(state.earlier, resume.totals);
         summary.times.saved = saved;
         summary.times.next_announce = sheet.trackers.iter().filter_map(|tracker| tracker.next).min();
@@ -193,6 +200,30 @@ impl Kept {
 /// The names that the user chose, as they are recorded.
 pub(in crate::session) fn names(files: &FileStorage) -> Vec<(u32, PathBuf)> {
     files.names().iter().filter_map(|(index, path)| Some((u32::try_from(index).ok()?, path.into()))).collect()
+}
+
+/// The pieces that are right and durable, and those that may be.
+fn sorted(resume: &ResumeState, state: &State, meta: &Torrent) -> (PieceSet, PieceSet) {
+    let (mut right, mut doubtful) = (pieces(&resume.clean), pieces(&resume.doubtful));
+    for piece in resume.unverified.iter().flat_map(Bitfield::iter_ones) {
+        // What nobody has checked in this run is no more than what the files say.
+        right.set(piece, state.known.contains(piece));
+        doubtful.set(piece, true);
+    }
+    let layout = meta.layout();
+    for piece in state.baseline.doubted().flat_map(|file| layout.file_pieces(file)).flatten() {
+        if right.contains(piece) {
+            right.set(piece, false);
+            doubtful.set(piece, true);
+        }
+    }
+    doubtful.subtract(&right);
+    (right, doubtful)
+}
+
+/// How the files look.
+pub(super) fn stamps(files: &FileStorage) -> Vec<Option<FileStamp>> {
+    files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect()
 }
 
 /// Milliseconds since 1970.

@@ -1,0 +1,96 @@
+//! What this storage did to its files, so that what others did can be told from it.
+
+use super::FileStorage;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What this storage did to a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Touched {
+    /// It wrote to it, or does so just now.
+    pub written: bool,
+    /// It made it, because it was not there.
+    pub made: bool,
+    /// It gave it another place, or does so just now.
+    pub moved: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Deeds {
+    /// A word per file: how many writes go on, and the bits below.
+    files: Box<[AtomicU64]>,
+    /// The part file was written to, and so all files of which it has bytes.
+    parts: AtomicBool,
+}
+
+const WRITTEN: u64 = 1 << 63;
+const MADE: u64 = 1 << 62;
+const MOVED: u64 = 1 << 61;
+
+impl Deeds {
+    pub(super) fn new(files: usize) -> Self {
+        Self { files: (0..files).map(|_| AtomicU64::new(0)).collect(), parts: AtomicBool::new(false) }
+    }
+
+    /// Says that a file is written to until the guard is dropped.
+    pub(super) fn writing(&self, index: usize) -> WritingTo<'_> {
+        let word = self.files.get(index);
+        if let Some(word) = word {
+            word.fetch_add(1, Ordering::SeqCst);
+        }
+        WritingTo(word)
+    }
+
+    pub(super) fn made(&self, index: usize) {
+        self.note(index, MADE | WRITTEN);
+    }
+
+    pub(super) fn moved(&self, index: usize) {
+        self.note(index, MOVED);
+    }
+
+    pub(super) fn parts_written(&self) {
+        self.parts.store(true, Ordering::SeqCst);
+    }
+
+    fn note(&self, index: usize, bits: u64) {
+        if let Some(word) = self.files.get(index) {
+            word.fetch_or(bits, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A write that goes on.
+pub(super) struct WritingTo<'a>(Option<&'a AtomicU64>);
+
+impl Drop for WritingTo<'_> {
+    fn drop(&mut self) {
+        if let Some(word) = self.0 {
+            // The bit first: there is no moment at which neither tells of the write.
+            word.fetch_or(WRITTEN, Ordering::SeqCst);
+            word.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl FileStorage {
+    /// What it did to each file of the layout since it was asked last. Asked before [`FileStorage::file_stamps`], it explains
+    /// each change of a stamp that is its own.
+    pub fn take_touched(&self) -> Vec<Touched> {
+        let is_moving = self.places().next.is_some();
+        let are_parts_written = self.deeds.parts.swap(false, Ordering::SeqCst);
+        let words = self.deeds.files.iter().enumerate();
+        let taken =
+            words.map(|(index, word)| (index, word.fetch_and(!(WRITTEN | MADE | MOVED), Ordering::SeqCst)));
+        taken
+            .map(|(index, deeds)| Touched {
+                written: deeds & !(MADE | MOVED) != 0 || are_parts_written && self.has_parts_of(index),
+                made: deeds & MADE != 0,
+                moved: is_moving || deeds & MOVED != 0,
+            })
+            .collect()
+    }
+
+    pub(super) fn note_all_moved(&self) {
+        (0..self.layout().files().len()).for_each(|index| self.deeds.moved(index));
+    }
+}

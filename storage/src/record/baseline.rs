@@ -1,0 +1,121 @@
+//! How the files were when their pieces were last known to be right.
+//!
+//! A record holds stamps of the files, and the next start believes a file that still looks so. A save must therefore not
+//! take whatever is there for granted: somebody may have changed a file since the save before. A stamp is replaced only
+//! where the storage wrote the file itself, and the file is the same one and not shorter. What else changed is doubted.
+//!
+//! When the storage and somebody else write to a file between two saves, this does not tell.
+
+use super::state::FileStamp;
+use crate::Touched;
+use std::collections::BTreeSet;
+
+/// The stamps to record, and the files that are not as they were left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Baseline {
+    stamps: Vec<Option<FileStamp>>,
+    /// Changed by others; what was in them is only known after a check.
+    changed: BTreeSet<usize>,
+    /// Not there just now.
+    missing: BTreeSet<usize>,
+}
+
+impl Baseline {
+    /// As the files were before their pieces were checked.
+    pub fn new(stamps: Vec<Option<FileStamp>>) -> Self {
+        Self { stamps, ..Self::default() }
+    }
+
+    /// Compares with the files as they are `now`. `touched` is what the storage said just before it looked; both have one
+    /// for each file.
+    pub fn update(&mut self, now: &[Option<FileStamp>], touched: &[Touched]) {
+        self.missing.clear();
+        for (file, ((stamp, now), touched)) in self.stamps.iter_mut().zip(now).zip(touched).enumerate() {
+            match (*stamp, *now) {
+                (None, None) => {}
+                (Some(_), None) => {
+                    self.missing.insert(file);
+                }
+                (old, Some(_)) if old == *now && !touched.made => {}
+                (old, Some(new)) if !self.changed.contains(&file) && is_explained(old, new, *touched) => {
+                    *stamp = *now;
+                }
+                (_, Some(_)) => {
+                    self.changed.insert(file);
+                }
+            }
+        }
+    }
+
+    /// What to record.
+    pub fn stamps(&self) -> &[Option<FileStamp>] {
+        &self.stamps
+    }
+
+    /// The files whose pieces are not to be believed, by index in the layout.
+    pub fn doubted(&self) -> impl Iterator<Item = usize> {
+        self.changed.union(&self.missing).copied()
+    }
+}
+
+/// Whether what the storage did makes the one of the other.
+fn is_explained(old: Option<FileStamp>, new: FileStamp, touched: Touched) -> bool {
+    let Some(old) = old else { return touched != Touched::default() };
+    let is_same_file = old.inode == new.inode || old.inode == 0 || new.inode == 0;
+    touched.moved || touched.written && !touched.made && is_same_file && new.len >= old.len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(len: u64, mtime: u64, inode: u64) -> Option<FileStamp> {
+        Some(FileStamp { len, mtime, inode })
+    }
+
+    #[test]
+    fn only_our_own_writes_make_a_new_stamp() {
+        let nothing = Touched::default();
+        let written = Touched { written: true, ..nothing };
+        let made = Touched { made: true, ..written };
+        let moved = Touched { moved: true, ..nothing };
+        let old = stamp(10, 5, 1);
+        // before, now, what we did, recorded, doubted
+        let table = [
+            (old, old, nothing, old, false),
+            (old, old, written, old, false),
+            (old, stamp(10, 6, 1), written, stamp(10, 6, 1), false),
+            (old, stamp(20, 6, 1), written, stamp(20, 6, 1), false),
+            (None, stamp(20, 6, 1), made, stamp(20, 6, 1), false),
+            (None, None, nothing, None, false),
+            // Somebody wrote, cut, replaced, removed, or put one there.
+            (old, stamp(10, 6, 1), nothing, old, true),
+            (old, stamp(9, 6, 1), written, old, true),
+            (old, stamp(10, 6, 2), written, old, true),
+            (old, None, nothing, old, true),
+            (old, None, written, old, true),
+            (None, stamp(20, 6, 1), nothing, None, true),
+            // It was gone and we made another, whose number may even be the same.
+            (old, stamp(10, 6, 1), made, old, true),
+            // To another disk.
+            (old, stamp(10, 5, 7), moved, stamp(10, 5, 7), false),
+        ];
+        for (at, (before, now, touched, recorded, is_doubted)) in table.into_iter().enumerate() {
+            let mut baseline = Baseline::new(vec![before]);
+            baseline.update(&[now], &[touched]);
+            assert_eq!(baseline.stamps(), [recorded], "line {at}");
+            assert_eq!(baseline.doubted().next().is_some(), is_doubted, "line {at}");
+        }
+    }
+
+    #[test]
+    fn a_changed_file_stays_doubted_and_one_that_comes_back_does_not() {
+        let (old, written) = (stamp(10, 5, 1), Touched { written: true, ..Touched::default() });
+        let mut baseline = Baseline::new(vec![old, old]);
+        baseline.update(&[stamp(10, 6, 1), None], &[Touched::default(); 2]);
+        assert_eq!(baseline.doubted().collect::<Vec<_>>(), [0, 1]);
+        baseline.update(&[stamp(10, 7, 1), old], &[written, Touched::default()]);
+        assert_eq!(baseline.doubted().collect::<Vec<_>>(), [0]);
+        assert_eq!(baseline.stamps(), [old, old]);
+    }
+}
