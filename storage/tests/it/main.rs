@@ -29,3 +29,4 @@ mod reuse;
 #[cfg(feature = "files")]
 mod strikes;
 mod support;
+mod touched;
