@@ -113,22 +113,25 @@ impl Prior {
 /// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it.
 fn open(link: &Link, options: &AddOptions, record: Option<&mut Record>) -> Result<FileStorage, StorageError> {
     let meta = &options.torrent;
-    let file_options = |record: Option<&Record>| FileOptions {
-        allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
-        open_files: link.open_files.clone(),
-        created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
-        names: record.map(|record| names(&record.state.choices.names).collect()).unwrap_or_default(),
-        renaming: record.map(|record| names(&record.state.renaming).collect()).unwrap_or_default(),
-        moving_to: moving_to(options, record)?,
-        skipped: if options.create { options.files.left_out(meta) } else { Vec::new() },
-        ..FileOptions::default()
+    let file_options = |record: Option<&Record>| -> Result<FileOptions, StorageError> {
+        Ok(FileOptions {
+            allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
+            open_files: link.open_files.clone(),
+            created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
+            names: record.map(|record| names(&record.state.choices.names).collect()).unwrap_or_default(),
+            renaming: record.map(|record| names(&record.state.renaming).collect()).unwrap_or_default(),
+            moving_to: moving_to(options, record)?,
+            skipped: if options.create { options.files.left_out(meta) } else { Vec::new() },
+            ..FileOptions::default()
+        })
     };
     let mut known = None;
     if let Some(record) = record {
         if let Some(folder) = record.summary.folder.filter(|_| record.claims_anything()) {
             // A folder that was made anew would be filled beside the one that is missing just now.
             let dir = &record.summary.dir;
-            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options(Some(record))) {
+            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options(Some(record))?)
+            {
                 Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
                 opened => return opened,
             }
@@ -136,9 +139,9 @@ fn open(link: &Link, options: &AddOptions, record: Option<&mut Record>) -> Resul
         known = Some(&*record);
     }
     if options.create {
-        FileStorage::create(&options.dir, meta.clone(), file_options(known))
+        FileStorage::create(&options.dir, meta.clone(), file_options(known)?)
     } else {
-        FileStorage::open(&options.dir, meta.clone(), file_options(known))
+        FileStorage::open(&options.dir, meta.clone(), file_options(known)?)
     }
 }
 
