@@ -124,7 +124,16 @@ pub(super) async fn add(
                     chosen.of(torrent, &is_hinted).map_err(|error| error.to_string())
                 });
             }
-            session.add_magnet(MagnetOptions { order: plan.order, check, new_folder: net.new_folder, peers, min_free, ..options }).await
+            session
+                .add_magnet(MagnetOptions {
+                    order: plan.order,
+                    check,
+                    new_folder: net.new_folder,
+                    peers,
+                    min_free,
+                    ..options
+                })
+                .await
         }
     }
 }

@@ -12,6 +12,9 @@ fn file(content: &Content, dir: &std::path::Path, at: usize) -> PathBuf {
     dir.join(content.meta.layout().files()[at].path.as_str())
 }
 
+/// What somebody else does to a file.
+type Harm = fn(PathBuf);
+
 #[tokio::test]
 async fn what_others_did_to_a_seed_is_found_at_the_next_start() {
     let spoil = |path: PathBuf| {
@@ -22,7 +25,7 @@ async fn what_others_did_to_a_seed_is_found_at_the_next_start() {
     let cut =
         |path: PathBuf| std::fs::File::options().write(true).open(path).unwrap().set_len(65_536).unwrap();
     let remove = |path: PathBuf| std::fs::remove_file(path).unwrap();
-    let table: [(u64, &dyn Fn(PathBuf), u32); 3] = [(300, &spoil, 11), (301, &cut, 10), (302, &remove, 8)];
+    let table: [(u64, Harm, u32); 3] = [(300, spoil, 11), (301, cut, 10), (302, remove, 8)];
     for (seed, harm, left) in table {
         let content = content(seed);
         let (dir, state) = (content.placed(), TempDir::new().unwrap());
