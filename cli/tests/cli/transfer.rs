@@ -118,7 +118,7 @@ fn files_are_fetched_as_much_as_they_are_wanted() {
     assert!(!env.path("out/album/two.flac").exists());
     env.fails(2, &["download", "album.torrent", "--priority", "*=skip"], "leave no file");
     env.fails(2, &["download", "album.torrent", "--priority", "*=soon"], "high, normal, low or skip");
-    env.fails(2, &["download", "album.torrent", "--order", "last"], "sequential");
+    env.fails(2, &["download", "album.torrent", "--order", "last"], "'last' for '--order");
 }
 
 #[test]
