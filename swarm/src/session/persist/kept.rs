@@ -110,17 +110,20 @@ impl Kept {
 
     /// The files lie in another folder now. Blocks.
     pub(in crate::session) fn moved(&self, dir: &Path, lease: Option<Lease>) -> Result<(), StoreError> {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         let Some(Held { files, .. }) = &state.held else { return Ok(()) };
         let old = state.record.key();
+        let touched = files.take_touched();
+        state.baseline.update(&stamps(files), &touched);
         let mut record = Record { source: None, ..state.record.clone() };
         record.summary.dir = dir.to_owned();
         record.summary.folder = files.root_id().ok().map(Into::into);
         record.summary.times.saved = now_ms();
         record.state.moving_to = None;
-        record.state.stamps = files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect();
+        record.state.stamps = state.baseline.stamps().to_vec();
         record.state.created = files.created();
-        self.put(&mut state, record)?;
+        self.put(state, record)?;
         let (Some(lease), Some(held)) = (lease, &mut state.held) else { return Ok(()) };
         held.lease = lease;
         // A store that keeps sources knows torrents by their id alone. A record that stays says that the files are here.
