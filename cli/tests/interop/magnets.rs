@@ -52,7 +52,7 @@ with_each_client! {
         leeches by [finds_us_by_tracker: Tracker, finds_us_by_dht: Dht, finds_us_by_pex: Pex, finds_us_by_lsd: Lsd];
     qbittorrent: Qbittorrent,
         seeds by [is_found_by_tracker: Tracker, is_found_by_name: Named, is_found_by_dht: Dht, is_found_by_pex: Pex, is_found_by_lsd: Lsd],
-        leeches by [finds_us_by_tracker: Tracker, finds_us_by_name: Named, finds_us_by_dht: Dht, finds_us_by_pex: Pex, finds_us_by_lsd: Lsd];
+        leeches by [finds_us_by_tracker: Tracker, finds_us_by_name: Named, finds_us_by_dht: Dht, finds_us_by_lsd: Lsd];
     rtorrent: Rtorrent,
         seeds by [is_found_by_tracker: Tracker, is_found_by_name: Named, is_found_by_dht: Dht, is_found_by_pex: Pex],
         leeches by [finds_us_by_tracker: Tracker, finds_us_by_pex: Pex];
