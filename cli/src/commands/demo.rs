@@ -107,7 +107,8 @@ struct Swarm {
 /// What was moved.
 struct Moved {
     took: Duration,
-    downloaded: u64,
+    /// What the leechers have; they began with nothing.
+    bytes: u64,
     by_seeder: u64,
     by_leechers: u64,
 }
@@ -151,7 +152,7 @@ impl Swarm {
                 let seeder = self.seeder.torrent.status().await?;
                 return Ok(Some(Moved {
                     took,
-                    downloaded: states.iter().map(|state| state.totals.downloaded).sum(),
+                    bytes: states.iter().map(|state| state.done).sum(),
                     by_seeder: seeder.totals.uploaded,
                     by_leechers: states.iter().map(|state| state.totals.uploaded).sum(),
                 }));
@@ -227,11 +228,11 @@ impl Drop for Board {
 
 /// Checks every copy from the disk, and says how it was.
 fn judge(torrent: &Arc<Torrent>, folder: &Path, moved: &Moved, console: &Console) -> Result<Exit> {
-    let speed = rate((moved.downloaded as f64 / moved.took.as_secs_f64().max(0.001)) as u64);
+    let speed = rate((moved.bytes as f64 / moved.took.as_secs_f64().max(0.001)) as u64);
     let text = format!(
         "moved {} to {LEECHERS} leechers in {}: {speed} together\n\
          {} of what was sent came from the seeder, the rest from each other\n",
-        size(moved.downloaded),
+        size(moved.bytes),
         took(moved.took),
         percent(moved.by_seeder, moved.by_seeder + moved.by_leechers),
     );

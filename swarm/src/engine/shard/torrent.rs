@@ -109,11 +109,12 @@ pub(crate) struct Torrent {
 /// Bytes moved since the torrent was added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Payload received, wasted bytes included.
+    /// Payload received in blocks that were still missing when they began to come.
     pub downloaded: u64,
     /// Payload sent.
     pub uploaded: u64,
-    /// Payload that came twice, too late, or did not match its hash.
+    /// Payload that came twice, too late, or did not match its hash. What is known to be of no use from its header is counted
+    /// here only.
     pub wasted: u64,
 }
 
