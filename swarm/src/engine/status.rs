@@ -38,7 +38,7 @@ pub struct TorrentStatus {
     pub up_rate: u64,
     /// Connected peers.
     pub peers: usize,
-    /// Those of them that have every piece.
+    /// Those of them that have every piece. A partial seed (BEP 21) is none: see [`PeerStatus::uploads_only`].
     pub seeds: u32,
 }
 
@@ -55,6 +55,8 @@ pub struct PeerStatus {
     pub client: String,
     /// Part of the pieces that it has, 0 to 1.
     pub progress: f32,
+    /// It says to have all that it wants (BEP 21).
+    pub uploads_only: bool,
     /// Payload being received from it, bytes per second.
     pub down_rate: u64,
     /// Payload being sent to it, bytes per second.
@@ -112,6 +114,7 @@ impl PeerStatus {
             sources: known.map_or(Sources::of(&[Source::Incoming]), |known| known.sources),
             client,
             progress: peer.piece_count as f32 / pieces.max(1) as f32,
+            uploads_only: peer.uploads_only(),
             down_rate: peer.down.window.rate(now),
             up_rate: peer.up.rate.get(now),
             downloaded: peer.down.window.total(),

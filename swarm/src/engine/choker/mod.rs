@@ -198,6 +198,11 @@ impl Choker {
         self.wish_fill(now);
     }
 
+    /// Whether a torrent is said to download or to seed.
+    pub fn mode(&self, torrent: usize) -> Mode {
+        self.torrents.get(torrent).map_or(Mode::default(), |torrent| torrent.mode)
+    }
+
     /// Tells whether a torrent downloads or seeds; the next round goes by it. Removing a torrent needs no call once
     /// its peers are gone, but its key starts as it was left, so set the mode of a new one.
     pub fn set_mode(&mut self, torrent: usize, mode: Mode) {

@@ -23,12 +23,16 @@ impl Shard {
 
     /// A torrent downloads, or does not any more: the choker is told, and its peers are (BEP 21).
     pub(super) fn mode_changed(&mut self, cx: &mut Cx, slot: usize) {
-        let torrent = &self.torrents[slot];
-        let downloads = torrent.wants();
+        let said = ExtendedHandshake { upload_only: self.set_mode(slot), ..ExtendedHandshake::default() };
+        self.say_to_all(cx, slot, &said);
+    }
+
+    /// Tells the choker and readers what a torrent does. What its peers are to be told: whether it only uploads.
+    pub(super) fn set_mode(&mut self, slot: usize) -> Option<bool> {
+        let downloads = self.torrents[slot].wants();
         self.choker.set_mode(slot, if downloads { Mode::Leeching } else { Mode::Seeding });
         self.ledger.mark(slot, Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
-        let said = ExtendedHandshake { upload_only: Some(!downloads), ..ExtendedHandshake::default() };
-        self.say_to_all(cx, slot, &said);
+        Some(!downloads)
     }
 
     /// Ranks all peers anew, or fills slots that came free, when it is time to.

@@ -34,19 +34,21 @@ impl Shard {
             let all = Bitfield::with_all(torrent.geometry().piece_count());
             torrent.picker.remove_seed();
             torrent.picker.add_bitfield(&all);
-            if let Some(addr) = peer.listens {
-                torrent.candidates.handle_seed(cx.now, addr, false);
-            }
             peer.pieces = Pieces::Some(all);
         }
         if let Pieces::Some(bits) = &mut peer.pieces {
             bits.clear(index);
         }
         torrent.picker.remove_have(piece);
+        let was_full = peer.piece_count == torrent.geometry().piece_count();
         peer.piece_count -= 1;
         peer.wanted -= u32::from(torrent.picker.is_wanted(piece));
         peer.down.allowed.retain(|allowed| *allowed != piece);
-        if !peer.fast() {
+        let is_fast = peer.fast();
+        if was_full {
+            self.list_peer(cx, key);
+        }
+        if !is_fast {
             self.drop_requests_of(cx, key, piece);
         }
         self.update_interest(cx, key);

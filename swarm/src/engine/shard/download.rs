@@ -222,9 +222,6 @@ impl Shard {
                 torrent.picker.add_seed();
                 peer.piece_count = torrent.geometry().piece_count();
                 peer.wanted = torrent.picker.wanted_left();
-                if let Some(addr) = peer.listens {
-                    torrent.candidates.handle_seed(cx.now, addr, true);
-                }
             }
             Pieces::Some(bits) => {
                 torrent.picker.add_bitfield(bits);
@@ -233,7 +230,7 @@ impl Shard {
             }
         }
         peer.pieces = pieces;
-        self.list_peer(key);
+        self.list_peer(cx, key);
         self.update_interest(cx, key);
         self.part_if_redundant(cx, key);
     }
@@ -265,6 +262,7 @@ impl Shard {
             }
         }
         if full {
+            self.list_peer(cx, key);
             self.part_if_redundant(cx, key);
         }
     }

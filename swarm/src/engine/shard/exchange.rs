@@ -14,11 +14,15 @@ use crate::engine::pex::{Partner, Verdict};
 use crate::engine::scope::{self, Scope};
 
 impl Shard {
-    /// A peer is connected, or more is known of it: others may be told where it can be reached.
-    pub(super) fn list_peer(&mut self, key: PeerKey) {
+    /// A peer is connected, or more is known of it: others may be told where it can be reached, and the book remembers whether
+    /// it pays to dial it.
+    pub(super) fn list_peer(&mut self, cx: &Cx, key: PeerKey) {
         let peer = &self.peers[key.slot()];
-        if let Some(addr) = peer.listens {
-            self.torrents[peer.torrent.slot()].pex.handle_joined(addr, flags(peer));
+        let Some(addr) = peer.listens else { return };
+        let torrent = &mut self.torrents[peer.torrent.slot()];
+        torrent.pex.handle_joined(addr, flags(peer));
+        if let Some(is_done) = peer.is_done() {
+            torrent.candidates.handle_seed(cx.now, addr, is_done);
         }
     }
 
@@ -99,10 +103,9 @@ fn exchanges(cx: &Cx, torrent: &super::Torrent) -> bool {
 /// What others are told of a peer.
 fn flags(peer: &Peer) -> PexFlags {
     let said = peer.extended.as_deref();
-    let is_done = peer.is_seed() || said.is_some_and(|said| said.upload_only == Some(true));
     PexFlags::default()
         .with(PexFlags::ENCRYPTION, said.is_some_and(|said| said.encryption == Some(true)))
-        .with(PexFlags::SEED, is_done)
+        .with(PexFlags::SEED, peer.is_done() == Some(true))
         .with(PexFlags::HOLEPUNCH, said.is_some_and(|said| said.extensions.id("ut_holepunch").is_some()))
         .with(PexFlags::REACHABLE, peer.link.outgoing)
 }

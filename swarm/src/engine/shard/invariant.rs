@@ -3,6 +3,7 @@
 use super::Shard;
 use super::budget::{OUR_REQUEST, THEIR_REQUEST};
 use super::peer::Pieces;
+use crate::engine::choker::Mode;
 use crate::engine::cx::Cx;
 use crate::engine::memory::{CANDIDATE, Memory};
 use crate::engine::picker::Have;
@@ -36,6 +37,7 @@ impl Shard {
             torrent.picker.check_invariant();
             // What could not be read is not served, and not fetched again.
             assert!(torrent.have.count_ones() <= torrent.picker.have_count());
+            assert_eq!(self.choker.mode(slot) == Mode::Leeching, torrent.wants(), "torrent {slot}");
             for (place, key) in torrent.peers.iter().enumerate() {
                 let peer = &self.peers[key.slot()];
                 assert_eq!((peer.place, peer.torrent.slot()), (place, slot));

@@ -87,10 +87,7 @@ impl Shard {
             self.lsd.remove(slot);
             self.go_private(cx, slot);
         }
-        let said = ExtendedHandshake {
-            upload_only: Some(!self.torrents[slot].wants()),
-            ..self.what_it_is(cx, slot, true)
-        };
+        let said = ExtendedHandshake { upload_only: self.set_mode(slot), ..self.what_it_is(cx, slot, true) };
         self.say_to_all(cx, slot, &said);
         for peer in self.torrents[slot].peers.clone() {
             self.catch_up(cx, peer);
@@ -133,6 +130,7 @@ impl Shard {
             Ok(pieces) => self.announced_pieces(cx, key, pieces),
             Err(reason) => return self.leave(cx, key, reason),
         }
+        self.part_if_redundant(cx, key);
         self.allow_fast(key);
         self.begin_exchange(cx, key);
         let peer = &mut self.peers[key.slot()];

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use wire::peer::{ExtendedHandshake, Message, allowed_fast};
 
 use super::budget::bitfield_bytes;
+use super::extensions::Extension;
 use super::peer::{Down, Peer, Pieces, Up};
 use super::receive::Turn;
 use super::{PeerKey, Shard};
@@ -68,7 +69,7 @@ impl Shard {
         if outgoing {
             self.torrents[slot].candidates.handle_connected(cx.now, addr);
         }
-        self.list_peer(key);
+        self.list_peer(cx, key);
         self.choker.add_peer(cx.now, key.slot(), slot, addr.ip());
         cx.conn_timers.remove(conn.slot());
         cx.out.event(Event::PeerJoined { torrent, addr });
@@ -178,7 +179,9 @@ impl Shard {
         if let Some(awaits) = &mut torrent.awaits {
             awaits.handle_left(cx.now, key, peer.early.as_deref());
         }
-        let useful = peer.down.window.total() + peer.up.bytes > 0 && !matches!(reason, Close::Violation(_));
+        let moved = peer.down.window.total() + peer.up.bytes > 0;
+        // Who has nothing for us now may have it when we want more.
+        let useful = (moved && !matches!(reason, Close::Violation(_))) || reason == Close::Redundant;
         if let Some(addr) = peer.listens {
             torrent.pex.handle_left(addr);
             torrent.candidates.handle_lost(cx.now, addr, useful);
@@ -197,14 +200,25 @@ impl Shard {
         self.arm_dial(cx, slot);
     }
 
-    /// Two complete peers have nothing for each other.
+    /// Two that want no piece have nothing for each other, whether they are seeds or partial seeds (BEP 21).
     pub(super) fn part_if_redundant(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
-        let uploads_only = peer.extended.as_ref().is_some_and(|e| e.upload_only == Some(true));
-        if cx.config.close_redundant && torrent.is_complete() && (peer.is_seed() || uploads_only) {
+        if cx.config.close_redundant
+            && torrent.is_done()
+            && peer.is_done() == Some(true)
+            && !self.may_want_metadata(key)
+        {
             self.doomed.push((key, peer.generation, Close::Redundant));
         }
+    }
+
+    /// Whether a peer that wants no piece may want to know what the torrent is.
+    fn may_want_metadata(&self, key: PeerKey) -> bool {
+        let peer = &self.peers[key.slot()];
+        let has_it =
+            peer.is_seed() || peer.extended.as_ref().is_some_and(|said| said.metadata_size.is_some());
+        !has_it && self.torrents[peer.torrent.slot()].is_public() && self.speaks(key, Extension::Metadata)
     }
 
     /// The peer said who it is (BEP 10); a second handshake adds to the first.
@@ -234,7 +248,7 @@ impl Shard {
                 peer.listens = Some(addr);
             }
         }
-        self.list_peer(key);
+        self.list_peer(cx, key);
         self.begin_exchange(cx, key);
         self.offered_metadata(cx, key);
         self.part_if_redundant(cx, key);

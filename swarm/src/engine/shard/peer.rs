@@ -171,6 +171,20 @@ impl Peer {
         }
     }
 
+    /// Whether it says to only upload: it has all that it wants (BEP 21).
+    pub(crate) fn uploads_only(&self) -> bool {
+        self.extended.as_ref().is_some_and(|said| said.upload_only == Some(true))
+    }
+
+    /// Whether it wants no piece, by all that is known; `None` while it said nothing of that.
+    pub(crate) fn is_done(&self) -> Option<bool> {
+        let said = self.extended.as_ref().and_then(|said| said.upload_only);
+        match self.pieces {
+            Pieces::Unsaid => said,
+            Pieces::All | Pieces::Some(_) => Some(self.is_seed() || said == Some(true)),
+        }
+    }
+
     pub(crate) fn fast(&self) -> bool {
         self.reserved.fast()
     }

@@ -167,7 +167,7 @@ impl Torrent {
 
     /// What it does now, by what is there and how its storage does.
     pub(super) fn next_activity(&self) -> Activity {
-        match self.keeping.activity(self.awaits.is_none() && self.picker.finished()) {
+        match self.keeping.activity(self.is_done()) {
             Activity::Downloading if self.awaits.is_some() => {
                 Activity::Metadata { have: 0, pieces: None, peers: 0 }
             }
@@ -232,8 +232,14 @@ impl Torrent {
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
             left: if self.awaits.is_some() { UNKNOWN_LEFT } else { self.picker.missing_bytes() },
+            partial_seed: self.is_done() && self.picker.missing_bytes() > 0,
             num_want: if self.peers.len() < max_peers { NUM_WANT } else { 0 },
         }
+    }
+
+    /// Whether it has all the pieces that it wants: as a seed, or as a partial seed (BEP 21).
+    pub(crate) fn is_done(&self) -> bool {
+        self.awaits.is_none() && self.picker.finished()
     }
 
     pub(crate) fn is_complete(&self) -> bool {

@@ -61,6 +61,8 @@ pub struct Totals {
     pub downloaded: u64,
     /// Bytes still missing.
     pub left: u64,
+    /// Whether what is missing is not wanted (BEP 21).
+    pub partial_seed: bool,
     /// How many peers to ask for.
     pub num_want: u32,
 }

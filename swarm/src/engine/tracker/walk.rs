@@ -110,6 +110,9 @@ impl Schedule {
             Event::Started
         } else if finished && e.owes_completed(told) {
             Event::Completed
+        } else if totals.partial_seed {
+            // BEP 21 wants it in every announce, but a tracker has to learn who is new, too.
+            Event::Paused
         } else {
             Event::None
         };
