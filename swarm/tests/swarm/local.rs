@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use metainfo::{InfoHashV1, InfoHashes};
-use swarm::engine::{AddMagnet, Time};
+use storage::StoreId;
+use swarm::engine::{AddTorrent, Config, Time, TorrentKey};
 use swarm::sim::{Access, Content, NodeId, Role, World};
+use wire::peer::Bitfield;
 
-/// Adds torrents of which nothing is known but their hash.
-fn add_more(world: &mut World, id: NodeId, count: u8, paused: bool) -> Vec<swarm::engine::TorrentKey> {
+/// Adds torrents that are complete, and whose files nobody asks for.
+fn add_more(world: &mut World, id: NodeId, count: u32, paused: bool) -> Vec<([u8; 20], TorrentKey)> {
     let now = world.now;
-    let node = world.node_mut(id);
-    let hashes = (0..count).map(|n| InfoHashes::v1_only(InfoHashV1([n + 1; 20])));
-    let added =
-        hashes.map(|hashes| node.engine.add_magnet(now, &AddMagnet { paused, ..AddMagnet::new(hashes) }));
-    added.map(Option::unwrap).collect()
+    let engine = &mut world.node_mut(id).engine;
+    let added = (0..count).map(|n| {
+        let meta = Content::new(u64::from(n) + 100, 1 << 16, 1 << 16).torrent;
+        let name = meta.id().0;
+        let add = AddTorrent::new(meta, StoreId(n + 100), Bitfield::with_all(1));
+        (name, engine.add_torrent(now, AddTorrent { paused, ..add }).unwrap())
+    });
+    added.collect()
 }
 
 #[test]
@@ -31,7 +35,7 @@ fn paused_torrents_take_no_turn_and_have_one_when_they_run() {
     assert!(sent.iter().all(|(_, hashes)| hashes[..] == [id]));
 
     // One that is paused later is silent too; one that goes on is announced as soon as the pace allows.
-    let (now, woken) = (world.now, sleepers.remove(7));
+    let (now, (name, woken)) = (world.now, sleepers.remove(7));
     let engine = &mut world.node_mut(node).engine;
     let key = engine.torrent_key(content.torrent.id()).unwrap();
     engine.pause(now, key);
@@ -39,9 +43,9 @@ fn paused_torrents_take_no_turn_and_have_one_when_they_run() {
     world.touch(node);
     let end = now + Duration::from_secs(1000);
     world.run_until(end, |_| false);
-    let since: Vec<_> = world.node(node).local.iter().filter(|(at, _)| *at >= now).collect();
+    let since: Vec<_> = world.node(node).local.iter().filter(|(at, _)| *at > now).collect();
     assert!(since.first().is_some_and(|(at, _)| *at <= now + Duration::from_secs(60)), "{since:?}");
-    assert!(since.iter().all(|(_, hashes)| hashes[..] == [[8; 20]]), "{since:?}");
+    assert!(since.iter().all(|(_, hashes)| hashes[..] == [name]), "{since:?}");
 }
 
 #[test]
@@ -66,7 +70,7 @@ fn without_it_nothing_is_announced_and_nothing_believed() {
     let content = Content::new(3, 1 << 20, 64 * 1024);
     let mut world = World::new(3);
     world.on_one_lan();
-    let off = |config: &mut swarm::engine::Config| config.lsd = false;
+    let off = |config: &mut Config| config.lsd = false;
     let quiet = world.add_with(&content, Role::Leech, Access::default(), Default::default(), off);
     let seed = world.add(&content, Role::Seed, Access::default());
     world.run_until(Time::from_secs(1000), |_| false);

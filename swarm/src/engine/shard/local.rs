@@ -13,19 +13,28 @@ use crate::engine::scope::Scope;
 use crate::engine::time::Time;
 
 impl Shard {
+    /// A torrent has turns from now on, if it may be announced; one that may not takes no turn of others.
+    pub(super) fn list_locally(&mut self, cx: &Cx, slot: usize) {
+        let torrent = &self.torrents[slot];
+        if torrent.is_private() || torrent.keeping.is_paused() {
+            self.lsd.remove(slot);
+        } else {
+            self.lsd.add(cx.now, slot);
+        }
+    }
+
     /// When torrents are to be announced next.
     pub(crate) fn next_local(&self, cx: &Cx) -> Option<Time> {
         self.lsd.next_timeout().filter(|_| cx.config.lsd && self.listen_port.is_some())
     }
 
-    /// Announces the torrents whose turn it is. Never private ones, nor those that are paused.
+    /// Announces the torrents whose turn it is.
     pub(crate) fn announce_locally(&mut self, cx: &mut Cx) {
         if self.next_local(cx).is_none_or(|at| at > cx.now) {
             return;
         }
         let turn = self.lsd.poll(cx.now).into_iter().filter_map(|slot| self.torrents.get(slot));
-        let open = turn.filter(|torrent| !torrent.is_private() && !torrent.keeping.is_paused());
-        let hashes: Vec<[u8; 20]> = open.map(|torrent| torrent.id.0).collect();
+        let hashes: Vec<[u8; 20]> = turn.map(|torrent| torrent.id.0).collect();
         if let Some(port) = self.listen_port
             && !hashes.is_empty()
         {

@@ -38,6 +38,7 @@ impl Shard {
         let torrent = &mut self.torrents[key.slot()];
         torrent.awaits = Some(Box::new(Awaited::new(add.hashes)));
         torrent.activity = torrent.next_activity();
+        self.list_locally(cx, key.slot());
         self.mode_changed(cx, key.slot());
         self.run_tracker(cx, key.slot());
         self.add_peers(cx, key, &add.peers, Source::User, Scope::Loopback);
@@ -84,9 +85,9 @@ impl Shard {
         let complete = torrent.is_complete();
         torrent.tracker.set_nature(torrent.is_private(), complete);
         if torrent.is_private() {
-            self.lsd.remove(slot);
             self.go_private(cx, slot);
         }
+        self.list_locally(cx, slot);
         let said = ExtendedHandshake { upload_only: self.set_mode(slot), ..self.what_it_is(cx, slot, true) };
         self.say_to_all(cx, slot, &said);
         for peer in self.torrents[slot].peers.clone() {

@@ -43,6 +43,7 @@ impl Shard {
         let complete = config.complete;
         let key = self.enlist(cx, meta.id(), config, meta.trackers(), add.paused)?;
         self.fill(cx, key.slot(), add, []);
+        self.list_locally(cx, key.slot());
         self.mode_changed(cx, key.slot());
         if complete {
             cx.out.event(Event::Complete { torrent: key });
@@ -101,9 +102,6 @@ impl Shard {
         });
         self.by_id.insert(id, key);
         self.ledger.insert(key.slot(), id);
-        if !config.private {
-            self.lsd.add(cx.now, key.slot());
-        }
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
         Some(key)

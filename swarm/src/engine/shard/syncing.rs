@@ -150,6 +150,7 @@ impl Shard {
             self.leave(cx, peer, crate::engine::close::Close::Stopped);
         }
         self.dialers.remove(&slot);
+        self.list_locally(cx, slot);
         self.torrents[slot].tracker.stop();
         self.run_tracker(cx, slot);
         cx.torrent_timers.set(slot, TorrentTimer::Settle, cx.now + PATIENCE);
@@ -165,6 +166,7 @@ impl Shard {
         let slot = key.slot();
         cx.torrent_timers.cancel(slot, TorrentTimer::Settle);
         self.review(cx, slot);
+        self.list_locally(cx, slot);
         self.run_tracker(cx, slot);
         self.arm_dial(cx, slot);
         self.wake_sources(cx);
