@@ -103,7 +103,7 @@ impl Keeper {
             let task = async move {
                 loop {
                     tokio::time::sleep(INTERVAL).await;
-                    keep(&file, &dht).await;
+                    keep(file.clone(), &dht).await;
                 }
             };
             tokio::spawn(task).abort_handle()
@@ -117,14 +117,16 @@ impl Keeper {
             task.abort();
         }
         if let Some((file, dht)) = self.what {
-            keep(&file, &dht).await;
+            keep(file, &dht).await;
         }
     }
 }
 
-async fn keep(file: &DhtFile, dht: &Dht) {
+/// A disk that hangs holds a thread for blocking work, and nothing else.
+async fn keep(file: Arc<DhtFile>, dht: &Dht) {
     if let Ok(state) = dht.save().await {
-        file.keep_run(&state);
+        // A panic was reported when it happened.
+        let _ = tokio::task::spawn_blocking(move || file.keep_run(&state)).await;
     }
 }
 

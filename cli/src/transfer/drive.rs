@@ -41,8 +41,12 @@ pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) 
     let mut report = Report::new(plan, console, net.json);
     let outcome = in_session(&session, plan, net, peers, stop, until, &mut report).await;
     report.end();
-    keeper.end().await;
-    if let Err(late) = session.shutdown(DEADLINE).await {
+    let kept = tokio::time::timeout(DEADLINE, keeper.end());
+    let (kept, ended) = tokio::join!(kept, session.shutdown(DEADLINE));
+    if kept.is_err() {
+        tracing::warn!("the nodes of the DHT are not kept: the disk was not done in time");
+    }
+    if let Err(late) = ended {
         tracing::warn!("{late}");
     }
     outcome

@@ -37,6 +37,8 @@ pub enum Damage {
     Trailing(u64),
     /// Its parts are of different saves.
     Mixed,
+    /// Its parts do not fit together.
+    Broken,
     /// A newer program wrote it.
     Newer {
         /// The newest version that is understood.
@@ -65,6 +67,7 @@ impl fmt::Display for Damage {
             Self::Value(what) => write!(f, "the value of {what} makes no sense"),
             Self::Trailing(count) => write!(f, "{count} bytes follow its end"),
             Self::Mixed => f.write_str("its parts are of different saves"),
+            Self::Broken => f.write_str("its parts do not fit together"),
             Self::Newer { known, got } => {
                 write!(f, "a newer program wrote it, in version {got}; this one knows up to {known}")
             }

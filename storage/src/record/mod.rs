@@ -40,6 +40,7 @@ pub use error::{Damage, StoreError};
 #[cfg(feature = "files")]
 pub use file::FileStore;
 pub use pieces::PieceSet;
+pub use sheet::is_newer;
 pub use source::Source;
 pub use state::{Choices, FileStamp, Order, Partial, State, Tracker};
 pub use store::{Key, Lease, Listing, Store};
@@ -70,10 +71,11 @@ impl Record {
         Key { id: self.summary.hashes.id(), dir: self.summary.dir.clone() }
     }
 
-    /// Whether it says that anything is in its folder.
+    /// Whether it says that anything is in its folder, or lost what it said of that.
     pub fn claims_anything(&self) -> bool {
         let State { pieces, doubtful, partial, created, .. } = &self.state;
-        !(pieces.is_none() && doubtful.is_none() && partial.is_empty() && created.is_empty())
+        let is_lost = pieces.is_empty() && !self.summary.flags.no_metadata;
+        is_lost || !(pieces.is_none() && doubtful.is_none() && partial.is_empty() && created.is_empty())
     }
 }
 

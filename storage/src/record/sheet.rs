@@ -82,6 +82,13 @@ pub(super) fn open<'a>(kind: Kind, from: &mut &'a [u8]) -> Result<(u8, &'a [u8])
     Ok((version, payload))
 }
 
+/// Whether bytes begin with a sheet of a newer program. Costs nothing for other ones.
+pub fn is_newer(bytes: &[u8]) -> bool {
+    let seems =
+        bytes.starts_with(MAGIC) && bytes.get(MAGIC.len() + 1).is_some_and(|version| *version > VERSION);
+    seems && open(Kind::Summary, &mut &bytes[..]).is_err_and(|damage| damage.is_newer())
+}
+
 /// The only sheet.
 pub(super) fn open_one(kind: Kind, bytes: &[u8]) -> Result<(u8, &[u8]), Damage> {
     let mut rest = bytes;

@@ -31,6 +31,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When it is damaged, and was set aside; when a newer program wrote it; or when it cannot be read.
     fn load(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
+    /// The summary of a record that one of this key would replace although its folder is another one; `None` where each
+    /// folder has a record of its own.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a newer program wrote it.
+    fn elsewhere(&self, _: &Key) -> Result<Option<Summary>, StoreError> {
+        Ok(None)
+    }
+
     /// Keeps records instead of those of the same keys. After it returned they are durable; when it fails, or power does,
     /// each is either the old or the new one, whole.
     ///

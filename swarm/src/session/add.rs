@@ -136,6 +136,9 @@ pub(super) struct Opened {
 
 /// Opens the files and checks them. Blocks.
 pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
+    if let Some(store) = &link.store {
+        persist::magnet::sole(&**store, options.torrent.id(), &options.dir)?;
+    }
     let mut taken = None;
     let begun = persist::begin(link, options, cancel, |files| {
         let claimed = link.claims.claim(files, &options.torrent);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use metainfo::{Magnet, Torrent, TorrentId};
+use storage::record::Key;
 use storage::{FileStorage, StoreId};
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ pub(super) struct Identity {
     tiers: usize,
     meta: OnceLock<Arc<Torrent>>,
     running: OnceLock<Running>,
+    /// Its record as a magnet.
+    noted: OnceLock<Key>,
     /// Which files are wanted.
     choice: Mutex<Choice>,
     order: Mutex<PieceOrder>,
@@ -78,6 +81,7 @@ impl Identity {
             tiers: meta.trackers().len(),
             meta: meta.into(),
             running: running.into(),
+            noted: OnceLock::new(),
             choice: Mutex::new(choice),
             order: Mutex::new(order),
             changing: Mutex::default(),
@@ -93,6 +97,7 @@ impl Identity {
             tiers: magnet.trackers.len(),
             meta: OnceLock::new(),
             running: OnceLock::new(),
+            noted: OnceLock::new(),
             choice: Mutex::new(choice),
             order: Mutex::new(order),
             changing: Mutex::default(),
@@ -126,6 +131,17 @@ impl Identity {
     pub(super) fn opened(&self, running: Running) {
         // They are opened once.
         let _ = self.running.set(running);
+    }
+
+    /// It is recorded as a magnet.
+    pub(super) fn noted(&self, key: Key) {
+        // That is done once.
+        let _ = self.noted.set(key);
+    }
+
+    /// Its record as a magnet, if there is one.
+    pub(super) fn note(&self) -> Option<&Key> {
+        self.noted.get()
     }
 
     /// Its record, in a session that keeps some.

@@ -111,6 +111,14 @@ pub enum AddError {
     Metadata(metainfo::Error),
     /// No record says what it is.
     NotRecorded(TorrentId),
+    /// A record says what there is of it in another folder, and would be lost: [`Session::restore`](super::Session::restore)
+    /// runs it there, [`Session::forget`](super::Session::forget) forgets it.
+    RecordedElsewhere {
+        /// Which torrent.
+        id: TorrentId,
+        /// Its folder.
+        dir: PathBuf,
+    },
     /// Its folder or files cannot be used.
     Storage(StorageError),
     /// What is missing does not fit the disk.
@@ -139,6 +147,9 @@ impl fmt::Display for AddError {
             ),
             Self::Duplicate(id) => write!(f, "torrent {id} runs already"),
             Self::NotRecorded(id) => write!(f, "torrent {id} is not recorded"),
+            Self::RecordedElsewhere { id, dir } => {
+                write!(f, "torrent {id} is recorded in {}", dir.display())
+            }
             Self::PathTaken { path, by } => {
                 write!(f, "{} is written by another torrent, {by}", path.display())
             }

@@ -1,9 +1,6 @@
 //! Removing a torrent, and what it made.
 
-use std::path::PathBuf;
-
 use storage::Removed;
-use storage::record::Key;
 use tokio::time::timeout;
 
 use super::event::Event;
@@ -67,11 +64,11 @@ impl Torrent {
 
     async fn forget(&self) {
         let Some(store) = self.link.store.clone() else { return };
-        let (id, kept) = (self.id, self.entry.identity.kept());
-        let forget = move || match kept {
-            Some(kept) => kept.forget(),
-            // A store that records magnets knows torrents by their id.
-            None => persist::magnet::forget(&*store, &Key { id, dir: PathBuf::new() }),
+        let identity = self.entry.identity.clone();
+        let forget = move || match (identity.kept(), identity.note()) {
+            (Some(kept), _) => kept.forget(),
+            (None, Some(key)) => persist::magnet::forget(&*store, key),
+            (None, None) => Ok(()),
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
             tracing::warn!(%error, "a record stays behind");

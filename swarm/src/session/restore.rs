@@ -5,8 +5,11 @@ use std::sync::Arc;
 use storage::record::{Key, Listing, Record, Source, Store, StoreError, Summary};
 
 use super::Session;
+use super::link::{Link, Unavailable};
 use super::magnet::MagnetOptions;
 use super::options::{AddError, AddOptions};
+use super::persist;
+use super::registry::Refused;
 use super::selection::Selection;
 use super::torrent::Torrent;
 use super::wanted;
@@ -32,11 +35,30 @@ impl Session {
         let key = Key { id: summary.hashes.id(), dir: summary.dir.clone() };
         let unknown = AddError::NotRecorded(key.id);
         let Some(store) = self.link.store.clone() else { return Err(unknown) };
-        let loaded = tokio::task::spawn_blocking(move || options(&*store, &key)).await;
+        let link = self.link.clone();
+        let loaded = tokio::task::spawn_blocking(move || options(&link, &*store, &key)).await;
         match loaded.map_err(|_| AddError::Cancelled)??.ok_or(unknown)? {
             Added::Torrent(options) => self.add(*options).await,
             Added::Magnet(options) => self.add_magnet(*options).await,
         }
+    }
+
+    /// Forgets a torrent of an earlier run that does not run now. What its files hold stays.
+    ///
+    /// # Errors
+    /// [`AddError::Duplicate`] when it runs: [`Torrent::remove`] is for that; or when the record cannot be forgotten.
+    pub async fn forget(&self, summary: &Summary) -> Result<(), AddError> {
+        let key = Key { id: summary.hashes.id(), dir: summary.dir.clone() };
+        let reservation = self.link.registry.reserve(key.id).map_err(|refused| match refused {
+            Refused::Duplicate => AddError::Duplicate(key.id),
+            Refused::Closed => AddError::Unavailable(Unavailable::Over),
+        })?;
+        let Some(store) = self.link.store.clone() else { return Ok(()) };
+        let forget = tokio::task::spawn_blocking(move || {
+            let _reservation = reservation;
+            store.remove(&key)
+        });
+        Ok(forget.await.map_err(|_| AddError::Cancelled)??)
     }
 }
 
@@ -47,8 +69,9 @@ enum Added {
 }
 
 /// Reads it. Blocks.
-fn options(store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
-    let Some(Record { summary, state, source: Some(source) }) = store.load(key)? else { return Ok(None) };
+fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
+    let loaded = persist::load(link, store, key)?;
+    let Some(Record { summary, state, source: Some(source) }) = loaded else { return Ok(None) };
     let choices = state.choices;
     let bytes = match source {
         Source::Torrent(bytes) => bytes,

@@ -375,3 +375,39 @@ async fn a_magnet_does_not_vanish_before_its_metadata_came_nor_after() {
     end([session]).await;
     content.assert_all(to.path());
 }
+
+#[tokio::test]
+async fn neither_a_magnet_nor_another_folder_takes_the_place_of_a_record() {
+    let content = content(111);
+    let (at, other, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let id = content.meta.id();
+    let session = recording(state.path()).await;
+    let torrent = soon(session.add(AddOptions::download(content.meta.clone(), at.path()))).await.unwrap();
+    end([session]).await;
+    drop(torrent);
+
+    let session = recording(state.path()).await;
+    let [known] = &session.recorded().await.unwrap().summaries[..] else { panic!() };
+    let refused = AddError::RecordedElsewhere { id, dir: known.dir.clone() };
+    let magnet = || Magnet::new(*content.meta.info_hashes());
+    let elsewhere = MagnetOptions::download(magnet(), other.path());
+    assert_eq!(soon(session.add_magnet(elsewhere)).await.unwrap_err(), refused);
+    let elsewhere = AddOptions::download(content.meta.clone(), other.path());
+    assert_eq!(soon(session.add(elsewhere.clone())).await.unwrap_err(), refused);
+    for options in [MagnetOptions::metadata(magnet()), MagnetOptions::download(magnet(), at.path())] {
+        let named = soon(session.add_magnet(options)).await.unwrap();
+        soon(named.remove()).await.unwrap();
+        assert_eq!(session.recorded().await.unwrap().summaries, std::slice::from_ref(known));
+    }
+    let torrent = soon(session.restore(known)).await.unwrap();
+    assert!(torrent.status().await.unwrap().activity.is_seeding());
+    assert_eq!(soon(session.forget(known)).await, Err(AddError::Duplicate(id)));
+    end([session]).await;
+    drop(torrent);
+
+    let session = recording(state.path()).await;
+    let [known] = &session.recorded().await.unwrap().summaries[..] else { panic!() };
+    soon(session.forget(known)).await.unwrap();
+    soon(session.add(elsewhere)).await.unwrap();
+    end([session]).await;
+}

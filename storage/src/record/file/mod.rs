@@ -92,8 +92,11 @@ impl FileStore {
         self.files.sync(&self.dir).map_err(|cause| StoreError::io("sync", &self.dir, cause))
     }
 
-    /// Moves a file that cannot be used out of the way, and says so.
+    /// Moves a file that cannot be used out of the way, and says so. One of a newer program is not damaged, and stays.
     fn set_aside(&self, path: &Path, damage: Damage) -> StoreError {
+        if damage.is_newer() {
+            return StoreError::Damaged { path: path.to_owned(), damage, aside: None };
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let free = (1..1000).map(|n| path.with_file_name(format!("{name}.damaged-{n}")));
         let aside = free.into_iter().find(|aside| !self.files.exists(aside));

@@ -167,6 +167,27 @@ fn a_damaged_record_is_set_aside_and_named() {
 }
 
 #[test]
+fn a_record_of_a_newer_program_stays_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::open(dir.path()).unwrap();
+    let record = sample(2);
+    let summary = record.summary.encode();
+    for start in [0, summary.len()] {
+        store.save(std::slice::from_ref(&record)).unwrap();
+        let path = store.path(&record.key());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let end = if start == 0 { summary.len() } else { bytes.len() };
+        bytes[start + 8] = super::super::VERSION + 1;
+        let sum = crc32c::crc32c(&bytes[start..end - 4]);
+        bytes[end - 4..end].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let error = store.load(&record.key()).unwrap_err();
+        assert!(error.is_newer() && matches!(error, StoreError::Damaged { aside: None, .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn one_bad_record_does_not_hide_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();

@@ -49,16 +49,20 @@ impl Session {
                 return Err(AddError::Duplicate(id));
             }
         };
+        let mut note = None;
         if let Some(store) = link.store.clone() {
-            let noted = options.clone();
-            let noting = tokio::task::spawn_blocking(move || persist::magnet::note(&*store, &noted));
-            noting.await.map_err(|_| AddError::Cancelled)??;
+            let (noted, registry) = (options.clone(), link.registry.clone());
+            let noting = tokio::task::spawn_blocking(move || persist::magnet::note(store, &registry, &noted));
+            note = noting.await.map_err(|_| AddError::Cancelled)??;
         }
         let attempt = Attempt::new(link.reactor.clone());
         let begin = Begin { link: link.clone(), options, reservation };
         let begun = link.ask(attempt.guard(link.clone(), id, move |plane| begin.run(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
+        if let Some(note) = note {
+            entry.identity.noted(note.keep());
+        }
         Ok(Torrent::new(link, id, entry))
     }
 }

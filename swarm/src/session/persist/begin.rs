@@ -93,21 +93,32 @@ impl Prior {
         let place = kept::place(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
         let key = Key { id: options.torrent.id(), dir: place };
         let lease = store.lease(&key)?;
-        let record = match store.load(&key) {
-            // What is on the disk says the rest.
-            Err(error @ StoreError::Damaged { aside: Some(_), .. }) => {
-                tracing::warn!(%error, "a record is not used");
-                link.tell(Event::RecordFailed { torrent: key.id, error });
-                None
-            }
-            loaded => loaded?,
-        };
+        let record = load(link, &**store, &key)?;
         // A magnet until now, or another torrent whose id was made the same.
         let hashes = options.torrent.info_hashes();
         let record =
             record.filter(|record| !record.summary.flags.no_metadata && record.summary.hashes == *hashes);
         Ok(Self { store: store.clone(), lease, key, record })
     }
+}
+
+/// Reads a record. Of one that is damaged, what is left: what is on the disk says the rest. Blocks.
+pub(in crate::session) fn load(
+    link: &Link,
+    store: &dyn Store,
+    key: &Key,
+) -> Result<Option<Record>, StoreError> {
+    // Its state and its source may both be.
+    for _ in 0..2 {
+        match store.load(key) {
+            Err(error @ StoreError::Damaged { aside: Some(_), .. }) => {
+                tracing::warn!(%error, "a record is not used");
+                link.tell(Event::RecordFailed { torrent: key.id, error });
+            }
+            loaded => return loaded,
+        }
+    }
+    store.load(key)
 }
 
 /// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it.
@@ -247,7 +258,7 @@ fn keep(
     let meta = &options.torrent;
     let now = kept::now_ms();
     let Prior { store, lease, key, .. } = prior;
-    let is_known = record.is_some();
+    let is_known = record.as_ref().is_some_and(|record| record.source.is_some());
     let mut record = record.unwrap_or_else(|| fresh(options, key.dir.clone(), now));
     record.source =
         (store.wants_sources() && !is_known).then(|| torrent_file(meta).ok().map(Source::Torrent)).flatten();

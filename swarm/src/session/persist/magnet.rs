@@ -1,21 +1,84 @@
 //! The record of a magnet whose metadata are not there yet.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use metainfo::TorrentId;
 use storage::record::{
     Flags, Key, NAME_RULES, Record, Source, State, Store, StoreError, Summary, Times, Totals,
 };
 
 use super::kept;
 use crate::session::magnet::MagnetOptions;
+use crate::session::options::AddError;
+use crate::session::registry::Registry;
 use crate::session::wanted;
 
-/// Records a magnet, unless what it names is recorded already. Blocks.
-pub(in crate::session) fn note(store: &dyn Store, options: &MagnetOptions) -> Result<(), StoreError> {
-    let Some(dir) = options.dir.as_ref().filter(|_| store.wants_sources()) else { return Ok(()) };
-    let place = kept::place(dir).map_err(|cause| StoreError::io("open", dir, cause))?;
-    let hashes = options.magnet.info_hashes;
-    if store.load(&Key { id: hashes.id(), dir: place.clone() })?.is_some() {
-        return Ok(());
+/// The record of a magnet. Dropped before it is kept, it is forgotten if it is new.
+pub(in crate::session) struct Note {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    key: Key,
+    is_new: bool,
+}
+
+impl Note {
+    /// The magnet runs.
+    pub(in crate::session) fn keep(mut self) -> Key {
+        self.is_new = false;
+        self.key.clone()
     }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        if !self.is_new {
+            return;
+        }
+        // Whoever gave up is not to wait for a disk. Outside of a runtime it stays, as when somebody adds the torrent just
+        // now: a magnet too many is no loss.
+        let reserved = self.registry.reserve(self.key.id).ok();
+        if let Some((reservation, runtime)) = reserved.zip(tokio::runtime::Handle::try_current().ok()) {
+            let (store, key) = (self.store.clone(), self.key.clone());
+            runtime.spawn_blocking(move || {
+                let _reservation = reservation;
+                if let Err(error) = forget(&*store, &key) {
+                    tracing::warn!(%error, "a record stays behind");
+                }
+            });
+        }
+    }
+}
+
+/// Records a magnet, unless what it names is recorded already. `None` when nothing is to be recorded. Blocks.
+pub(in crate::session) fn note(
+    store: Arc<dyn Store>,
+    registry: &Arc<Registry>,
+    options: &MagnetOptions,
+) -> Result<Option<Note>, AddError> {
+    let Some(dir) = options.dir.as_ref().filter(|_| store.wants_sources()) else { return Ok(None) };
+    let hashes = options.magnet.info_hashes;
+    let key = sole(&*store, hashes.id(), dir)?;
+    if store.load(&key)?.is_some() {
+        return Ok(Some(Note { store, registry: registry.clone(), key, is_new: false }));
+    }
+    store.save(&[record(options, key.dir.clone())])?;
+    Ok(Some(Note { store, registry: registry.clone(), key, is_new: true }))
+}
+
+/// The key of a torrent in this folder, unless a record says what there is of it in another one: that would be lost. Blocks.
+pub(in crate::session) fn sole(store: &dyn Store, id: TorrentId, dir: &Path) -> Result<Key, AddError> {
+    let place = kept::place(dir).map_err(|cause| StoreError::io("open", dir, cause))?;
+    let key = Key { id, dir: place };
+    match store.elsewhere(&key)? {
+        // Of a magnet nothing is there yet.
+        Some(other) if !other.flags.no_metadata => Err(AddError::RecordedElsewhere { id, dir: other.dir }),
+        _ => Ok(key),
+    }
+}
+
+fn record(options: &MagnetOptions, place: PathBuf) -> Record {
+    let hashes = options.magnet.info_hashes;
     let now = kept::now_ms();
     let summary = Summary {
         generation: 0,
@@ -36,10 +99,46 @@ pub(in crate::session) fn note(store: &dyn Store, options: &MagnetOptions) -> Re
     state.choices.preallocate = options.preallocate;
     state.choices.trackers.clone_from(&options.trackers);
     state.choices.order = wanted::recorded(options.order);
-    store.save(&[Record { summary, state, source: Some(Source::Magnet(options.magnet.to_string())) }])
+    Record { summary, state, source: Some(Source::Magnet(options.magnet.to_string())) }
 }
 
-/// Forgets it again. Blocks.
+/// Forgets it again, unless more is known by now. Blocks.
 pub(in crate::session) fn forget(store: &dyn Store, key: &Key) -> Result<(), StoreError> {
-    if store.wants_sources() { store.remove(key) } else { Ok(()) }
+    match store.load(key)? {
+        Some(record) if record.summary.flags.no_metadata => store.remove(key),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::RedbStore;
+    use metainfo::{InfoHashV1, InfoHashes, Magnet};
+
+    #[tokio::test]
+    async fn a_note_of_what_was_given_up_goes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(RedbStore::open(dir.path().join("session.redb")).unwrap());
+        let magnet = Magnet::new(InfoHashes::v1_only(InfoHashV1([1; 20])));
+        let options = MagnetOptions::download(magnet, dir.path());
+        let registry = Arc::new(Registry::default());
+        let noted = || note(store.clone(), &registry, &options).unwrap().unwrap();
+        let count = || store.list().unwrap().summaries.len();
+        drop(noted());
+        while count() > 0 || registry.reserve(options.magnet.info_hashes.id()).is_err() {
+            tokio::task::yield_now().await;
+        }
+        let being_added = registry.reserve(options.magnet.info_hashes.id()).unwrap();
+        drop(noted());
+        drop(being_added);
+        assert_eq!(count(), 1, "somebody else adds it");
+        let key = noted().keep();
+        // Another attempt found it there.
+        drop(noted());
+        tokio::task::yield_now().await;
+        assert_eq!((count(), store.load(&key).unwrap().is_some()), (1, true));
+        forget(&*store, &key).unwrap();
+        assert_eq!(count(), 0);
+    }
 }

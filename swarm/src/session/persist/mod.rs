@@ -17,6 +17,6 @@ mod source;
 
 pub use database::RedbStore;
 
-pub(super) use begin::{Begun, begin};
+pub(super) use begin::{Begun, begin, load};
 pub(super) use kept::{Kept, Snapshot, names, place};
 pub(super) use saver::{Saver, finish, run, watch_space};
