@@ -8,7 +8,9 @@ mod file;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, TableHandle};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableHandle,
+};
 use storage::record::{
     Damage, Key, Lease, Listing, Record, Source, State, Store, StoreError, Summary, is_newer,
 };
@@ -197,7 +199,8 @@ impl Store for RedbStore {
         let mut listing = self.with("read", |database| {
             let mut listing = Listing::default();
             let transaction = database.begin_read()?;
-            for entry in transaction.open_table(SUMMARIES)?.iter()? {
+            let table = transaction.open_table(SUMMARIES)?;
+            for entry in table.iter()? {
                 let (id, value) = entry?;
                 let decoded = Summary::decode(value.value()).and_then(|summary| {
                     if summary.hashes.id().0[..] == *id.value() { Ok(summary) } else { Err(Damage::Broken) }
@@ -209,6 +212,10 @@ impl Store for RedbStore {
                         listing.problems.push(StoreError::Damaged { path, damage, aside: None });
                     }
                 }
+            }
+            let (expected, got) = (table.len()?, listing.summaries.len() + listing.problems.len());
+            if expected != got as u64 {
+                return Err(redb::Error::Corrupted(format!("expected {expected} summaries, got {got}")));
             }
             Ok(listing)
         })?;
