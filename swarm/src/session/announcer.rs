@@ -27,7 +27,7 @@ const MAX_UNDER_WAY: usize = 64;
 type Ticket = (TorrentKey, AnnounceId);
 
 /// Where the reactor's thread leaves what is to be asked. Everything in it belongs to a torrent that runs, and a torrent
-/// asks one tracker at a time, so it stays small.
+/// asks few trackers at a time, so it stays small.
 #[derive(Default)]
 pub(super) struct Desk {
     state: Mutex<Waiting>,

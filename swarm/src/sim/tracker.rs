@@ -16,8 +16,10 @@ const MAX_PEERS: usize = 50;
 /// One tracker.
 #[derive(Debug)]
 pub struct SimTracker {
-    /// It does not answer.
+    /// It cannot be reached.
     pub down: bool,
+    /// It never answers.
+    pub silent: bool,
     /// Seconds between announces.
     pub interval: u32,
     /// Addresses that it tells everybody beside those that announced themselves.
@@ -31,6 +33,7 @@ impl Default for SimTracker {
     fn default() -> Self {
         Self {
             down: false,
+            silent: false,
             interval: 1800,
             extra: Vec::new(),
             announces: Vec::new(),
@@ -40,7 +43,7 @@ impl Default for SimTracker {
 }
 
 impl SimTracker {
-    /// Answers an announce from `from`.
+    /// Answers an announce from `from`; `None` when it is silent.
     pub(super) fn answer(
         &mut self,
         now: Time,
@@ -48,14 +51,17 @@ impl SimTracker {
         id: TorrentId,
         announce: &Announce,
         rng: &mut ChaCha8Rng,
-    ) -> Result<AnnounceReply, Failure> {
+    ) -> Option<Result<AnnounceReply, Failure>> {
         if announce.id.family == Family::V6 {
-            return Err(Failure::NoAddress);
+            return Some(Err(Failure::NoAddress));
         }
         if self.down {
-            return Err(Failure::Unreachable("no answer".into()));
+            return Some(Err(Failure::Unreachable("no answer".into())));
         }
         self.announces.push((now, from, announce.event));
+        if self.silent {
+            return None;
+        }
         let swarm = self.swarms.entry(id).or_default();
         if announce.event == Event::Stopped {
             swarm.remove(&from);
@@ -66,7 +72,7 @@ impl SimTracker {
         peers.shuffle(rng);
         peers.truncate(MAX_PEERS.min(announce.num_want as usize));
         peers.extend(&self.extra);
-        Ok(AnnounceReply { interval: Some(self.interval), peers, ..AnnounceReply::default() })
+        Some(Ok(AnnounceReply { interval: Some(self.interval), peers, ..AnnounceReply::default() }))
     }
 
     /// Forgets a machine that went without a word.

@@ -129,11 +129,12 @@ impl World {
                 Action::Announce { torrent, id, announce } => {
                     let from = self.machines[index].addr;
                     let tracker = self.trackers.entry(announce.url.as_str().into()).or_default();
-                    let reply = tracker.answer(now, from, id, &announce, &mut self.rng);
-                    self.order += 1;
-                    self.replies.insert(self.order, (torrent, announce.id, reply));
-                    let happening = Happening::Reply { to: index, at: self.order };
-                    self.schedule(now + TRACKER_DELAY, happening);
+                    if let Some(reply) = tracker.answer(now, from, id, &announce, &mut self.rng) {
+                        self.order += 1;
+                        self.replies.insert(self.order, (torrent, announce.id, reply));
+                        let happening = Happening::Reply { to: index, at: self.order };
+                        self.schedule(now + TRACKER_DELAY, happening);
+                    }
                 }
                 Action::CancelAnnounce { .. } => {}
                 Action::Dht(_) => {}

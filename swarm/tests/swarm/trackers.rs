@@ -7,7 +7,8 @@ use swarm::engine::candidates::Source;
 use swarm::engine::scope::Scope;
 use swarm::engine::tracker::Event as Announced;
 use swarm::engine::{Close, Event, Time};
-use swarm::sim::{Access, Content, NodeId, Role, World};
+use swarm::sim::{Access, Content, Heard, Line, NodeId, Role, Scripted, World};
+use wire::peer::{ExtendedHandshake, Extensions, Message, MetadataMessage};
 
 const FIRST: &str = "http://first.example/announce";
 const SECOND: &str = "http://second.example/announce";
@@ -98,4 +99,76 @@ fn a_private_torrent_drops_the_peers_of_a_tracker_that_it_leaves() {
     let end = world.now + Duration::from_secs(600);
     assert!(world.run_until(end, left), "its peers go with it");
     let _ = seed;
+}
+
+/// A torrent with six trackers, each in a tier of its own.
+fn many_trackers(private: bool) -> Content {
+    let tiers = (0..6).map(|n| vec![format!("http://t{n}.example/announce")]).collect();
+    let builder = Builder::single("content.bin", LEN as u64).piece_length(64 * 1024);
+    Content::build(8, LEN, builder.tracker_tiers(tiers).private(private))
+}
+
+#[test]
+fn a_magnet_does_not_wait_for_silent_trackers() {
+    let content = many_trackers(false);
+    let mut world = World::new(8);
+    for n in 0..5 {
+        world.tracker(&format!("http://t{n}.example/announce")).silent = true;
+    }
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let addr = world.addr(seed);
+    world.tracker("http://t5.example/announce").extra = vec![addr];
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    assert!(world.run_until_complete(&[magnet], Time::from_secs(20)).is_some());
+    world.run_until(Time::from_secs(100), |_| false);
+    assert_eq!(told(&mut world, "http://t5.example/announce", magnet)[0], Announced::Started);
+    world.check();
+}
+
+#[test]
+fn a_magnet_that_turns_out_private_keeps_to_the_peers_of_one_tracker() {
+    let content = many_trackers(true);
+    let mut world = World::new(9);
+    let silent = |_: &mut Line<'_>, _: Heard<'_>| {};
+    let peers: Vec<_> =
+        (0..2).map(|_| Scripted::new(&content).enter(&mut world, Access::default(), silent)).collect();
+    for (n, (peer, _)) in peers.iter().enumerate() {
+        let addr = world.addr(*peer);
+        world.tracker(&format!("http://t{n}.example/announce")).extra = vec![addr];
+    }
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    world.run_until(Time::from_secs(4), |_| false);
+    assert!(peers.iter().all(|(_, log)| log.borrow().open() == 1), "both are used before");
+    // Seeds of a private torrent do not give its metadata, so somebody else has to.
+    let info = content.torrent.info_bytes().to_vec();
+    let giver = Scripted::new(&content).dials(world.addr(magnet));
+    giver.enter(&mut world, Access::default(), move |line, heard| {
+        let mut payload = Vec::new();
+        let total_size = Some(info.len() as u64);
+        match heard {
+            Heard::Handshake(_) => ExtendedHandshake {
+                extensions: Extensions::from_iter([("ut_metadata", 9)]),
+                metadata_size: total_size,
+                ..ExtendedHandshake::default()
+            }
+            .encode(&mut payload),
+            Heard::Message(Message::Extended { id: 9, .. }) => {
+                MetadataMessage::Data { piece: 0, total_size, data: &info }.encode(&mut payload);
+            }
+            _ => return,
+        }
+        let id = if matches!(heard, Heard::Handshake(_)) { 0 } else { 2 };
+        line.say(Message::Extended { id, payload: &payload });
+    });
+    assert!(world.run_until(Time::from_millis(4900), |world| world.node(magnet).furnished.is_some()));
+    world.run_until(Time::from_secs(30), |_| false);
+    let open: Vec<_> = peers.iter().map(|(_, log)| log.borrow().open()).collect();
+    assert_eq!(open, [0, 1], "the tracker that answered last is kept");
+    assert_eq!(
+        told(&mut world, "http://t0.example/announce", magnet),
+        [Announced::Started, Announced::Stopped]
+    );
+    assert_eq!(told(&mut world, "http://t1.example/announce", magnet), [Announced::Started]);
+    assert_eq!(told(&mut world, "http://t2.example/announce", magnet), []);
+    world.check();
 }

@@ -4,6 +4,7 @@
 mod fuzzed;
 #[cfg(feature = "session")]
 mod hostile;
+mod hurry;
 #[cfg(all(feature = "session", unix))]
 mod opentracker;
 mod schedule;

@@ -305,6 +305,16 @@ impl Candidates {
         dropped
     }
 
+    /// What a source said of an address counts no more; whom nobody else named is forgotten.
+    pub fn disown(&mut self, now: Time, addr: SocketAddr, source: Source) {
+        let addr = scope::canonical(addr);
+        let others = Sources::ALL.without(source);
+        self.change(now, addr, |entry| entry.sources = entry.sources.and(others));
+        if self.book.get(&addr).is_some_and(|entry| entry.sources.is_empty()) {
+            self.forget(addr);
+        }
+    }
+
     fn accepts(&self, addr: SocketAddr, source: Source, scope: Scope) -> bool {
         let port = addr.port() >= 1024 || source == Source::User;
         port && self.config.sources.has(source)

@@ -53,6 +53,10 @@ impl Sources {
         *self = Self(self.0 | Self::of(&[source]).0);
     }
 
+    pub(super) const fn without(self, source: Source) -> Self {
+        Self(self.0 & !Self::of(&[source]).0)
+    }
+
     pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }

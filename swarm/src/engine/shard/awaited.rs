@@ -1,5 +1,7 @@
 //! What a torrent without metadata keeps.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use metainfo::InfoHashes;
@@ -8,10 +10,15 @@ use super::PeerKey;
 use super::early::Early;
 use super::peer::Sender;
 use crate::engine::metadata::Fetch;
+use crate::engine::scope;
 use crate::engine::time::Time;
+use crate::engine::tracker::TrackerId;
 
 /// Bytes of what peers say of their pieces that are kept, all peers of a torrent together: two hundred bitfields of 300,000 pieces.
 pub(super) const MAX_EARLY: usize = 8 << 20;
+
+/// Addresses of which it is remembered which tracker named them; there are no more candidates than that.
+const MOST_NAMED: usize = 3000;
 
 /// The search for the info dictionary of one torrent.
 pub(crate) struct Awaited {
@@ -21,11 +28,27 @@ pub(crate) struct Awaited {
     pub(super) info: Option<Arc<[u8]>>,
     /// Bytes of what peers said of their pieces.
     pub(super) early: usize,
+    /// Which tracker named whom, so that a private torrent may keep to one.
+    named: BTreeSet<(SocketAddr, TrackerId)>,
 }
 
 impl Awaited {
     pub(super) fn new(hashes: InfoHashes) -> Self {
-        Self { hashes, fetch: Fetch::new(hashes), info: None, early: 0 }
+        Self { hashes, fetch: Fetch::new(hashes), info: None, early: 0, named: BTreeSet::new() }
+    }
+
+    /// A tracker named peers.
+    pub(super) fn handle_named(&mut self, by: TrackerId, addrs: &[SocketAddr]) {
+        let room = MOST_NAMED.saturating_sub(self.named.len());
+        self.named.extend(addrs.iter().take(room).map(|addr| (scope::canonical(*addr), by)));
+    }
+
+    /// Whom only other trackers named.
+    pub(super) fn named_by_others(&self, than: Option<TrackerId>) -> Vec<SocketAddr> {
+        let by_it = |addr: SocketAddr| than.is_some_and(|id| self.named.contains(&(addr, id)));
+        let mut others: Vec<_> = self.named.iter().map(|(addr, _)| *addr).filter(|a| !by_it(*a)).collect();
+        others.dedup();
+        others
     }
 
     /// A peer left.

@@ -37,6 +37,7 @@ impl Shard {
         let key = self.enlist(cx, add.hashes.id(), config, &add.trackers, add.paused)?;
         let torrent = &mut self.torrents[key.slot()];
         torrent.awaits = Some(Box::new(Awaited::new(add.hashes)));
+        torrent.tracker.hurry();
         torrent.activity = torrent.next_activity();
         self.list_locally(cx, key.slot());
         self.mode_changed(cx, key.slot());
@@ -78,13 +79,16 @@ impl Shard {
         if !looked_for.is_some_and(|hashes| are_of(&hashes, add.meta.info_hashes())) {
             return false;
         }
-        torrent.awaits = None;
+        let awaits = torrent.awaits.take();
         cx.torrent_timers.cancel(slot, TorrentTimer::Metadata);
         self.fill(cx, slot, add, priorities);
         let torrent = &mut self.torrents[slot];
         let complete = torrent.is_complete();
         torrent.tracker.set_nature(torrent.is_private(), complete);
         if torrent.is_private() {
+            if let Some(awaits) = awaits {
+                self.keep_one_tracker(cx, slot, &awaits);
+            }
             self.go_private(cx, slot);
         }
         self.list_locally(cx, slot);

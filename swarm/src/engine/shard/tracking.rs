@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Shard;
+use super::awaited::Awaited;
 use crate::engine::TorrentKey;
 use crate::engine::candidates::{Source, Sources};
 use crate::engine::changes::Columns;
@@ -45,6 +46,21 @@ impl Shard {
         self.arm_tracker(cx, slot);
     }
 
+    /// A torrent turned out to be private: it uses peers of one tracker (BEP 27), while several may have been asked before.
+    pub(super) fn keep_one_tracker(&mut self, cx: &mut Cx, slot: usize, awaits: &Awaited) {
+        let torrent = &mut self.torrents[slot];
+        let others = awaits.named_by_others(torrent.tracker.current());
+        for addr in others {
+            torrent.candidates.disown(cx.now, addr, Source::Tracker);
+        }
+        for key in self.torrents[slot].peers.clone() {
+            let listens = self.peers[key.slot()].listens.filter(|_| self.peers[key.slot()].link.outgoing);
+            if listens.is_some_and(|addr| self.torrents[slot].candidates.get(addr).is_none()) {
+                self.leave(cx, key, Close::TrackerChanged);
+            }
+        }
+    }
+
     /// Arms the torrent's tracker timer.
     pub(super) fn arm_tracker(&mut self, cx: &mut Cx, slot: usize) {
         if let Some(at) = self.torrents[slot].tracker.next_timeout() {
@@ -72,6 +88,9 @@ impl Shard {
                     // A tracker is named by nothing but its torrent here; its word is one vote.
                     if let Some(seen) = reply.external_ip {
                         self.seen_as(cx, IpAddr::from([0, 0, 0, 0]), seen);
+                    }
+                    if let Some(awaits) = self.torrent_mut(key).and_then(|torrent| torrent.awaits.as_mut()) {
+                        awaits.handle_named(id.tracker, &reply.peers);
                     }
                     self.add_peers(cx, key, &reply.peers, Source::Tracker, scope);
                 }

@@ -14,5 +14,5 @@ pub use address::{Family, Scheme, TrackerUrl, Unsupported};
 pub use announce::{Announce, AnnounceId, Config, Failure, Families, Output, Totals, TrackerId};
 pub use schedule::Schedule;
 pub use status::{State, TrackerStatus};
-pub use walk::{HURRY, PATIENCE, PATIENCE_STOPPED, PRIVATE_LOYALTY};
+pub use walk::{BESIDE, HURRY, PATIENCE, PATIENCE_STOPPED, PRIVATE_LOYALTY};
 pub use wire::tracker::{AnnounceReply, Event, RetryIn};

@@ -49,6 +49,10 @@ pub struct Schedule {
     /// Some tracker took our `completed`.
     pub(super) told_completed: bool,
     pub(super) base: Option<Totals>,
+    /// Nothing is known of the torrent yet.
+    pub(super) hurried: bool,
+    /// When the last announce began.
+    pub(super) asked_at: Option<Time>,
     outputs: VecDeque<Output>,
     pub(super) next_seq: u32,
 }
@@ -65,6 +69,8 @@ impl Schedule {
             finished: false,
             told_completed: false,
             base: None,
+            hurried: false,
+            asked_at: None,
             outputs: VecDeque::new(),
             next_seq: 0,
         };
@@ -100,12 +106,13 @@ impl Schedule {
         }
         self.phase = Phase::Active;
         self.base = None;
+        self.asked_at = None;
         self.finished = false;
         self.told_completed = false;
         for tracker in &mut self.trackers {
             tracker.endpoints.iter_mut().for_each(Endpoint::restart);
         }
-        self.cancel_all();
+        self.cancel(|_| true);
     }
 
     /// More peers would help: the next announce comes sooner if the tracker lets it. Say it as often as you like.
@@ -139,11 +146,23 @@ impl Schedule {
         }
     }
 
+    /// Nothing is known of the torrent yet, and nothing can be done without peers: until [`Self::set_nature`] each tracker is
+    /// waited for only [so long](super::BESIDE) before the next one is asked as well, and the peers of all that answer count.
+    pub fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
     /// What was not known when it started: whether the torrent is private, and whether all of it is there already, so that
-    /// `completed` is never told.
+    /// `completed` is never told. A private one keeps the tracker that answered last, and the others are told that it
+    /// left: forget whom only they named.
     pub fn set_nature(&mut self, private: bool, complete: bool) {
         self.config.private = private;
         self.config.complete |= complete;
+        self.hurried = false;
+        let asked = || self.order.iter().copied().find(|&id| self.tracker(id).is_asked());
+        if let Some(kept) = self.current.or_else(asked).filter(|_| private) {
+            self.leave_all(|id| id != kept);
+        }
     }
 
     /// Ends the session: every tracker that knows of us is told `stopped`, once.
@@ -152,13 +171,7 @@ impl Schedule {
             return;
         }
         self.phase = Phase::Leaving;
-        for tracker in &mut self.trackers {
-            for e in &mut tracker.endpoints {
-                let starting = e.in_flight.is_some_and(|f| f.event == Event::Started);
-                e.leaving = e.usable() && (e.listed.is_some() || starting);
-            }
-        }
-        self.cancel_all();
+        self.leave_all(|_| true);
     }
 
     /// Whether nothing is left to be told after [`Self::stop`].
@@ -233,16 +246,20 @@ impl Schedule {
         match self.phase {
             Phase::Idle => None,
             Phase::Active => {
-                let (id, at) = self.due(now)?;
+                let (id, at) = self.leaving().or_else(|| self.due(now))?;
                 self.announce(now, id, at, totals)
             }
             Phase::Leaving => {
-                let leaving = |t: &Tracker| t.endpoints.iter().position(|e| e.leaving);
-                let (id, at) =
-                    (0..).map(TrackerId).zip(&self.trackers).find_map(|(id, t)| Some((id, leaving(t)?)))?;
+                let (id, at) = self.leaving()?;
                 self.announce(now, id, at, totals)
             }
         }
+    }
+
+    /// Who is to be told `stopped` next.
+    fn leaving(&self) -> Option<(TrackerId, usize)> {
+        let leaving = |t: &Tracker| t.endpoints.iter().position(|e| e.leaving);
+        (0..).map(TrackerId).zip(&self.trackers).find_map(|(id, t)| Some((id, leaving(t)?)))
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll`] again, if nothing else happens.
@@ -250,8 +267,8 @@ impl Schedule {
         let endpoints = self.trackers.iter().flat_map(|t| &t.endpoints);
         let waiting = endpoints.clone().filter_map(|e| e.in_flight).map(|f| f.give_up).min();
         let due = match self.phase {
-            Phase::Idle => None,
-            Phase::Leaving => endpoints.clone().any(|e| e.leaving).then_some(Time::ZERO),
+            Phase::Active | Phase::Leaving if self.leaving().is_some() => Some(Time::ZERO),
+            Phase::Idle | Phase::Leaving => None,
             Phase::Active => self.next_due(),
         };
         let queued = (!self.outputs.is_empty()).then_some(Time::ZERO);
@@ -280,8 +297,19 @@ impl Schedule {
         self.trackers.get_mut(id.index())
     }
 
-    fn cancel_all(&mut self) {
+    /// Has `stopped` told to those of these trackers that know of us, or may.
+    fn leave_all(&mut self, which: impl Fn(TrackerId) -> bool) {
         for (id, tracker) in (0..).map(TrackerId).zip(&mut self.trackers) {
+            for e in tracker.endpoints.iter_mut().filter(|_| which(id)) {
+                let starting = e.in_flight.is_some_and(|f| f.event == Event::Started);
+                e.leaving = e.usable() && (e.listed.is_some() || starting);
+            }
+        }
+        self.cancel(which);
+    }
+
+    fn cancel(&mut self, which: impl Fn(TrackerId) -> bool) {
+        for (id, tracker) in (0..).map(TrackerId).zip(&mut self.trackers).filter(|(id, _)| which(*id)) {
             for e in &mut tracker.endpoints {
                 if let Some(sent) = e.in_flight.take() {
                     let id = AnnounceId { tracker: id, family: e.family, seq: sent.seq };

@@ -15,6 +15,8 @@ use crate::engine::time::Time;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take while others are.
 pub const HURRY: Duration = Duration::from_secs(20);
+/// How long a tracker is waited for in a hurry before the next one is asked beside it.
+pub const BESIDE: Duration = Duration::from_millis(2500);
 /// How long `stopped` may take: nobody waits for it.
 pub const PATIENCE_STOPPED: Duration = Duration::from_secs(5);
 /// Failures in a row before a private torrent leaves its tracker, since that costs all its peers (BEP 27).
@@ -38,7 +40,7 @@ impl Tracker {
         self.endpoints.iter().all(Endpoint::failing)
     }
 
-    fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         self.endpoints.iter().any(|e| e.in_flight.is_some())
     }
 
@@ -50,16 +52,33 @@ impl Tracker {
 }
 
 impl Schedule {
-    /// The trackers to look at, in order. While one is being asked, no other is: an older one whose rest is over has
+    /// The trackers to look at, in order. While some are being asked, no other is: an older one whose rest is over has
     /// to wait for the outcome. A private torrent that has a tracker looks at no other until it failed for good.
     pub(super) fn candidates(&self) -> impl Iterator<Item = TrackerId> {
-        let asked = self.order.iter().copied().find(|&id| self.tracker(id).is_asked());
+        let is_asking = self.order.iter().any(|&id| self.tracker(id).is_asked());
         let loyal = self.current.filter(|&id| {
             self.config.private && self.tracker(id).usable() && self.tracker(id).fails() < PRIVATE_LOYALTY
         });
-        let only = asked.or(loyal);
-        let others = if only.is_some() { &[][..] } else { &self.order[..] };
-        only.into_iter().chain(others.iter().copied()).filter(|&id| self.tracker(id).usable())
+        let is_looked_at = move |id: TrackerId| match loyal {
+            _ if is_asking => self.tracker(id).is_asked(),
+            Some(only) => id == only,
+            None => true,
+        };
+        self.order.iter().copied().filter(move |&id| is_looked_at(id) && self.tracker(id).usable())
+    }
+
+    /// In a hurry: the next tracker that was not asked yet, and when it is, whatever became of those before it.
+    fn beside(&self) -> Option<(TrackerId, usize, Time)> {
+        let since = self.asked_at.filter(|_| self.hurried && !self.config.private)?;
+        let is_new = |id: &TrackerId| {
+            let tracker = self.tracker(*id);
+            let heard = tracker.endpoints.iter().any(|e| e.listed.is_some());
+            tracker.usable() && !tracker.is_asked() && !tracker.failing() && !heard
+        };
+        let id = self.order.iter().copied().find(is_new)?;
+        let due = self.tracker(id).endpoints.iter().enumerate().filter_map(|(at, e)| Some((e.due()?, at)));
+        let (due, at) = due.min()?;
+        Some((id, at, due.max(since + BESIDE)))
     }
 
     /// The announce that is due now: of the first tracker that does not rest after a failure.
@@ -69,20 +88,20 @@ impl Schedule {
             if let Some(at) = tracker.endpoints.iter().position(|e| e.due().is_some_and(|due| due <= now)) {
                 return Some((id, at));
             }
-            if !tracker.failing() {
-                return None;
+            if !tracker.failing() && !tracker.is_asked() {
+                break;
             }
         }
-        None
+        self.beside().filter(|(.., due)| *due <= now).map(|(id, at, _)| (id, at))
     }
 
     /// When [`Self::due`] gives something, if nothing changes.
     pub(super) fn next_due(&self) -> Option<Time> {
-        let mut next = None;
+        let mut next = self.beside().map(|(.., due)| due);
         for id in self.candidates() {
             let tracker = self.tracker(id);
             next = next.into_iter().chain(tracker.endpoints.iter().filter_map(Endpoint::due)).min();
-            if !tracker.failing() {
+            if !tracker.failing() && !tracker.is_asked() {
                 break;
             }
         }
@@ -101,6 +120,7 @@ impl Schedule {
         let (key, seq) = (self.config.key, self.next_seq);
         self.next_seq = self.next_seq.wrapping_add(1);
         let base = *self.base.get_or_insert(*totals);
+        self.asked_at = Some(now);
         let tracker = self.tracker_mut(id)?;
         let url = tracker.url.as_ref().ok()?.clone();
         let e = tracker.endpoints.get_mut(at)?;
