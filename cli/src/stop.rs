@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::TERM_SIGNALS;
+use signal_hook::consts::{SIGXFSZ, TERM_SIGNALS};
 use signal_hook::flag;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +25,8 @@ impl Stop {
                 .and_then(|_| flag::register(signal, Arc::clone(&stop.0)))
                 .context("cannot listen to signals")?;
         }
+        // A file that may not grow is an error of its disk (EFBIG), and not the end of the process.
+        flag::register(SIGXFSZ, Arc::default()).context("cannot listen to signals")?;
         Ok(stop)
     }
 

@@ -259,14 +259,14 @@ impl Run<'_, '_> {
             self.report.metadata(meta)?;
         }
         match &status.activity {
-            // These pass when somebody makes room, or brings the disk back.
-            Activity::Failed(error) if error.is_full() || error.is_gone() => {
+            // These pass when somebody makes room or brings the disk back. Whatever else it is: what is there is served, and the
+            // rest fetched when the cause is gone. With nothing there, the command was wrong.
+            Activity::Failed(error) if error.is_full() || error.is_gone() || status.done > 0 => {
                 self.report.paused(error, status.retry_in)?;
                 return Ok(None);
             }
             Activity::Failed(error) => {
-                let hint = "what came so far is kept; the same command goes on from there";
-                return Err(failure(of_io(&error.cause), format!("{}; {hint}", start::advised(error))));
+                return Err(failure(of_io(&error.cause), start::advised(error)));
             }
             Activity::Downloading
             | Activity::Metadata { .. }

@@ -56,7 +56,7 @@ pub(super) enum Event<'a> {
         /// Since it started.
         seconds: f64,
     },
-    /// Its disk is full or gone. It goes on when that changes.
+    /// Its disk does not take what comes. It goes on when that changes, and serves what is there.
     Paused {
         info_hash: String,
         message: String,

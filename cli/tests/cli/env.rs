@@ -67,7 +67,12 @@ impl Env {
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_unchoke"));
+        self.program(env!("CARGO_BIN_EXE_unchoke"), words)
+    }
+
+    /// Another program, with the same surroundings.
+    fn program(&self, program: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(words).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.dir.path()).env("TMPDIR", self.dir.path());
@@ -100,7 +105,13 @@ impl Env {
 
     /// Starts it, and reads its events.
     pub(crate) fn start(&self, words: &[&str]) -> Running {
-        let mut child = self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_by(env!("CARGO_BIN_EXE_unchoke"), words)
+    }
+
+    /// Starts it by another program, which becomes it.
+    pub(crate) fn start_by(&self, program: &str, words: &[&str]) -> Running {
+        let mut command = self.program(program, words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Running { child, lines }
     }
@@ -120,16 +131,23 @@ pub(crate) struct Running {
 impl Running {
     /// Reads events until one of this kind.
     pub(crate) fn until(&mut self, kind: &str) -> Value {
+        self.until_one(kind, |event| event["event"] == kind)
+    }
+
+    /// Reads events until one for which this holds.
+    pub(crate) fn until_one(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Vec::new();
+        let end = Instant::now() + LIMIT;
         loop {
+            assert!(Instant::now() < end, "no {what}, but {seen:?}");
             let mut line = String::new();
             if self.lines.read_line(&mut line).unwrap() == 0 {
                 let mut err = String::new();
                 self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-                panic!("no {kind}, but {seen:?} and {err}");
+                panic!("no {what}, but {seen:?} and {err}");
             }
             let event: Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == kind {
+            if holds(&event) {
                 return event;
             }
             seen.push(event);

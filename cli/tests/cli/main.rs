@@ -1,10 +1,12 @@
 //! The program as its users run it: words in; text, files and exit statuses out.
 
+mod apart;
 mod config;
 mod console;
 mod create;
 mod demo;
 mod dht;
+mod disks;
 mod edit;
 mod env;
 mod fetch;

@@ -22,7 +22,9 @@ impl FileStorage {
         }
         let places = self.places();
         let written = self.unsynced.take();
-        self.sync_dirty(&places).inspect_err(|_| self.unsynced.put_back(&written))
+        self.sync_dirty(&places).inspect_err(|_| self.unsynced.put_back(&written))?;
+        // Files that are open are written to wherever their folder went, and whoever starts next looks for them here.
+        places.root.check().map_err(|cause| Self::root_error(Operation::Open, &places.root, cause))
     }
 
     fn sync_dirty(&self, places: &Places) -> Result<(), StorageError> {

@@ -198,6 +198,25 @@ fn a_file_that_cannot_be_synced_is_named_each_time() {
 }
 
 #[test]
+fn what_is_written_to_a_folder_that_went_away_is_not_said_to_be_there() {
+    let sample = Sample::folder(Version::V1, 16_384, &[("a", 100), ("b", 100)]);
+    let home = tempfile::tempdir().unwrap();
+    let (root, away) = (home.path().join("root"), home.path().join("away"));
+    fs::create_dir(&root).unwrap();
+    let storage = FileStorage::open(&root, sample.torrent.clone(), FileOptions::default()).unwrap();
+    sample.write_to(&storage);
+    storage.sync().unwrap();
+    fs::rename(&root, &away).unwrap();
+    // Files that are open go on taking what is written.
+    sample.write_to(&storage);
+    let error = storage.sync().unwrap_err();
+    assert!(error.is_gone() && error.path == root, "{error}");
+    assert!(!root.exists());
+    fs::rename(&away, &root).unwrap();
+    storage.sync().unwrap();
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     let sample = Sample::single(Version::V1, 16_384, 100);
     let error =

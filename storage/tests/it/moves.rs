@@ -192,11 +192,14 @@ fn what_is_written_while_its_file_is_copied_is_not_lost() {
                 storage.write(range, &[IoSlice::new(&number.to_le_bytes())]).unwrap();
             }
         });
-        assert!(storage.relocate(to.path(), &MoveOptions::default()).unwrap().is_whole);
+        while written.load(Ordering::Relaxed) <= 10 {
+            std::thread::yield_now();
+        }
+        let moved = [&to, &from, &to].map(|to| storage.relocate(to.path(), &MoveOptions::default()));
         is_over.store(true, Ordering::Relaxed);
+        assert!(moved.iter().all(|moved| moved.as_ref().is_ok_and(|moved| moved.is_whole)), "{moved:?}");
     });
     let number = written.load(Ordering::Relaxed);
-    assert!(number > 10);
     assert_eq!(read(&storage, range, 8).unwrap(), number.to_le_bytes());
     storage.sync().unwrap();
     assert_eq!(fs::read(to.path().join("file.bin")).unwrap()[..8], number.to_le_bytes());

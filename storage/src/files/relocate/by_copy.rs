@@ -28,6 +28,10 @@ impl FileStorage {
             self.copying.store(index, Ordering::SeqCst);
             // Only to wait until those that write just now have done so, or, in the last round, to keep them out.
             let fence = Some(self.places_mut()).filter(|_| round == ROUNDS);
+            if fence.is_some() {
+                // What was written before they were kept out is copied now.
+                self.stale.store(false, Ordering::SeqCst);
+            }
             let copying = match &fence {
                 Some(places) => self.open_copy(places, path, &scratch)?,
                 None => self.open_copy(&self.places(), path, &scratch)?,

@@ -238,7 +238,8 @@ impl Shard {
             }
             None if is_low && torrent.activity == Activity::Downloading => {
                 let name = torrent.meta.as_ref().map_or("", |meta| meta.name()).to_owned();
-                let cause = std::io::ErrorKind::StorageFull.into();
+                let told = format!("{free} bytes are free, and {} are to be left", cx.config.min_free);
+                let cause = std::io::Error::new(std::io::ErrorKind::StorageFull, told);
                 self.storage_failed(cx, slot, StorageError::new(Operation::Allocate, name, None, cause));
                 if let Some(trouble) = &mut self.torrents[slot].keeping.trouble {
                     trouble.is_floor = true;
