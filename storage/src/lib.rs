@@ -13,6 +13,7 @@ mod files;
 mod hash;
 mod job;
 mod lanes;
+mod linking;
 mod memory;
 mod pads;
 pub mod plan;
@@ -31,12 +32,13 @@ pub use error::{Operation, StorageError, Trouble};
 pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
 pub use files::{
-    Allocation, Existing, FileNames, FileOptions, FileStorage, LinkMode, Linked, MoveOptions, Moved,
-    OpenFiles, Removed, RootId, Stamp, Touched, find_existing,
+    Allocation, Existing, FileNames, FileOptions, FileStorage, Linked, MoveOptions, Moved, OpenFiles,
+    Removed, RootId, Stamp, Touched, find_existing, is_suffix,
 };
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use lanes::hash_lanes;
+pub use linking::LinkMode;
 pub use memory::MemoryStorage;
 pub use pads::Pads;
 pub use recheck::{Rechecked, Verdict, recheck};

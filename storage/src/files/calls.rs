@@ -227,6 +227,14 @@ pub(super) fn rename(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Re
     )
 }
 
+/// Renames over what is there, as one step.
+pub(super) fn replace(dir: impl AsFd, old: &str, new: &str) -> Result<(), Errno> {
+    note!(
+        call(Call::Rename, || rustix::fs::renameat(&dir, old, &dir, new)),
+        Change::Rename { from: node(&dir), old: old.to_owned(), to: node(&dir), new: new.to_owned() }
+    )
+}
+
 /// Removes a name that is not a folder's.
 pub(super) fn remove_file(dir: impl AsFd, name: &str) -> Result<(), Errno> {
     note!(
@@ -253,6 +261,6 @@ pub(super) fn clone(to: impl AsFd, from: impl AsFd) -> Result<(), Errno> {
 }
 
 /// Gives a file another name on the same file system.
-pub(super) fn link(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
+pub(super) fn link(from: impl AsFd, old: &Path, to: impl AsFd, new: &str) -> Result<(), Errno> {
     call(Call::Link, || rustix::fs::linkat(&from, old, &to, new, AtFlags::empty()))
 }

@@ -3,7 +3,8 @@
 use super::calls;
 use super::slices::{Reading, Writing};
 use crate::Operation;
-use rustix::fs::{Mode, Timespec, Timestamps};
+use rustix::fs::{Mode, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -50,6 +51,20 @@ pub(super) fn contents(
         }
         calls::truncate(to, len).map_err(|errno| failed(Operation::Truncate)(errno.into()))?;
     }
+    dress(to, &stat);
+    Ok(Some(len))
+}
+
+/// Makes `to`, which is empty, share the bytes of `from`. Fails where the file system cannot do that.
+pub(super) fn clone(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    let stat = calls::stat(from)?;
+    calls::clone(to, from)?;
+    dress(to, &stat);
+    Ok(())
+}
+
+/// Gives a copy the mode and the times of the file.
+fn dress(to: BorrowedFd<'_>, stat: &Stat) {
     // A file system that knows no modes or times copies the bytes all the same.
     let _ = rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o777));
     let times = Timestamps {
@@ -57,7 +72,6 @@ pub(super) fn contents(
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     };
     let _ = rustix::fs::futimens(to, &times);
-    Ok(Some(len))
 }
 
 #[allow(clippy::unnecessary_fallible_conversions, reason = "the types differ between systems")]

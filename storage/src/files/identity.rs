@@ -82,6 +82,14 @@ impl FileStorage {
             .map_err(|cause| self.error_at(&places, Operation::Stat, index, None, cause))
     }
 
+    /// Bytes of room that a file takes on its disk, holes left out; none if it is not there.
+    pub fn file_room(&self, index: usize) -> u64 {
+        let places = self.places();
+        let known = index < self.layout().files().len();
+        let found = if known { places.find(self.layout(), index).ok() } else { None };
+        found.map_or(0, |(_, stat)| u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
+    }
+
     /// One for each file of the layout; `None` for what is not stored, not there, or cannot be looked at. A file of which the
     /// part file has bytes has the part file's.
     pub fn file_stamps(&self) -> Vec<Option<Stamp>> {

@@ -3,6 +3,7 @@
 //! - Nothing is opened through a link, or outside the folder the storage was given.
 //! - Reading creates nothing. Folders and files come with the first write to them; [`FileStorage::created`]
 //!   tells which were made. Files of length 0 come with the first write to any file.
+//! - Nothing is written through a second name of a file (a hard link): it gets bytes of its own first.
 //! - Writing is in place and never truncates. A file that is longer than the torrent says keeps its tail, and
 //!   bytes of a file that was there before change only where pieces are written.
 //! - Skipped files are not made: what comes of them with pieces of wanted files is kept in one part file.
@@ -12,7 +13,9 @@ mod beneath;
 mod cache;
 mod calls;
 mod copy;
+mod giving;
 mod identity;
+mod linked;
 mod made;
 mod names;
 mod opening;
@@ -29,6 +32,7 @@ mod reuse;
 mod root_id;
 mod skipped;
 mod slices;
+mod sole;
 mod stamps;
 mod syncing;
 mod sys;
@@ -38,12 +42,13 @@ mod unsynced;
 pub use cache::OpenFiles;
 #[cfg(any(test, feature = "testing"))]
 pub use calls::Call;
-pub use names::FileNames;
+pub use linked::Linked;
+pub use names::{FileNames, is_suffix};
 pub use options::{Allocation, FileOptions};
 pub(crate) use refusal::Refusal;
 pub use relocate::{MoveOptions, Moved};
 pub use remove::Removed;
-pub use reuse::{Existing, LinkMode, Linked, find_existing};
+pub use reuse::{Existing, find_existing};
 pub use root_id::RootId;
 pub use stamps::Stamp;
 pub use touched::Touched;
@@ -80,6 +85,7 @@ pub struct FileStorage {
     /// Held by a sync: what one has taken up, another must not take for done.
     syncing: Mutex<()>,
     deeds: touched::Deeds,
+    sole: sole::Sole,
     reserved: Reserved,
     is_prepared: AtomicBool,
     /// Whether files were written that lie on another file system than the root.
@@ -119,7 +125,10 @@ impl FileStorage {
         let geometry = torrent.geometry();
         let space = u64::from(geometry.piece_count()) * u64::from(geometry.piece_length());
         let words = torrent.layout().files().len().div_ceil(64);
-        let suffix = options.suffix.map(String::into_boxed_str);
+        let layout = torrent.layout();
+        let suffix = options.suffix.filter(|suffix| is_suffix(suffix));
+        let suffix = suffix.filter(|suffix| !options.names.any_ends_in(layout, suffix));
+        let suffix = suffix.map(String::into_boxed_str);
         let parted = torrent.layout().files().iter().map(|_| false).collect();
         let places = Places { root, next: None, names: options.names, suffix, parted };
         let storage = Self {
@@ -127,6 +136,7 @@ impl FileStorage {
             unsynced: Unsynced::new(space),
             syncing: Mutex::default(),
             deeds: touched::Deeds::new(torrent.layout().files().len()),
+            sole: sole::Sole::new(torrent.layout().files().len()),
             torrent,
             places: RwLock::new(places),
             allocation: options.allocation,
@@ -277,6 +287,7 @@ impl Storage for FileStorage {
 
     fn write(&self, range: PieceRange, data: &[IoSlice<'_>]) -> Result<(), StorageError> {
         self.prepare_once()?;
+        self.part_from_links(range)?;
         let places = self.places();
         let mut data = Writing::new(data);
         self.layout().segments(range).try_for_each(|segment| {

@@ -58,6 +58,12 @@ impl FileNames {
         Ok(path)
     }
 
+    /// Whether a file or folder could be taken for an unfinished file, because its name ends as theirs do.
+    pub(super) fn any_ends_in(&self, layout: &Layout, suffix: &str) -> bool {
+        let mut stored = layout.files().iter().enumerate().filter(|(_, file)| !file.is_pad());
+        stored.any(|(at, _)| has_part_ending_in(self.path(layout, at), suffix))
+    }
+
     /// Sets the path of a file. It should be a [`FileNames::usable`] one; what is not is never opened.
     pub fn set(&mut self, layout: &Layout, index: usize, path: String) {
         if layout.files().get(index).is_some_and(|file| file.path.as_str() == path) {
@@ -72,6 +78,18 @@ impl FromIterator<(usize, String)> for FileNames {
     fn from_iter<I: IntoIterator<Item = (usize, String)>>(names: I) -> Self {
         Self(names.into_iter().collect())
     }
+}
+
+/// Whether names of files can end so: it is not empty, and the rules for names in torrents leave it as it is.
+pub fn is_suffix(suffix: &str) -> bool {
+    let name = format!("a{suffix}");
+    !suffix.is_empty() && clean_part(name.as_bytes()).is_some_and(|clean| clean == name)
+}
+
+/// Whether a part of the path ends so, whatever the file system thinks of case.
+pub(super) fn has_part_ending_in(path: &str, suffix: &str) -> bool {
+    let suffix = suffix.to_lowercase();
+    path.to_lowercase().split('/').any(|part| part.ends_with(&suffix))
 }
 
 fn is_inside(path: &str, folder: &str) -> bool {

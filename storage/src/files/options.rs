@@ -30,7 +30,8 @@ pub struct FileOptions {
     /// Where the files were being moved to when the last run ended, as
     /// [`FileStorage::moving_to`](super::FileStorage::moving_to) tells it.
     pub moving_to: Option<PathBuf>,
-    /// What the names of files end in until [`FileStorage::finish_file`](super::FileStorage::finish_file).
+    /// What the names of files end in until [`FileStorage::finish_file`](super::FileStorage::finish_file). Of no effect when
+    /// it is none ([`is_suffix`](super::is_suffix)), or when a file of the torrent has a name that ends so.
     pub suffix: Option<String>,
     /// Files that are not wanted, by index; see [`FileStorage::set_skipped`](super::FileStorage::set_skipped).
     pub skipped: Vec<usize>,

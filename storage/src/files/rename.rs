@@ -1,5 +1,6 @@
 //! Other names for files: the user's, and the right one of a file that is finished.
 
+use super::names::has_part_ending_in;
 use super::places::Places;
 use super::relocate::rename;
 use super::{FileNames, FileStorage};
@@ -9,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 impl FileStorage {
+    /// What the names of unfinished files end in.
+    pub fn suffix(&self) -> Option<String> {
+        self.places().suffix.as_deref().map(str::to_owned)
+    }
+
     /// The names that the user chose; to be recorded.
     pub fn names(&self) -> FileNames {
         self.places().names.clone()
@@ -25,6 +31,14 @@ impl FileStorage {
         let mut places = self.places_mut();
         let failed = |cause| self.error_at(&places, Operation::Rename, index, None, cause);
         let path = places.names.usable(self.layout(), index, wanted).map_err(failed)?;
+        if let Some(suffix) = &places.suffix
+            && has_part_ending_in(&path, suffix)
+        {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "names of unfinished files end so",
+            )));
+        }
         if path == places.path(self.layout(), index) {
             return Ok(path);
         }

@@ -26,6 +26,7 @@ mod bytes;
 mod error;
 #[cfg(feature = "files")]
 mod file;
+mod finishing;
 mod pieces;
 pub mod resume;
 mod sheet;
@@ -39,6 +40,7 @@ pub use baseline::Baseline;
 pub use error::{Damage, StoreError};
 #[cfg(feature = "files")]
 pub use file::FileStore;
+pub use finishing::{Finishing, LinkTo};
 pub use pieces::PieceSet;
 pub use sheet::is_newer;
 pub use source::Source;
@@ -47,8 +49,8 @@ pub use store::{Key, Lease, Listing, Store};
 pub use summary::{Flags, Folder, Summary, Times, Totals};
 
 /// The newest version. Older ones are read; newer ones are refused. Version 2 of a [`State`] says what was under way with
-/// its files, and is written only when something is.
-pub const VERSION: u8 = 2;
+/// its files, version 3 how they are finished; each is written only when there is something to say.
+pub const VERSION: u8 = 3;
 
 /// The rules by which `metainfo` turns names of a torrent into file names. Kept with each torrent, so that a program with
 /// other rules knows which ones its files were named by.

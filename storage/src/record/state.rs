@@ -2,6 +2,7 @@
 
 use super::bytes::{Reader, Writer};
 use super::error::Damage;
+use super::finishing::Finishing;
 use super::pieces::PieceSet;
 use super::sheet::{self, Kind};
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub struct State {
     pub moving_to: Option<PathBuf>,
     /// Files that are being renamed: index in the layout, and the path beneath the folder that they are to have.
     pub renaming: Vec<(u32, PathBuf)>,
+    /// How files are kept until they are complete, and what is done with them then.
+    pub finishing: Finishing,
 }
 
 /// Blocks of a piece that is not whole.
@@ -118,6 +121,7 @@ impl State {
             trackers: Vec::new(),
             moving_to: None,
             renaming: Vec::new(),
+            finishing: Finishing::default(),
         }
     }
 
@@ -140,13 +144,18 @@ impl State {
         self.peers.iter().for_each(|peer| out.address(peer));
         out.count(self.trackers.len());
         self.trackers.iter().for_each(|tracker| tracker.write(&mut out));
-        if self.moving_to.is_none() && self.renaming.is_empty() {
+        let is_finished = self.finishing == Finishing::default();
+        if is_finished && self.moving_to.is_none() && self.renaming.is_empty() {
             return sheet::seal(Kind::State, &out.0);
         }
         out.flag(self.moving_to.is_some());
         self.moving_to.iter().for_each(|folder| out.path(folder));
         write_paths(&self.renaming, &mut out);
-        sheet::seal_as(Kind::State, 2, &out.0)
+        if is_finished {
+            return sheet::seal_as(Kind::State, 2, &out.0);
+        }
+        self.finishing.write(&mut out);
+        sheet::seal_as(Kind::State, 3, &out.0)
     }
 
     /// From bytes.
@@ -171,10 +180,14 @@ impl State {
             trackers: from.list(MAX_LIST, "trackers", Tracker::read)?,
             moving_to: None,
             renaming: Vec::new(),
+            finishing: Finishing::default(),
         };
         if version >= 2 {
             state.moving_to = if from.flag("a move")? { Some(from.path("a folder")?) } else { None };
             state.renaming = read_paths(from)?;
+        }
+        if version >= 3 {
+            state.finishing = Finishing::read(from)?;
         }
         from.end()?;
         Ok(state)

@@ -1,4 +1,5 @@
 use super::*;
+use crate::LinkMode;
 use metainfo::{InfoHashV1, InfoHashV2, InfoHashes};
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ pub(super) fn sample(n: u8) -> Record {
         }],
         moving_to: None,
         renaming: Vec::new(),
+        finishing: Finishing::default(),
     };
     Record { summary, state, source: Some(Source::Torrent(b"d4:infodee".to_vec())) }
 }
@@ -111,6 +113,22 @@ fn what_was_under_way_is_in_version_2() {
     state.moving_to = None;
     state.renaming = vec![(7, "t/new".into())];
     assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+}
+
+#[test]
+fn how_files_are_finished_is_in_version_3() {
+    let mut state = sample(1).state;
+    for mode in [LinkMode::Auto, LinkMode::Hard, LinkMode::Reflink, LinkMode::Copy] {
+        state.finishing = Finishing {
+            suffix: Some(".part".into()),
+            unfinished_in: Some("/srv/unfinished".into()),
+            link: Some(LinkTo { dir: "/srv/library".into(), mode, done: 7 }),
+        };
+        assert_eq!(state.encode()[8], 3);
+        assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+    }
+    state.finishing.suffix = Some("/../other".into());
+    assert_eq!(State::decode(&state.encode()), Err(Damage::Value("a suffix")));
 }
 
 #[test]
@@ -245,6 +263,11 @@ prop_compose! {
             trackers: trackers.into_iter().map(|(url, id, next, works)| Tracker { url, id, next, works }).collect(),
             moving_to: preallocate.then(|| "/else/where".into()),
             renaming: vec![(5, "y".into()); order],
+            finishing: Finishing {
+                suffix: (order == 2).then(|| ".part".into()),
+                unfinished_in: preallocate.then(|| "/un/finished".into()),
+                link: None,
+            },
         }
     }
 }

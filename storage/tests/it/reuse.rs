@@ -13,7 +13,9 @@ const FILES: [(&str, u64); 5] = [("a", 100_000), ("b/c", 70_000), ("d", 300), ("
 
 #[test]
 fn files_with_the_same_content_are_found_and_taken_in() {
-    for version in [Version::V1, Version::V2, Version::Hybrid] {
+    let all = [Version::V1, Version::V2, Version::Hybrid];
+    let ways = [LinkMode::Auto, LinkMode::Hard, LinkMode::Copy];
+    for (version, mode) in all.into_iter().flat_map(|version| ways.map(|mode| (version, mode))) {
         let sample = Sample::folder(version, 16_384, &FILES);
         let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let files: Vec<usize> = (0..sample.torrent.layout().files().len())
@@ -43,8 +45,8 @@ fn files_with_the_same_content_are_found_and_taken_in() {
         assert_eq!(found, expected, "{version:?}");
         let storage = FileStorage::open(new.path(), sample.torrent.clone(), FileOptions::default()).unwrap();
         for existing in &found {
-            assert!(storage.adopt(existing).unwrap());
-            assert!(!storage.adopt(existing).unwrap(), "it is there");
+            assert!(storage.adopt(existing, mode).unwrap());
+            assert!(!storage.adopt(existing, mode).unwrap(), "it is there");
         }
         storage.sync().unwrap();
         assert!(recheck(&storage, &sample.torrent, &Default::default()).is_complete());
@@ -69,19 +71,103 @@ fn finished_files_are_given_to_another_folder() {
         let there = FileStorage::open(folder, sample.torrent.clone(), FileOptions::default()).unwrap();
         recheck(&there, &sample.torrent, &Default::default()).is_complete()
     };
+    let all = [0, 1, 2, 3, 4];
     let (hard, copies) = (dir.path().join("hard"), dir.path().join("copies"));
-    for _ in 0..2 {
-        let linked = storage.link_to(&hard, LinkMode::Hard).unwrap();
-        assert_eq!(linked, Linked { linked: 5, copied: 0 });
+    for expected in [Linked { linked: 5, ..none() }, Linked { there: 5, ..none() }] {
+        assert_eq!(storage.link_to(&hard, LinkMode::Hard, &all).unwrap(), expected);
         assert!(whole(&hard) && fs::metadata(hard.join("t/a")).unwrap().nlink() == 2);
     }
-    assert_eq!(storage.link_to(&copies, LinkMode::Clone).unwrap(), Linked { linked: 0, copied: 5 });
-    assert!(whole(&copies) && fs::metadata(copies.join("t/a")).unwrap().nlink() == 1);
-    let error = storage.link_to(&copies, LinkMode::Clone).unwrap_err();
-    assert_eq!((error.trouble(), error.path), (Trouble::Exists, copies.join("t/a")));
-    assert!(whole(&copies));
-    if let Some(there) = crate::support::elsewhere() {
-        let linked = storage.link_to(there.path(), LinkMode::Hard).unwrap();
-        assert!(linked == Linked { linked: 0, copied: 5 } && whole(there.path()));
+    for expected in [Linked { copied: 1, ..none() }, Linked { copied: 4, there: 1, ..none() }] {
+        let files = if expected.copied == 1 { &all[..1] } else { &all };
+        assert_eq!(storage.link_to(&copies, LinkMode::Copy, files).unwrap(), expected);
+        assert!(fs::metadata(copies.join("t/a")).unwrap().nlink() == 1);
     }
+    assert!(whole(&copies));
+    fs::write(copies.join("t/a"), "somebody's").unwrap();
+    let error = storage.link_to(&copies, LinkMode::Copy, &all).unwrap_err();
+    assert_eq!((error.trouble(), error.path), (Trouble::Exists, copies.join("t/a")));
+    assert_eq!(fs::read(copies.join("t/a")).unwrap(), b"somebody's");
+    if let Some(there) = crate::support::elsewhere() {
+        for mode in [LinkMode::Hard, LinkMode::Auto, LinkMode::Reflink] {
+            let error = storage.link_to(there.path(), mode, &all).unwrap_err();
+            assert_eq!(error.operation, storage::Operation::Link, "{mode:?}: {error}");
+            assert_eq!(Tree::of(there.path()).names(), ["t"], "a folder of nobody's files");
+        }
+        let linked = storage.link_to(there.path(), LinkMode::Copy, &all).unwrap();
+        assert!(linked == Linked { copied: 5, ..none() } && whole(there.path()));
+    }
+    storage.remove_created().unwrap();
+    assert!(whole(&hard), "what was given away stays");
+}
+
+fn none() -> Linked {
+    Linked::default()
+}
+
+#[test]
+fn nothing_is_written_through_a_second_name() {
+    let sample = Sample::folder(Version::V1, 16_384, &FILES);
+    let dir = tempfile::tempdir().unwrap();
+    let (home, theirs, given) =
+        (dir.path().join("home"), dir.path().join("theirs"), dir.path().join("given"));
+    // Of what somebody has, one byte is wrong.
+    let mut wrong = sample.file(0).to_vec();
+    wrong[50_000] ^= 1;
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("mine"), &wrong).unwrap();
+    let open = || FileStorage::create(&home, sample.torrent.clone(), FileOptions::default()).unwrap();
+    let storage = open();
+    let existing = Existing { file: 0, path: theirs.join("mine") };
+    assert!(storage.adopt(&existing, LinkMode::Hard).unwrap());
+    assert_eq!(fs::metadata(theirs.join("mine")).unwrap().nlink(), 2);
+    let range = sample.range(3, 0, 16_384);
+    let stamps = || storage.file_stamps()[0].unwrap();
+    let before = stamps();
+    storage.take_touched();
+    storage.write(range, &[IoSlice::new(sample.bytes(range))]).unwrap();
+    assert_eq!(fs::read(theirs.join("mine")).unwrap(), wrong);
+    assert_eq!(fs::read(home.join("t/a")).unwrap(), sample.file(0));
+    assert_ne!(stamps().inode, before.inode);
+    assert!(storage.take_touched()[0].moved, "it explains the new file");
+
+    // Now what is given away, and then found to be bad; also by another run.
+    sample.write_to(&storage);
+    storage.sync().unwrap();
+    storage.link_to(&given, LinkMode::Hard, &[0, 1]).unwrap();
+    let junk = vec![7; 16_384];
+    storage.write(range, &[IoSlice::new(&junk)]).unwrap();
+    assert_eq!(fs::read(given.join("t/a")).unwrap(), sample.file(0));
+    drop(storage);
+    let storage = open();
+    let at = sample.torrent.layout().file_pieces(1).unwrap().start() + 1;
+    let range = sample.range(at, 0, 16_384);
+    storage.write(range, &[IoSlice::new(&junk)]).unwrap();
+    assert_eq!(fs::read(given.join("t/b/c")).unwrap(), sample.file(1));
+    assert_ne!(fs::read(home.join("t/b/c")).unwrap(), sample.file(1));
+    assert!(!Tree::of(&home).names().iter().any(|name| name.contains(".unchoke-")), "nothing is left over");
+}
+
+#[test]
+fn readers_and_writers_meet_while_a_file_gets_bytes_of_its_own() {
+    let sample = Sample::folder(Version::V1, 16_384, &[("a", 1 << 20)]);
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    fs::create_dir_all(home.join("t")).unwrap();
+    fs::write(home.join("t/a"), vec![0; 1 << 20]).unwrap();
+    fs::hard_link(home.join("t/a"), dir.path().join("other")).unwrap();
+    let storage = FileStorage::open(&home, sample.torrent.clone(), FileOptions::default()).unwrap();
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let (storage, sample) = (&storage, &sample);
+            scope.spawn(move || {
+                for range in sample.pieces().filter(|range| range.piece().get() % 4 == part) {
+                    storage.write(range, &[IoSlice::new(sample.bytes(range))]).unwrap();
+                    assert_eq!(crate::support::read(storage, range, 5_000).unwrap(), sample.bytes(range));
+                }
+            });
+        }
+    });
+    storage.sync().unwrap();
+    assert!(recheck(&storage, &sample.torrent, &Default::default()).is_complete());
+    assert_eq!(fs::read(dir.path().join("other")).unwrap(), vec![0; 1 << 20]);
 }

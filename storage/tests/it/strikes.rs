@@ -389,14 +389,11 @@ fn skipping_and_wanting_files_survives_the_failure_of_any_call() {
 
 #[test]
 fn taking_in_and_giving_files_survives_the_failure_of_any_call() {
+    let all: Vec<usize> = (0..8).collect();
     let runs = strike_all(
         || World::new(false),
         |world| {
-            let storage = world.open(FileOptions::default());
-            for range in world.sample.pieces().filter(|range| range.piece().get() > 1) {
-                storage.write(range, &[std::io::IoSlice::new(world.sample.bytes(range))]).unwrap();
-            }
-            drop(storage);
+            drop(world.seeded());
             // The first file is missing, and lies about elsewhere.
             let elsewhere = world.here.path().join("elsewhere");
             fs::write(&elsewhere, world.sample.file(0)).unwrap();
@@ -404,20 +401,46 @@ fn taking_in_and_giving_files_survives_the_failure_of_any_call() {
             (world.open(FileOptions::default()), storage::Existing { file: 0, path: elsewhere })
         },
         |world, (storage, existing)| {
-            let taken = storage.adopt(existing).err();
-            let given = storage.link_to(&world.goal(), storage::LinkMode::Hard).err();
+            let taken = storage.adopt(existing, storage::LinkMode::Copy).err();
+            let given = storage.link_to(&world.goal(), storage::LinkMode::Hard, &all).err();
             let elsewhere = |error: &StorageError| error.path == existing.path;
             taken.into_iter().filter(|error| !elsewhere(error)).chain(given).collect()
         },
         |world, (storage, existing), _| {
-            storage.adopt(&existing).unwrap();
+            storage.adopt(&existing, storage::LinkMode::Copy).unwrap();
             assert_eq!(fs::read(&existing.path).unwrap(), world.sample.file(0));
             world.sample.write_to(&storage);
             assert!(is_whole(&storage, &world.sample));
-            storage.link_to(&world.goal(), storage::LinkMode::Hard).unwrap();
+            storage.link_to(&world.goal(), storage::LinkMode::Hard, &all).unwrap();
             let goal = FileStorage::open(&world.goal(), world.sample.torrent.clone(), FileOptions::default());
             assert!(is_whole(&goal.unwrap(), &world.sample));
             assert_eq!(Tree::of(&world.goal()).names().len(), 6);
+        },
+    );
+    eprintln!("{runs} runs");
+}
+
+#[test]
+fn getting_bytes_of_its_own_survives_the_failure_of_any_call() {
+    let runs = strike_all(
+        || World::new(true),
+        |world| {
+            let other = world.here.path().join("other");
+            drop(world.seeded());
+            fs::hard_link(world.home().join("t/a"), &other).unwrap();
+            let before = fs::read(&other).unwrap();
+            (world.open(FileOptions::default()), other, before)
+        },
+        |world, (storage, ..)| {
+            let range = world.sample.range(0, 0, 100);
+            storage.write(range, &[std::io::IoSlice::new(&[9; 100])]).err().into_iter().collect()
+        },
+        |world, (storage, other, before), _| {
+            assert!(fs::read(&other).unwrap() == before, "never through the other name");
+            world.sample.write_to(&storage);
+            assert!(is_whole(&storage, &world.sample));
+            assert!(fs::read(&other).unwrap() == before);
+            assert!(!Tree::of(&world.home()).names().iter().any(|name| name.contains(".own")));
         },
     );
     eprintln!("{runs} runs");

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use wire::peer::Bitfield;
 
 use super::Session;
-use super::claims::{Claim, Claimed, Taken};
+use super::claims::{Claim, Claimed, Taken, paths};
 use super::dht;
 use super::event::Event;
 use super::identity::{Identity, Place, Running};
@@ -142,7 +142,12 @@ pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) 
     let mut taken = None;
     let begun = persist::begin(link, options, cancel, |files| {
         let claimed = link.claims.claim(files, &options.torrent);
-        taken = Some(claimed.map_err(|Taken { path, by }| AddError::PathTaken { path, by })?);
+        let claim = claimed.map_err(|Taken { path, by }| AddError::PathTaken { path, by })?;
+        // Where complete files go is taken from the start.
+        let home = persist::place(&options.dir).unwrap_or_else(|_| options.dir.clone());
+        let home = claim.add(paths(&home, files, &options.torrent));
+        home.map_err(|Taken { path, by }| AddError::PathTaken { path, by })?;
+        taken = Some(claim);
         Ok(())
     })?;
     let claim = taken.ok_or(AddError::Cancelled)?;
@@ -160,7 +165,7 @@ impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
         let Self { opened: Opened { claim, begun }, options, reservation } = self;
-        let Begun { files, have, unverified, partial, peers, kept } = begun;
+        let Begun { files, have, unverified, partial, peers, kept, finish } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let priorities = priorities(&options, &have);
         let held = Arc::new(watch::Sender::new(()));
@@ -184,7 +189,7 @@ impl Run {
         let (choice, order) = (options.files.clone().into(), options.order);
         let identity = Identity::whole(
             meta.clone(),
-            Running { store, place, writes: options.create, kept },
+            Running { store, place, writes: options.create, kept, finish },
             choice,
             order,
         );

@@ -45,7 +45,13 @@ pub(super) fn paths(root: &Path, files: &FileStorage, torrent: &Torrent) -> Vec<
     let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let (names, layout) = (files.names(), torrent.layout());
     let stored = (0..).zip(layout.files()).filter(|(_, file)| !file.is_pad());
-    stored.map(|(index, _)| root.join(names.path(layout, index))).collect()
+    let finished = stored.map(|(index, _)| names.path(layout, index));
+    match files.suffix() {
+        Some(suffix) => {
+            finished.flat_map(|path| [root.join(path), root.join(format!("{path}{suffix}"))]).collect()
+        }
+        None => finished.map(|path| root.join(path)).collect(),
+    }
 }
 
 /// The right of one torrent to its files; they are free again when it is dropped.

@@ -3,8 +3,8 @@
 use metainfo::{PieceIndex, TorrentId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use storage::StorageError;
 use storage::record::StoreError;
+use storage::{Linked, StorageError};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -111,6 +111,15 @@ pub enum Event {
         /// What, and why.
         error: StoreError,
     },
+    /// Files of a torrent are being moved to another file system.
+    Moving {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Bytes that were copied.
+        done: u64,
+        /// Bytes there are.
+        total: u64,
+    },
     /// The files of a torrent lie in another folder now.
     Moved {
         /// Which one.
@@ -124,6 +133,40 @@ pub enum Event {
         torrent: TorrentId,
         /// Why.
         error: FilesError,
+    },
+    /// All that is wanted of a torrent is there, durable, under its final name, and where it is to be. Told of torrents with
+    /// [`Placing`](super::Placing) only.
+    Settled {
+        /// Which one.
+        torrent: TorrentId,
+    },
+    /// Complete files cannot get their final names, go where they are to be, or be given to another folder. It is tried again
+    /// once a minute; what is there is served.
+    FinishFailed {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Why.
+        error: FilesError,
+    },
+    /// Complete files were given to another folder as well.
+    Linked {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Which folder.
+        to: PathBuf,
+        /// How.
+        linked: Linked,
+    },
+    /// Content of files that were there before was taken for files of a torrent, instead of a download. It is checked next.
+    Reused {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Files of the torrent.
+        files: usize,
+        /// Bytes in them.
+        bytes: u64,
+        /// Why others, that would have done, could not be taken.
+        error: Option<StorageError>,
     },
     /// A torrent was removed.
     Removed {
@@ -151,7 +194,12 @@ impl Event {
             | Self::TrackerFailed { torrent, .. }
             | Self::PeerBanned { torrent, .. }
             | Self::RecordFailed { torrent, .. }
+            | Self::Moving { torrent, .. }
             | Self::Moved { torrent, .. }
+            | Self::Settled { torrent }
+            | Self::FinishFailed { torrent, .. }
+            | Self::Linked { torrent, .. }
+            | Self::Reused { torrent, .. }
             | Self::MoveFailed { torrent, .. }
             | Self::Removed { torrent } => Some(*torrent),
             Self::Missed(_) => None,

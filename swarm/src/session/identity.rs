@@ -9,6 +9,7 @@ use storage::{FileStorage, StoreId};
 use tokio::sync::watch;
 
 use super::claims::{Claim, Claimed};
+use super::finishing::Finish;
 use super::magnet::Choice;
 use super::persist::Kept;
 use crate::engine::PieceOrder;
@@ -39,6 +40,8 @@ pub(super) struct Running {
     pub(super) writes: bool,
     /// Its record, in a session that keeps some.
     pub(super) kept: Option<Arc<Kept>>,
+    /// What is to be done with its files when they are complete, if anything is.
+    pub(super) finish: Option<Arc<Finish>>,
 }
 
 /// Its files, for as long as something else holds them.
@@ -147,6 +150,11 @@ impl Identity {
     /// Its record, in a session that keeps some.
     pub(super) fn kept(&self) -> Option<Arc<Kept>> {
         self.running.get().and_then(|running| running.kept.clone())
+    }
+
+    /// What is to be done with its files when they are complete, if anything is.
+    pub(super) fn finish(&self) -> Option<Arc<Finish>> {
+        self.running.get().and_then(|running| running.finish.clone())
     }
 
     /// Whether its files are open. On the reactor's thread that does not change meanwhile.

@@ -11,6 +11,7 @@ use super::announcer::Desk;
 use super::claims::Claims;
 use super::dht;
 use super::event::Event;
+use super::finishing;
 use super::http::{Http, HttpConfig};
 use super::magnet;
 use super::persist::Saver;
@@ -37,6 +38,7 @@ pub(super) struct Link {
     /// Where records are kept, if they are.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) saver: Saver,
+    pub(super) finisher: finishing::Desk,
     pub(super) dht: dht::Desk,
     /// Where nodes reach us, over IPv4 and IPv6; `None` without the DHT.
     pub(super) dht_addresses: Option<[Option<SocketAddr>; 2]>,

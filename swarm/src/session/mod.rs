@@ -11,6 +11,7 @@ mod config;
 mod dht;
 mod event;
 mod files_error;
+mod finishing;
 pub mod http;
 mod identity;
 mod link;
@@ -55,7 +56,7 @@ pub use event::{Event, Events};
 pub use files_error::FilesError;
 pub use link::Unavailable;
 pub use magnet::{Choice, MagnetOptions};
-pub use options::{AddError, AddOptions, Check};
+pub use options::{AddError, AddOptions, Check, Placing};
 pub use persist::RedbStore;
 pub use scrape::ScrapeError;
 pub use selection::Selection;
@@ -110,6 +111,7 @@ impl Session {
             desk: announcer::Desk::default(),
             store: config.store,
             saver: persist::Saver::default(),
+            finisher: finishing::Desk::default(),
             dht: dht::Desk::default(),
             dht_addresses: config.dht.is_some().then_some(udp),
             magnets: magnet::Desk::default(),
@@ -126,7 +128,8 @@ impl Session {
         let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
         let furnisher = runtime.spawn(magnet::run(link.clone())).abort_handle();
         let space = runtime.spawn(persist::watch_space(link.clone())).abort_handle();
-        let mut tasks = vec![announcer, furnisher, space];
+        let finisher = runtime.spawn(finishing::run(link.clone())).abort_handle();
+        let mut tasks = vec![announcer, furnisher, space, finisher];
         if link.store.is_some() {
             tasks.push(runtime.spawn(persist::run(link.clone())).abort_handle());
         }

@@ -36,10 +36,11 @@ impl Observer for Watch {
                 self.link.saver.stopped(torrent, clean);
             }
             Action::Event(engine::Event::Synced { torrent } | engine::Event::Unclaimed { torrent, .. }) => {
-                if let Some(id) = plane.engine().torrent_id(torrent)
-                    && self.link.store.is_some()
-                {
-                    self.link.saver.changed(id);
+                if let Some(id) = plane.engine().torrent_id(torrent) {
+                    self.link.finisher.due(id);
+                    if self.link.store.is_some() {
+                        self.link.saver.changed(id);
+                    }
                 }
             }
             Action::Event(event) => {
@@ -47,7 +48,10 @@ impl Observer for Watch {
                 if let Some(event) = translate(event, name) {
                     match &event {
                         Event::PieceDone { torrent, .. } => self.link.saver.writes(*torrent, true),
-                        Event::Complete { torrent } => self.link.saver.writes(*torrent, false),
+                        Event::Complete { torrent } => {
+                            self.link.saver.writes(*torrent, false);
+                            self.link.finisher.due(*torrent);
+                        }
                         _ => {}
                     }
                     self.link.tell(event);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use metainfo::TorrentId;
-use storage::StorageError;
 use storage::record::StoreError;
+use storage::{LinkMode, StorageError};
 
 use super::link::Unavailable;
 use super::selection::Selection;
@@ -24,6 +24,25 @@ pub enum Check {
     /// Never. A download counts nothing as there; a torrent that is only seeded is taken at its files' lengths, and each piece is
     /// checked before it is first served.
     Never,
+}
+
+/// Where the files of a download lie until they are complete, and what is done with them then. Recorded: the next run goes on
+/// in the same way, whatever it is told, as long as files lie so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placing {
+    /// What the names of files end in until every piece of them is there and durable, such as `.part`; see
+    /// [`storage::is_suffix`]. Of no effect on a torrent with a name that ends so.
+    pub suffix: Option<String>,
+    /// The folder that the files lie in until all that is wanted is there; then they are moved to the torrent's own. Of no
+    /// effect on files that are in that already.
+    pub incomplete: Option<PathBuf>,
+    /// A folder that files are given to as well when all that is wanted is there.
+    pub link_to: Option<PathBuf>,
+    /// How that is done, and how files of `reuse` are taken.
+    pub link: LinkMode,
+    /// Files, and folders with files, whose content is taken for files that are missing and have the same length and pieces.
+    /// They are only read. Where they cannot be linked they are copied.
+    pub reuse: Vec<PathBuf>,
 }
 
 /// What to run, and how.
@@ -44,6 +63,8 @@ pub struct AddOptions {
     pub order: PieceOrder,
     /// Whether a file takes all of its room when it is first written.
     pub preallocate: bool,
+    /// Where files lie until they are complete, and what is done with them then.
+    pub placing: Placing,
     /// Addresses of peers.
     pub peers: Vec<SocketAddr>,
     /// Trackers besides those of the torrent; each is tried after those before it.
@@ -69,6 +90,7 @@ impl AddOptions {
             files: Selection::All,
             order: PieceOrder::Rarest,
             preallocate: false,
+            placing: Placing::default(),
             peers: Vec::new(),
             trackers: Vec::new(),
             down_limit: None,

@@ -4,11 +4,12 @@
 //! in between, and goes on.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use metainfo::Torrent as Meta;
 use storage::record::{Lease, StoreError};
-use storage::{FileStorage, MoveOptions, Moved, Operation, StorageError};
+use storage::{FileStorage, MoveOptions, Moved, Operation, Progress, StorageError};
 
 use super::claims::{Claim, Claimed, Taken, paths};
 use super::event::Event;
@@ -16,6 +17,9 @@ use super::files_error::FilesError;
 use super::identity::Identity;
 use super::persist::{self, Kept};
 use super::torrent::Torrent;
+
+/// Between two words on how a move goes.
+const PACE: Duration = Duration::from_millis(250);
 
 impl Torrent {
     /// Moves its files to another folder, which is made if it is not there; peers are served meanwhile. A move that was
@@ -26,13 +30,23 @@ impl Torrent {
     /// When another torrent has one of the paths, or a file of somebody else is there: then nothing is moved. When the file
     /// system refuses in the middle, what was moved stays moved, and the call can be repeated.
     pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<Moved, FilesError> {
-        let (dir, id, link) = (dir.into(), self.id, self.link.clone());
-        self.change(move |change| {
-            let (goal, moved) = change.relocate(dir)?;
-            link.tell(Event::Moved { torrent: id, to: goal });
-            Ok(moved)
-        })
-        .await
+        let (dir, torrent) = (dir.into(), self.clone());
+        self.change(move |change| torrent.move_now(change, dir)).await
+    }
+
+    /// Moves its files, tells how it goes, and that it is done. Blocks.
+    pub(super) fn move_now(&self, change: &Change<'_>, dir: PathBuf) -> Result<Moved, FilesError> {
+        let (torrent, told) = (self.id, Mutex::new(None::<Instant>));
+        let progress = |Progress { done, total }| {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_none_or(|at| at.elapsed() >= PACE) {
+                *told = Some(Instant::now());
+                self.link.tell(Event::Moving { torrent, done, total });
+            }
+        };
+        let (to, moved) = change.relocate(dir, &progress)?;
+        self.link.tell(Event::Moved { torrent, to });
+        Ok(moved)
     }
 
     /// Gives a file, by its index in the torrent's layout, another path beneath the torrent's folder, and tells it after it
@@ -49,6 +63,10 @@ impl Torrent {
     pub(super) fn go_on_moving(&self) {
         let files = self.entry.identity.files().and_then(|place| place.files.upgrade());
         let Some(to) = files.and_then(|files| files.moving_to()) else { return };
+        if self.entry.identity.finish().is_some_and(|finish| finish.is_away() && finish.home() == to) {
+            // It goes on when all that is wanted is there.
+            return self.link.finisher.due(self.id);
+        }
         let torrent = self.clone();
         tokio::spawn(async move {
             if let Err(error) = torrent.move_to(to).await
@@ -61,7 +79,7 @@ impl Torrent {
     }
 
     /// Changes something about its files, on a thread that may block.
-    async fn change<R: Send + 'static>(
+    pub(super) async fn change<R: Send + 'static>(
         &self,
         run: impl FnOnce(&Change<'_>) -> Result<R, FilesError> + Send + 'static,
     ) -> Result<R, FilesError> {
@@ -80,22 +98,29 @@ impl Torrent {
 }
 
 /// A change of where files are. All of it blocks.
-struct Change<'a> {
-    meta: Arc<Meta>,
+pub(super) struct Change<'a> {
+    pub(super) meta: Arc<Meta>,
     identity: &'a Identity,
     kept: Option<Arc<Kept>>,
-    held: Claimed,
+    pub(super) held: Claimed,
 }
 
 impl Change<'_> {
-    fn relocate(&self, dir: PathBuf) -> Result<(PathBuf, Moved), FilesError> {
+    fn relocate(
+        &self,
+        dir: PathBuf,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(PathBuf, Moved), FilesError> {
         let files = &self.held.files;
         let made = std::fs::create_dir_all(&dir).and_then(|()| persist::place(&dir));
         let goal = made.map_err(|cause| StorageError::new(Operation::Create, dir, None, cause))?;
         let lease = self.begin(&goal).inspect_err(|_| self.keep_claims())?;
-        let options = MoveOptions { cancel: Some(self.identity.given_up()), ..MoveOptions::default() };
+        let options = MoveOptions { cancel: Some(self.identity.given_up()), progress: Some(progress) };
         match files.relocate(&goal, &options) {
             Ok(moved) if moved.is_whole => {
+                if let Some(finish) = self.identity.finish() {
+                    finish.placed(&goal);
+                }
                 self.keep_claims();
                 if let Some(kept) = &self.kept {
                     kept.moved(&goal, lease)?;
@@ -121,7 +146,8 @@ impl Change<'_> {
         let Some(kept) = &self.kept else { return Ok(None) };
         let lease = kept.lease(goal)?;
         // Back to where it came from: what was moved is to be found there.
-        let to = if lease.is_some() { Some(goal.to_owned()) } else { files.moving_to() };
+        let is_home = persist::place(&files.root()).is_ok_and(|root| root == goal);
+        let to = if is_home { files.moving_to() } else { Some(goal.to_owned()) };
         kept.amend(|state| state.moving_to = to)?;
         Ok(lease)
     }
@@ -148,7 +174,7 @@ impl Change<'_> {
         Ok(renamed?)
     }
 
-    fn amend(&self, amend: impl FnOnce(&mut storage::record::State)) -> Result<(), StoreError> {
+    pub(super) fn amend(&self, amend: impl FnOnce(&mut storage::record::State)) -> Result<(), StoreError> {
         self.kept.as_ref().map_or(Ok(()), |kept| kept.amend(amend))
     }
 
@@ -159,7 +185,8 @@ impl Change<'_> {
     }
 
     fn roots(&self) -> impl Iterator<Item = PathBuf> + use<> {
-        [Some(self.held.files.root()), self.held.files.moving_to()].into_iter().flatten()
+        let home = self.identity.finish().map(|finish| finish.home());
+        [Some(self.held.files.root()), self.held.files.moving_to(), home].into_iter().flatten()
     }
 
     fn parts(&self) -> (&FileStorage, &Claim) {

@@ -80,6 +80,7 @@ fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, S
             return Ok(Some(Added::Magnet(Box::new(MagnetOptions {
                 order: wanted::order(choices.order),
                 preallocate: choices.preallocate,
+                placing: persist::placing(&state.finishing),
                 down_limit: choices.down_limit,
                 up_limit: choices.up_limit,
                 trackers: choices.trackers,
@@ -92,6 +93,7 @@ fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, S
         files: Selection::decode(&choices.priorities),
         order: wanted::order(choices.order),
         preallocate: choices.preallocate,
+        placing: persist::placing(&state.finishing),
         down_limit: choices.down_limit,
         up_limit: choices.up_limit,
         trackers: choices.trackers,

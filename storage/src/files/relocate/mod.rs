@@ -287,7 +287,7 @@ fn mark(places: &mut Places, index: usize) -> Option<String> {
 }
 
 /// Makes the name of a file durable, and those of all folders on the way.
-fn sync_names(root: &Root, path: &str) -> io::Result<()> {
+pub(super) fn sync_names(root: &Root, path: &str) -> io::Result<()> {
     let folders = path.rmatch_indices('/').map(|(end, _)| &path[..end]).chain([""]);
     folders.into_iter().try_for_each(|folder| root.sync_folder(folder))
 }

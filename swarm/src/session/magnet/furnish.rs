@@ -200,7 +200,7 @@ fn begin(
     // It may have been chosen again even now.
     let files = entry.identity.choice().decide(meta)?;
     let options = AddOptions { files, ..options.clone() };
-    let Begun { files, have, partial, peers, kept, .. } = opened.begun;
+    let Begun { files, have, partial, peers, kept, finish, .. } = opened.begun;
     let priorities = add::priorities(&options, &have);
     let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
     let place = Place::of(&claimed);
@@ -211,7 +211,7 @@ fn begin(
         plane.disk().detach(store);
         return Err(AddError::Cancelled);
     }
-    entry.identity.opened(Running { store, place, writes: true, kept });
+    entry.identity.opened(Running { store, place, writes: true, kept, finish });
     link.saver.writes(meta.id(), !is_full);
     plane.engine().set_order(now, entry.key, entry.identity.order());
     plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);

@@ -8,7 +8,7 @@ use metainfo::{Magnet, Torrent};
 
 use super::Choice;
 use crate::engine::PieceOrder;
-use crate::session::options::{AddOptions, Check};
+use crate::session::options::{AddOptions, Check, Placing};
 use crate::session::selection::Selection;
 
 /// What to look for, and what to do when it is found. See [`AddOptions`] for what has the same name there.
@@ -28,6 +28,8 @@ pub struct MagnetOptions {
     pub order: PieceOrder,
     /// Whether a file takes all of its room when it is first written.
     pub preallocate: bool,
+    /// Where files lie until they are complete, and what is done with them then.
+    pub placing: Placing,
     /// Bytes to be left on the file system.
     pub min_free: Option<u64>,
     /// Peers besides those of the magnet.
@@ -56,6 +58,7 @@ impl MagnetOptions {
             new_folder: false,
             order: PieceOrder::Rarest,
             preallocate: false,
+            placing: Placing::default(),
             min_free: None,
             peers: Vec::new(),
             trackers: Vec::new(),
@@ -73,6 +76,7 @@ impl MagnetOptions {
             files,
             order: self.order,
             preallocate: self.preallocate,
+            placing: self.placing.clone(),
             min_free: self.min_free,
             peers: self.peers.clone(),
             trackers: self.trackers.clone(),

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use storage::record::resume::{Judgement, Shown, judge};
 use storage::record::{
-    FileStamp, Flags, Key, Lease, NAME_RULES, Partial, PieceSet, Record, Source, State, Store, StoreError,
-    Summary, Times, Totals,
+    FileStamp, Finishing, Flags, Key, Lease, NAME_RULES, Partial, PieceSet, Record, Source, State, Store,
+    StoreError, Summary, Times, Totals,
 };
 use storage::{
     Allocation, FileOptions, FileStorage, Operation, Progress, ScanOptions, Storage, StorageError, Verdict,
@@ -19,9 +18,11 @@ use storage::{
 use wire::peer::Bitfield;
 
 use super::kept::{self, Kept};
+use super::placing::{self, Work};
 use super::source::torrent_file;
 use crate::engine::PartialPiece;
 use crate::session::event::Event;
+use crate::session::finishing::Finish;
 use crate::session::link::Link;
 use crate::session::options::{AddError, AddOptions, Check};
 use crate::session::wanted;
@@ -37,6 +38,8 @@ pub(in crate::session) struct Begun {
     /// Peers that were worth dialling in an earlier run.
     pub(in crate::session) peers: Vec<std::net::SocketAddr>,
     pub(in crate::session) kept: Option<Arc<Kept>>,
+    /// What is to be done with complete files.
+    pub(in crate::session) finish: Option<Arc<Finish>>,
 }
 
 /// What is there.
@@ -51,6 +54,8 @@ struct There {
 struct Prior {
     store: Arc<dyn Store>,
     lease: Lease,
+    /// Of the same torrent in the folder of unfinished files.
+    away: Option<Lease>,
     key: Key,
     record: Option<Record>,
 }
@@ -67,8 +72,13 @@ pub(in crate::session) fn begin(
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
     let meta = &options.torrent;
     let mut record = prior.as_mut().and_then(|prior| prior.record.take());
-    let files = Arc::new(open(link, options, record.as_mut())?);
+    let (files, rules) = open(link, options, record.as_mut())?;
+    let files = Arc::new(files);
+    if let (Some(prior), Some(away)) = (&mut prior, &rules.unfinished_in) {
+        prior.lease_away(away)?;
+    }
     claim(&files)?;
+    placing::take_in(link, options, &files, cancel);
     // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
     let stamps = kept::stamps(&files);
     let there = there(link, options, &files, record.as_ref(), &stamps, cancel)?;
@@ -81,10 +91,14 @@ pub(in crate::session) fn begin(
         files.prepare()?;
     }
     let peers = record.as_ref().map(|record| record.state.peers.clone()).unwrap_or_default();
-    let kept = prior.map(|prior| keep(link, options, &files, prior, record, &there, stamps)).transpose()?;
+    let home = kept::place(&options.dir)
+        .map_err(|cause| StorageError::new(Operation::Open, &options.dir, None, cause))?;
+    let finish = (options.create && rules != Finishing::default()).then(|| Finish::new(home, rules.clone()));
+    let kept =
+        prior.map(|prior| keep(link, options, &files, prior, record, &there, stamps, rules)).transpose()?;
     let There { have, partial, .. } = there;
     let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
-    Ok(Begun { files, have, unverified, partial, peers, kept })
+    Ok(Begun { files, have, unverified, partial, peers, kept, finish })
 }
 
 impl Prior {
@@ -98,7 +112,13 @@ impl Prior {
         let hashes = options.torrent.info_hashes();
         let record =
             record.filter(|record| !record.summary.flags.no_metadata && record.summary.hashes == *hashes);
-        Ok(Self { store: store.clone(), lease, key, record })
+        Ok(Self { store: store.clone(), lease, away: None, key, record })
+    }
+
+    /// Keeps others from downloading the torrent to the folder that it lies in while it is not complete.
+    fn lease_away(&mut self, dir: &Path) -> Result<(), StoreError> {
+        self.away = Some(self.store.lease(&Key { dir: dir.to_owned(), ..self.key.clone() })?);
+        Ok(())
     }
 }
 
@@ -121,10 +141,15 @@ pub(in crate::session) fn load(
     store.load(key)
 }
 
-/// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it.
-fn open(link: &Link, options: &AddOptions, record: Option<&mut Record>) -> Result<FileStorage, StorageError> {
+/// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it. Gives the
+/// rules for complete files too.
+fn open(
+    link: &Link,
+    options: &AddOptions,
+    record: Option<&mut Record>,
+) -> Result<(FileStorage, Finishing), StorageError> {
     let meta = &options.torrent;
-    let file_options = |record: Option<&Record>| -> Result<FileOptions, StorageError> {
+    let file_options = |record: Option<&Record>, rules: &Finishing| -> Result<FileOptions, StorageError> {
         Ok(FileOptions {
             allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
             open_files: link.open_files.clone(),
@@ -132,28 +157,29 @@ fn open(link: &Link, options: &AddOptions, record: Option<&mut Record>) -> Resul
             names: record.map(|record| names(&record.state.choices.names).collect()).unwrap_or_default(),
             renaming: record.map(|record| names(&record.state.renaming).collect()).unwrap_or_default(),
             moving_to: moving_to(options, record)?,
+            suffix: rules.suffix.clone(),
             skipped: if options.create { options.files.left_out(meta) } else { Vec::new() },
-            ..FileOptions::default()
         })
     };
     let mut known = None;
     if let Some(record) = record {
         if let Some(folder) = record.summary.folder.filter(|_| record.claims_anything()) {
             // A folder that was made anew would be filled beside the one that is missing just now.
-            let dir = &record.summary.dir;
-            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options(Some(record))?)
-            {
+            let rules = placing::recorded(options, record)?;
+            let dir = rules.unfinished_in.as_ref().unwrap_or(&record.summary.dir);
+            let file_options = file_options(Some(record), &rules)?;
+            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options) {
                 Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
-                opened => return opened,
+                opened => return Ok((opened?, rules)),
             }
         }
         known = Some(&*record);
     }
-    if options.create {
-        FileStorage::create(&options.dir, meta.clone(), file_options(known)?)
-    } else {
-        FileStorage::open(&options.dir, meta.clone(), file_options(known)?)
-    }
+    let Work { dir, moving_to, rules } = placing::look(options, known)?;
+    let file_options = file_options(known, &rules)?;
+    let file_options = FileOptions { moving_to: file_options.moving_to.or(moving_to), ..file_options };
+    let open = if options.create { FileStorage::create } else { FileStorage::open };
+    Ok((open(&dir, meta.clone(), file_options)?, rules))
 }
 
 /// Where the files were being moved to. A folder that is not there may hold files that are not to be fetched again.
@@ -174,8 +200,9 @@ fn names(recorded: &[(u32, PathBuf)]) -> impl Iterator<Item = (usize, String)> {
 
 fn forget_files(state: &mut State) {
     let nothing = State::new(state.pieces.len());
-    let State { generation, choices, peers, trackers, .. } = std::mem::replace(state, nothing.clone());
-    *state = State { generation, choices, peers, trackers, ..nothing };
+    let State { generation, choices, peers, trackers, finishing, .. } =
+        std::mem::replace(state, nothing.clone());
+    *state = State { generation, choices, peers, trackers, finishing, ..nothing };
 }
 
 /// The pieces that are there, and what is there of others.
@@ -223,9 +250,7 @@ fn room(options: &AddOptions, files: &FileStorage, have: &Bitfield, reserve: u64
     let lacks = |(index, file): (usize, &metainfo::File)| {
         let is_wanted = options.files.has(index) && !file.is_pad();
         let is_there = layout.file_pieces(index).into_iter().flatten().all(|piece| have.get(piece));
-        let taken =
-            || std::fs::metadata(files.root().join(file.path.as_str())).map_or(0, |file| file.blocks() * 512);
-        if is_wanted && !is_there { file.length.saturating_sub(taken()) } else { 0 }
+        if is_wanted && !is_there { file.length.saturating_sub(files.file_room(index)) } else { 0 }
     };
     let needed: u64 = layout.files().iter().enumerate().map(lacks).sum();
     let free = files.free_space()?;
@@ -254,10 +279,11 @@ fn keep(
     record: Option<Record>,
     there: &There,
     stamps: Vec<Option<FileStamp>>,
+    rules: Finishing,
 ) -> Result<Arc<Kept>, AddError> {
     let meta = &options.torrent;
     let now = kept::now_ms();
-    let Prior { store, lease, key, .. } = prior;
+    let Prior { store, lease, away, key, .. } = prior;
     let is_known = record.as_ref().is_some_and(|record| record.source.is_some());
     let mut record = record.unwrap_or_else(|| fresh(options, key.dir.clone(), now));
     record.source =
@@ -271,6 +297,7 @@ fn keep(
     state.created = files.created();
     state.moving_to = files.moving_to();
     state.renaming.clear();
+    state.finishing = rules;
     state.choices.names = kept::names(files);
     state.choices.preallocate = options.preallocate;
     state.choices.down_limit = options.down_limit;
@@ -288,7 +315,7 @@ fn keep(
     summary.flags.complete = state.pieces.is_full();
     summary.flags.seed_only = !options.create;
     summary.flags.clean = summary.flags.complete || summary.flags.seed_only;
-    let kept = Kept::new(store, files.clone(), meta.clone(), record, lease);
+    let kept = Kept::new(store, files.clone(), meta.clone(), record, [Some(lease), away]);
     if let Err(error) = kept.begin() {
         // The old record stays, and does not fit the files any more once they are written to: it is doubted then.
         tracing::warn!(%error, "the state of the torrent is not recorded");
@@ -316,7 +343,7 @@ fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
 }
 
 /// Whether any file of the torrent is there. What cannot be looked at counts.
-fn anything(files: &FileStorage, meta: &metainfo::Torrent) -> bool {
+pub(super) fn anything(files: &FileStorage, meta: &metainfo::Torrent) -> bool {
     let stored = (0..meta.layout().files().len()).filter(|i| !meta.layout().files()[*i].is_pad());
     stored.map(|index| files.file_len(index)).any(|len| match len {
         Ok(len) => len > 0,

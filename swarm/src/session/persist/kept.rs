@@ -37,7 +37,8 @@ struct State {
 /// What a torrent needs for as long as it runs.
 struct Held {
     files: Arc<FileStorage>,
-    lease: Lease,
+    /// Of the torrent in its own folder, and in the one that unfinished files lie in.
+    leases: [Option<Lease>; 2],
 }
 
 /// What the engine says of a torrent at a moment.
@@ -67,12 +68,12 @@ impl Kept {
         files: Arc<FileStorage>,
         meta: Arc<Torrent>,
         record: Record,
-        lease: Lease,
+        leases: [Option<Lease>; 2],
     ) -> Self {
         let earlier = record.summary.totals;
         let baseline = Baseline::new(record.state.stamps.clone());
         let known = record.state.pieces.clone();
-        let held = Some(Held { files, lease });
+        let held = Some(Held { files, leases });
         Self { store, meta, state: Mutex::new(State { record, baseline, known, earlier, held }) }
     }
 
@@ -121,11 +122,20 @@ impl Kept {
         record.summary.folder = files.root_id().ok().map(Into::into);
         record.summary.times.saved = now_ms();
         record.state.moving_to = None;
+        record.state.finishing.unfinished_in = None;
         record.state.stamps = state.baseline.stamps().to_vec();
         record.state.created = files.created();
         self.put(state, record)?;
-        let (Some(lease), Some(held)) = (lease, &mut state.held) else { return Ok(()) };
-        held.lease = lease;
+        if let Some(held) = &mut state.held {
+            let [own, away] = &mut held.leases;
+            *away = None;
+            if lease.is_some() {
+                *own = lease;
+            }
+        }
+        if old.dir == dir {
+            return Ok(());
+        }
         // A store that keeps sources knows torrents by their id alone. A record that stays says that the files are here.
         if self.store.wants_sources() { Ok(()) } else { self.store.remove(&old) }
     }

@@ -8,7 +8,7 @@ use storage::record::{
     Flags, Key, NAME_RULES, Record, Source, State, Store, StoreError, Summary, Times, Totals,
 };
 
-use super::kept;
+use super::{kept, placing};
 use crate::session::magnet::MagnetOptions;
 use crate::session::options::AddError;
 use crate::session::registry::Registry;
@@ -99,6 +99,8 @@ fn record(options: &MagnetOptions, place: PathBuf) -> Record {
     state.choices.preallocate = options.preallocate;
     state.choices.trackers.clone_from(&options.trackers);
     state.choices.order = wanted::recorded(options.order);
+    // What the folders are called is found out again when the torrent is known.
+    state.finishing = placing::asked(&options.placing).unwrap_or_default();
     Record { summary, state, source: Some(Source::Magnet(options.magnet.to_string())) }
 }
 

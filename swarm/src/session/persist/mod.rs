@@ -11,7 +11,9 @@
 mod begin;
 mod database;
 mod kept;
+
 pub(super) mod magnet;
+mod placing;
 mod saver;
 mod source;
 
@@ -19,4 +21,5 @@ pub use database::RedbStore;
 
 pub(super) use begin::{Begun, begin, load};
 pub(super) use kept::{Kept, Snapshot, names, place};
+pub(super) use placing::placing;
 pub(super) use saver::{Saver, finish, run, watch_space};
