@@ -29,17 +29,10 @@ pub(crate) fn apart(name: &str, test: impl Fn()) {
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    // Why parts of it were skipped.
-    said.lines().filter(|line| line.starts_with("skipped")).for_each(|line| eprintln!("{line}"));
+    eprint!("{said}");
 }
 
 /// Whether a command of the shell succeeds; the paths are its arguments.
 pub(crate) fn sh(command: &str, paths: &[&Path]) -> bool {
     Command::new("sh").args(["-c", command, "sh"]).args(paths).status().unwrap().success()
-}
-
-/// Mounts a disk in memory of this size, such as `16m`.
-pub(crate) fn tmpfs(at: &Path, size: &str) {
-    std::fs::create_dir_all(at).unwrap();
-    assert!(sh(&format!("mount -t tmpfs -o size={size} none \"$1\""), &[at]));
 }

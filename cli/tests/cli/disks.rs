@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 
-use crate::apart::{apart, sh, tmpfs};
+use crate::apart::{apart, sh};
 use crate::env::{Env, Running, listening};
 
 const LOCAL: [&str; 7] = ["--json", "--listen", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd"];
@@ -85,6 +85,12 @@ impl Scene {
         ]);
         assert!(ran.code == Some(0) && !ran.err.contains("checking"), "{}{}", ran.out, ran.err);
     }
+}
+
+/// Mounts a disk in memory of this size, such as `16m`.
+fn tmpfs(at: &Path, size: &str) {
+    std::fs::create_dir_all(at).unwrap();
+    assert!(sh(&format!("mount -t tmpfs -o size={size} none \"$1\""), &[at]));
 }
 
 /// The message of a pause names the file and what the system said.

@@ -43,16 +43,18 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    /// After a kill: the record is read, and what it claims is compared with the disk.
+    /// After a kill at this time: the record is read, and what it claims is compared with the disk. After a power cut, what is
+    /// not in the record may be lost.
     pub(crate) fn killed(
         &mut self,
+        now: Instant,
+        is_cut: bool,
         torrent: &Arc<Torrent>,
         dir: &Path,
         state: &Path,
         printed: &[(Instant, Value)],
     ) -> Before {
         self.kills += 1;
-        let now = Instant::now();
         let claims = record(state).map_or(0, |record| {
             let (claims, bad) = check(torrent, dir, &record);
             assert_eq!(bad, 0, "the record claims pieces that are not right");
@@ -60,7 +62,7 @@ impl Tally {
         });
         self.claimed += u64::from(claims);
         let done = |before: Duration| {
-            let lines = printed.iter().filter(|(at, _)| now.duration_since(*at) >= before);
+            let lines = printed.iter().filter(|(at, _)| *at + before <= now);
             lines.filter_map(|(_, line)| line["pieces_done"].as_u64()).max().unwrap_or(0)
         };
         if done(PROMISE) > 0 {
@@ -71,7 +73,8 @@ impl Tally {
             "{claims} pieces are recorded, and {} were verified five seconds before",
             done(PROMISE)
         );
-        Before { done: done(Duration::ZERO), claims: claims.into() }
+        let done = if is_cut { 0 } else { done(Duration::ZERO) };
+        Before { done, claims: claims.into() }
     }
 
     /// After the next start: nothing is forgotten.

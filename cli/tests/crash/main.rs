@@ -12,10 +12,15 @@
 //! - files that are not the torrent's are untouched, and no others were made;
 //! - the taker, which has the victim for its only source, gets no piece that does not match.
 //!
+//! The same once more with a disk whose power is cut at that moment: then what was not in the record may be lost.
+//!
 //! At the end all three have the same bytes. `UNCHOKE_CRASH_KILLS` says how many kills (12 by default), `UNCHOKE_CRASH_SEED`
 //! from which number the moments come, and `UNCHOKE_CRASH_PROGRAM` names another program than the one that was just built.
 
+#[path = "../cli/apart.rs"]
+mod apart;
 mod judge;
+mod power;
 mod process;
 mod world;
 
@@ -23,6 +28,7 @@ use std::env;
 use std::time::Duration;
 
 use judge::Tally;
+use power::Disk;
 use world::{Taker, World};
 
 /// Kills of the run that everybody makes.
@@ -32,7 +38,7 @@ const KILLS: u32 = 12;
 fn a_download_that_is_killed_again_and_again_loses_and_spoils_nothing() {
     let seed = number("UNCHOKE_CRASH_SEED").unwrap_or(1);
     let kills = number("UNCHOKE_CRASH_KILLS").and_then(|kills| u32::try_from(kills).ok()).unwrap_or(KILLS);
-    run(seed, kills, &Taker::Unchoke);
+    run(seed, kills, &Taker::Unchoke, None);
 }
 
 #[test]
@@ -44,7 +50,20 @@ fn libtorrent_gets_no_bad_piece_from_one_that_is_killed() {
     let seed = number("UNCHOKE_CRASH_SEED").unwrap_or(1);
     let kills =
         number("UNCHOKE_CRASH_KILLS").map_or(KILLS / 2, |kills| kills.try_into().unwrap_or(KILLS) / 5);
-    run(seed + 1000, kills, &python);
+    run(seed + 1000, kills, &python, None);
+}
+
+#[test]
+fn a_download_whose_power_is_cut_again_and_again_forgets_no_more_than_seconds() {
+    apart::apart("a_download_whose_power_is_cut_again_and_again_forgets_no_more_than_seconds", || {
+        if Disk::new().is_none() {
+            return eprintln!("skipped: no disk can be had here whose power could be cut");
+        }
+        let seed = number("UNCHOKE_CRASH_SEED").unwrap_or(1);
+        let cuts =
+            number("UNCHOKE_CRASH_KILLS").map_or(KILLS / 2, |kills| kills.try_into().unwrap_or(KILLS) / 5);
+        run(seed + 2000, cuts, &Taker::Unchoke, Some(Disk::new));
+    });
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -52,13 +71,13 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Rounds of a download each, until it was killed so often.
-fn run(seed: u64, kills: u32, taker: &Taker) {
+fn run(seed: u64, kills: u32, taker: &Taker, disk: Option<fn() -> Option<Disk>>) {
     let mut tally = Tally::default();
     let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     while tally.kills < kills {
         let round = tally.rounds;
         eprintln!("seed {seed}, round {round}, {} of {kills} kills", tally.kills);
-        let mut world = World::new(taker, rng.next());
+        let mut world = World::new(taker, disk.map(|disk| disk().expect("a disk")), rng.next());
         while !world.is_over() && tally.kills < kills {
             // Mostly soon; now and then late enough for what is promised after five seconds.
             let life = if rng.next().is_multiple_of(8) {

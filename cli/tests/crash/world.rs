@@ -13,6 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::judge::{Before, Snapshot, Tally, others};
+use crate::power::Disk;
 use crate::process::Process;
 
 /// Who takes from the victim.
@@ -42,6 +43,8 @@ impl Taker {
 
 pub(crate) struct World {
     dir: TempDir,
+    /// The victim's, if it is one of its own whose power is cut.
+    disk: Option<Disk>,
     torrent: Arc<Torrent>,
     seed: SocketAddr,
     _seed: Process,
@@ -55,9 +58,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(taker: &Taker, seed: u64) -> Self {
+    pub(crate) fn new(taker: &Taker, disk: Option<Disk>, seed: u64) -> Self {
         let dir = TempDir::new().expect("a folder");
         let root = dir.path();
+        if let Some(disk) = &disk {
+            disk.mount(root);
+        }
         content(root, seed);
         let made = unchoke(root).args(["create", "data", "--piece-size", "256K"]).output().expect("it runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -72,6 +78,9 @@ impl World {
         {
             fs::write(root.join(canary), canary).expect("a canary");
         }
+        if let Some(disk) = &disk {
+            disk.sync();
+        }
         let mut seeding = unchoke(root);
         seeding.args(["seed", "data.torrent", "-d", ".", "--up-limit", "3M", "--no-resume"]).args(LOCAL);
         let mut seeding = Process::start(seeding, &root.join("log.seed"));
@@ -79,6 +88,7 @@ impl World {
         let [at, taker_at] = [free(), free()];
         let taker = Process::start(taker.command(root, at, taker_at), &root.join("log.taker"));
         let mut world = Self {
+            disk,
             torrent,
             seed: seed_at,
             _seed: seeding,
@@ -123,9 +133,19 @@ impl World {
             }
             self.look_at_taker();
         }
+        let (root, at) = (self.dir.path(), Instant::now());
+        if let Some(disk) = &self.disk {
+            disk.cut();
+        }
         let printed = victim.kill();
-        let root = self.dir.path();
-        let now = tally.killed(&self.torrent, &root.join("victim"), &root.join("state"), &printed);
+        if let Some(disk) = &self.disk {
+            disk.unmount(root);
+            disk.mount(root);
+            // What was said to be complete may not be there any more.
+            self.victim_is_done = false;
+        }
+        let (dir, state) = (root.join("victim"), root.join("state"));
+        let now = tally.killed(at, self.disk.is_some(), &self.torrent, &dir, &state, &printed);
         self.before = Some(self.before.map_or(now, |before| before.and(now)));
         assert_eq!(self.look(), self.others, "only the torrent's own files change");
     }
@@ -260,4 +280,12 @@ fn listening(started: &serde_json::Value) -> SocketAddr {
 
 fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(disk) = &self.disk {
+            disk.unmount(self.dir.path());
+        }
+    }
 }
