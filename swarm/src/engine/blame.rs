@@ -25,6 +25,8 @@
 use crate::engine::picker::PeerKey;
 use metainfo::{Block, Geometry, PieceIndex};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use storage::Pads;
 
 /// Failures that are remembered at a time.
 pub const MAX_REMEMBERED: usize = 64;
@@ -41,6 +43,8 @@ type Digest = [u8; 8];
 
 /// Nobody is known to have sent the block.
 const UNKNOWN: u16 = u16::MAX;
+/// Nobody has to send the block.
+const PADDING: u16 = u16::MAX - 1;
 
 /// What a failed piece, or digests, told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +64,12 @@ struct Senders<P> {
 }
 
 impl<P: Copy + Ord> Senders<P> {
-    fn new(blocks: u32) -> Self {
-        Self { peers: Vec::new(), blocks: vec![UNKNOWN; blocks as usize] }
+    fn new(blocks: u32, padding: impl Iterator<Item = Range<u32>>) -> Self {
+        let mut blocks = vec![UNKNOWN; blocks as usize];
+        for padding in padding {
+            blocks[padding.start as usize..padding.end as usize].fill(PADDING);
+        }
+        Self { peers: Vec::new(), blocks }
     }
 
     fn set(&mut self, block: u32, peer: P) {
@@ -71,7 +79,7 @@ impl<P: Copy + Ord> Senders<P> {
             self.peers.len() - 1
         });
         if let Some(slot) = self.blocks.get_mut(block as usize) {
-            *slot = u16::try_from(index).unwrap_or(UNKNOWN);
+            *slot = u16::try_from(index).ok().filter(|index| *index < PADDING).unwrap_or(UNKNOWN);
         }
     }
 
@@ -85,7 +93,7 @@ impl<P: Copy + Ord> Senders<P> {
     }
 
     fn complete(&self) -> bool {
-        (0..self.blocks.len()).all(|block| self.of(block).is_some())
+        self.blocks.iter().enumerate().all(|(at, index)| *index == PADDING || self.of(at).is_some())
     }
 
     fn forget(&mut self, peer: P) {
@@ -105,6 +113,7 @@ struct Failure<P> {
 /// The blame ledger of one torrent.
 pub struct Blame<P = PeerKey> {
     geometry: Geometry,
+    pads: Pads,
     /// Pieces in progress.
     senders: BTreeMap<PieceIndex, Senders<P>>,
     /// Failed pieces of several senders whose digests are awaited.
@@ -117,10 +126,16 @@ pub struct Blame<P = PeerKey> {
 }
 
 impl<P: Copy + Ord> Blame<P> {
-    /// A ledger without entries.
+    /// A ledger without entries, of a torrent without padding.
     pub fn new(geometry: Geometry) -> Self {
+        Self::with_pads(geometry, Pads::default())
+    }
+
+    /// A ledger without entries, of a torrent whose padding nobody sends.
+    pub fn with_pads(geometry: Geometry, pads: Pads) -> Self {
         Self {
             geometry,
+            pads,
             senders: BTreeMap::new(),
             awaited: BTreeMap::new(),
             failures: VecDeque::new(),
@@ -131,8 +146,9 @@ impl<P: Copy + Ord> Blame<P> {
 
     /// A block was accepted from a peer.
     pub fn received(&mut self, block: Block, peer: P) {
-        let blocks = self.geometry.blocks_in(block.piece());
-        self.senders.entry(block.piece()).or_insert_with(|| Senders::new(blocks)).set(block.index(), peer);
+        let piece = block.piece();
+        let new = || Senders::new(self.geometry.blocks_in(piece), self.pads.blocks(&self.geometry, piece));
+        self.senders.entry(piece).or_insert_with(new).set(block.index(), peer);
     }
 
     /// The bytes of a piece are to be fetched anew for a reason that is not the peers' (disk errors): forgets who sent

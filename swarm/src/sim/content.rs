@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use metainfo::{Builder, PieceRange, Torrent};
+use metainfo::{Builder, PieceIndex, PieceRange, Torrent};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sha1::{Digest, Sha1};
+use storage::Pieces;
 
 /// A torrent with known content.
 #[derive(Clone)]
 pub struct Content {
     /// The metainfo.
     pub torrent: Arc<Torrent>,
+    /// The piece space, zeros in the pads.
     bytes: Arc<[u8]>,
 }
 
@@ -35,7 +38,56 @@ impl Content {
         feed.update(&bytes);
         let file = feed.finish().expect("as many bytes as the files have");
         let torrent = Torrent::parse(&file).expect("what the builder writes");
+        let mut space = vec![0; torrent.geometry().total() as usize];
+        let mut rest = &bytes[..];
+        for file in torrent.layout().files().iter().filter(|file| !file.is_pad()) {
+            let (now, later) = rest.split_at(file.length as usize);
+            space[file.offset as usize..file.end() as usize].copy_from_slice(now);
+            rest = later;
+        }
+        Self { torrent: Arc::new(torrent), bytes: space.into() }
+    }
+
+    /// A v1 torrent of files of these lengths, of which some are pads (BEP 47) anywhere, and of which the hash of some piece
+    /// may be `wrong`.
+    ///
+    /// # Panics
+    /// When the sizes make no torrent.
+    pub fn padded(seed: u64, piece_length: u32, files: &[(usize, bool)], wrong: Option<usize>) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (mut bytes, mut list) = (Vec::new(), String::new());
+        for (at, (len, is_pad)) in files.iter().enumerate() {
+            let start = bytes.len();
+            bytes.resize(start + len, 0);
+            let (attribute, name) = if *is_pad {
+                ("4:attr1:p", format!("{at:03}.pad"))
+            } else {
+                rng.fill_bytes(&mut bytes[start..]);
+                ("", format!("{at:03}.bin"))
+            };
+            list += &format!("d{attribute}6:lengthi{len}e4:pathl7:{name}ee");
+        }
+        let mut hashes: Vec<u8> = bytes.chunks(piece_length as usize).flat_map(Sha1::digest).collect();
+        wrong.into_iter().for_each(|piece| hashes[piece * 20] ^= 1);
+        let count = hashes.len();
+        let info = format!("5:filesl{list}e4:name6:padded12:piece lengthi{piece_length}e6:pieces{count}:");
+        let mut file = format!("d4:infod{info}").into_bytes();
+        file.extend(hashes);
+        file.extend(b"ee");
+        let torrent = Torrent::parse(&file).expect("a torrent with pads");
         Self { torrent: Arc::new(torrent), bytes: bytes.into() }
+    }
+
+    /// The parts of pieces that are padding.
+    pub fn pads(&self) -> Vec<PieceRange> {
+        let (geometry, pads) = (self.torrent.geometry(), self.torrent.pads());
+        let in_piece = |piece: PieceIndex| {
+            let (start, whole) = (geometry.piece_start(piece), geometry.whole(piece));
+            let found: Vec<_> = pads.within(start..start + u64::from(whole.len())).collect();
+            found.into_iter().map(move |pad| (piece, (pad.start - start) as u32, (pad.end - start) as u32))
+        };
+        let parts = geometry.pieces().flat_map(in_piece);
+        parts.map(|(piece, begin, end)| self.part(piece, begin, end)).collect()
     }
 
     /// A part of a piece as a range.

@@ -61,7 +61,16 @@ struct Power {
 impl SimStore {
     /// An empty one.
     pub fn new(content: Content) -> Self {
-        Self { content, state: Mutex::default() }
+        let store = Self { content, state: Mutex::default() };
+        store.lock().now = store.blank();
+        store
+    }
+
+    /// Nothing was written. Pads are there all the same.
+    fn blank(&self) -> Platter {
+        let mut platter = Platter::default();
+        self.content.pads().into_iter().for_each(|pad| platter.mark(pad));
+        platter
     }
 
     /// One that has these pieces.
@@ -101,7 +110,7 @@ impl SimStore {
     /// Loses every byte that is there.
     pub fn wipe(&self) {
         let mut state = self.lock();
-        state.now = Platter::default();
+        state.now = self.blank();
         state.is_tampered = true;
     }
 

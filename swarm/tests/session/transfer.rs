@@ -101,6 +101,9 @@ async fn a_hybrid_runs_on_its_v1_side() {
     soon(torrent.wait_complete()).await.unwrap();
     content.assert_all(to.path());
     assert_eq!(torrent.files().await.unwrap().len(), 3, "pads are not shown");
+    let status = torrent.status().await.unwrap();
+    assert_eq!((status.wanted, status.done), (190_000, 190_000), "nor counted");
+    assert!(status.totals.downloaded < 190_000 + 3 * 16_384, "nor asked for: {status:?}");
     end([leech, seed]).await;
 }
 

@@ -21,6 +21,7 @@ mod magnets;
 mod memory;
 mod opening;
 mod ordering;
+mod pads;
 mod parting;
 mod review;
 mod seeking;

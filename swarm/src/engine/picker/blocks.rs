@@ -2,7 +2,7 @@
 
 use super::partial::{Others, Partial};
 use super::{BlockState, PeerKey, Picker, Priority, State};
-use metainfo::{BLOCK, Block, PieceIndex};
+use metainfo::{Block, PieceIndex};
 
 /// Most allocations kept for later partial pieces.
 const SPARE: usize = 64;
@@ -22,9 +22,10 @@ pub enum Received {
 }
 
 impl Picker {
-    /// Where a block stands. Blocks of verified pieces are written, those of untouched pieces free.
+    /// Where a block stands. Blocks of verified pieces and of padding are written, others of untouched pieces free.
     pub fn block_state(&self, block: Block) -> BlockState {
         match self.table.state(block.piece().get()) {
+            State::Untouched if self.pads.covers(&self.geometry, block) => BlockState::Written,
             State::Untouched => BlockState::Free,
             State::Partial(at) => self.partials[at as usize].state(block.index()),
             State::Have => BlockState::Written,
@@ -64,7 +65,7 @@ impl Picker {
             State::Partial(at) => at as usize,
             _ => self.start(block.piece()),
         };
-        self.counts.partial_bytes += u64::from(block.len());
+        self.count_in(at, block);
         let others = self.edit(at, |partial| partial.receive(block.index(), peer));
         Received::First { others }
     }
@@ -132,7 +133,7 @@ impl Picker {
         for index in blocks {
             let Some(block) = self.geometry.block(piece, *index) else { continue };
             if self.edit(at, |partial| partial.adopt(block.index())) {
-                self.counts.partial_bytes += u64::from(block.len());
+                self.count_in(at, block);
             }
         }
         self.drop_if_blank(at);
@@ -142,7 +143,9 @@ impl Picker {
     pub fn write_failed(&mut self, block: Block) {
         let State::Partial(at) = self.table.state(block.piece().get()) else { return };
         if self.edit(at as usize, |partial| partial.lose(block.index())) {
-            self.counts.partial_bytes -= u64::from(block.len());
+            let bytes = self.kept_bytes(block);
+            self.counts.partial_bytes -= bytes;
+            self.partials[at as usize].bytes -= bytes;
             self.drop_if_blank(at as usize);
         }
     }
@@ -156,32 +159,35 @@ impl Picker {
     /// all requests in it forgotten.
     pub fn piece_failed(&mut self, piece: PieceIndex) {
         let State::Partial(at) = self.table.state(piece.get()) else { return };
-        let partial = &self.partials[at as usize];
-        self.counts.partial_bytes -= self.bytes_in(partial);
+        let (at, before) = (at as usize, self.before(at as usize));
+        let partial = &mut self.partials[at];
+        self.counts.partial_bytes -= partial.bytes;
         self.counts.claimed -= usize::from(partial.claimed);
-        self.edit(at as usize, Partial::reset);
+        partial.reset();
+        self.pads.blocks(&self.geometry, piece).for_each(|blocks| partial.pad(blocks));
+        self.after(at, before);
     }
 
-    /// Bytes received or written.
-    pub(super) fn bytes_in(&self, partial: &Partial) -> u64 {
-        let blocks = u64::from(partial.received + partial.written());
-        let last = partial.blocks - 1;
-        let all = blocks * u64::from(BLOCK);
-        match partial.state(last) {
-            BlockState::Received | BlockState::Written => {
-                let tail = self.geometry.piece_len(partial.piece) - last * BLOCK;
-                all - u64::from(BLOCK - tail)
-            }
-            _ => all,
-        }
+    /// Counts the bytes of a block that came, or that was there.
+    fn count_in(&mut self, at: usize, block: Block) {
+        let bytes = self.kept_bytes(block);
+        self.counts.partial_bytes += bytes;
+        self.partials[at].bytes += bytes;
     }
 
-    /// Begins an untouched piece: joinable, every block free. Its index among the partial pieces.
+    /// Bytes of a block that are not padding.
+    pub(super) fn kept_bytes(&self, block: Block) -> u64 {
+        self.pads.payload(&self.geometry, block.range())
+    }
+
+    /// Begins an untouched piece: joinable, every block free but those of padding. Its index among the partial pieces.
     pub(super) fn start(&mut self, piece: PieceIndex) -> usize {
         let at = self.partials.len();
         let store = self.spare.pop().unwrap_or_default();
         self.table.set_partial(piece.get(), at as u32);
-        self.partials.push(Partial::new(piece, self.geometry.blocks_in(piece), store));
+        let mut partial = Partial::new(piece, self.geometry.blocks_in(piece), store);
+        self.pads.blocks(&self.geometry, piece).for_each(|blocks| partial.pad(blocks));
+        self.partials.push(partial);
         if self.untouched.remove(piece.get()) {
             self.counts.free_blocks += u64::from(self.partials[at].free);
         }
@@ -259,7 +265,7 @@ impl Picker {
         if self.wanted.contains(partial.piece.get()) {
             self.counts.free_blocks -= u64::from(partial.free);
         }
-        self.counts.partial_bytes -= self.bytes_in(&partial);
+        self.counts.partial_bytes -= partial.bytes;
         self.counts.claimed -= usize::from(partial.claimed);
         if self.spare.len() < SPARE {
             self.spare.push(partial.into_store());

@@ -1,6 +1,7 @@
 //! Long runs of pieces for sources that deliver ranges, such as web seeds (BEP 19).
 
 use super::bits::mask;
+use super::partial::Set;
 use super::{PeerKey, Picker, State};
 use metainfo::{Geometry, PieceIndex};
 
@@ -34,7 +35,9 @@ impl Picker {
             self.edit(at, |partial| {
                 partial.claimed = true;
                 partial.give_to(source, false);
-                (0..partial.blocks).for_each(|block| partial.ask(block, source));
+                while let Some(block) = partial.first(Set::Free, false) {
+                    partial.ask(block, source);
+                }
             });
         }
         (run.count > 0).then_some(run)

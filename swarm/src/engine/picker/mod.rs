@@ -21,6 +21,9 @@
 //!       +------------------------------- lost --------------------------------+
 //! ```
 //!
+//! Padding (BEP 47) is asked of nobody: its blocks count as written from the start, pieces of nothing else are never wanted,
+//! and all bytes are counted without it.
+//!
 //! Every operation costs O(1), amortised, whatever the number of pieces and peers, except those that change many
 //! pieces at once and [`claim_range`](Picker::claim_range), which looks at 64 pieces a step. The table spends 8 bytes
 //! and 3 bits a piece; a partial piece about 5 bytes a block.
@@ -51,6 +54,7 @@ use bits::Bits;
 use cursor::Openings;
 use metainfo::{Geometry, PieceIndex};
 use partial::{Partial, Store};
+use storage::Pads;
 use table::{State, Table};
 
 /// A peer or another source of blocks, as the engine numbers them. The two highest numbers are the picker's own.
@@ -141,6 +145,9 @@ impl Default for Config {
 /// The piece picker of one torrent.
 pub struct Picker {
     geometry: Geometry,
+    pads: Pads,
+    /// Bytes of the torrent without padding.
+    total: u64,
     config: Config,
     /// Most pieces in progress.
     limit: usize,
@@ -175,8 +182,13 @@ struct Counts {
 }
 
 impl Picker {
-    /// A picker that has nothing, wants everything and knows of no peer.
+    /// A picker that has nothing, wants everything and knows of no peer, of a torrent without padding.
     pub fn new(geometry: Geometry, config: Config) -> Self {
+        Self::with_pads(geometry, Pads::default(), config)
+    }
+
+    /// A picker that has nothing, wants everything but padding, and knows of no peer.
+    pub fn with_pads(geometry: Geometry, pads: Pads, config: Config) -> Self {
         let pieces = geometry.piece_count();
         let mut wanted = Bits::new(pieces);
         let mut untouched = Bits::new(pieces);
@@ -184,7 +196,9 @@ impl Picker {
             wanted.insert(piece);
             untouched.insert(piece);
         }
-        Self {
+        let total = geometry.total() - pads.bytes();
+        let padding: Vec<_> = pads.pieces(&geometry).collect();
+        let mut picker = Self {
             table: Table::new(pieces),
             openings: Openings::new(wanted.len()),
             joinable: Bits::new(pieces),
@@ -192,13 +206,17 @@ impl Picker {
             partials: Vec::new(),
             spare: Vec::new(),
             seeds: 0,
-            counts: Counts { wanted: pieces, wanted_bytes: geometry.total(), ..Counts::default() },
+            counts: Counts { wanted: pieces, wanted_bytes: total, ..Counts::default() },
             wanted,
             untouched,
+            total,
+            pads,
             geometry,
             config,
             limit: usize::MAX,
-        }
+        };
+        padding.into_iter().for_each(|piece| picker.set_priority(piece, Priority::Skip));
+        picker
     }
 
     /// The torrent's geometry.
@@ -286,12 +304,27 @@ impl Picker {
 
     /// Bytes in pieces that are missing, skipped ones too: what trackers are told as `left` (BEP 3).
     pub fn missing_bytes(&self) -> u64 {
-        self.geometry.total() - self.counts.have_bytes
+        self.total - self.counts.have_bytes
+    }
+
+    /// Bytes of a piece that are not padding.
+    pub fn payload(&self, piece: PieceIndex) -> u64 {
+        self.pads.payload(&self.geometry, self.geometry.whole(piece))
     }
 
     /// Bytes that were received in pieces not verified yet.
     pub fn partial_bytes(&self) -> u64 {
         self.counts.partial_bytes
+    }
+
+    /// The pieces that are nothing but padding. O(pieces) where there is padding.
+    pub fn padding(&self) -> impl Iterator<Item = PieceIndex> {
+        self.pads.pieces(&self.geometry)
+    }
+
+    /// Whether the piece is nothing but padding: it is never wanted.
+    pub fn is_padding(&self, piece: PieceIndex) -> bool {
+        !self.pads.is_empty() && self.payload(piece) == 0
     }
 
     /// Whether every piece that is wanted was verified.

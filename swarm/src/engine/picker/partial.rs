@@ -45,6 +45,10 @@ pub(super) enum Set {
 pub(super) struct Partial {
     pub(super) piece: PieceIndex,
     pub(super) blocks: u32,
+    /// Blocks of padding: nobody is asked for them, and they count as written.
+    pub(super) padded: u32,
+    /// Bytes received or written, without padding.
+    pub(super) bytes: u64,
     /// Blocks in each state; the rest is written.
     pub(super) free: u32,
     pub(super) asked: u32,
@@ -95,6 +99,8 @@ impl Partial {
         let mut partial = Self {
             piece,
             blocks,
+            padded: 0,
+            bytes: 0,
             free: 0,
             asked: 0,
             received: 0,
@@ -124,8 +130,16 @@ impl Partial {
         self.store.more.clear();
         self.store.bits.truncate(words * 4);
         (self.free, self.asked, self.received, self.stale) = (self.blocks, 0, 0, 0);
+        (self.padded, self.bytes) = (0, 0);
         (self.owner, self.owned, self.alone, self.sole) = (PeerKey::NONE, 0, false, PeerKey::NONE);
         self.claimed = false;
+    }
+
+    /// These blocks of a piece of which every block is free are padding.
+    pub(super) fn pad(&mut self, blocks: std::ops::Range<u32>) {
+        for block in blocks {
+            self.padded += u32::from(self.adopt(block));
+        }
     }
 
     /// Bytes that it takes.
@@ -140,13 +154,13 @@ impl Partial {
 
     /// Blocks that were handed to the file system.
     pub(super) fn written(&self) -> u32 {
-        self.blocks - self.free - self.asked - self.received
+        self.blocks - self.padded - self.free - self.asked - self.received
     }
 
-    /// Those blocks, in order.
+    /// Those blocks and those of padding, in order.
     pub(super) fn written_blocks(&self) -> Vec<u32> {
         let sets = [Set::Free, Set::Asked, Set::Received].map(|set| self.set(set));
-        let mut blocks = Vec::with_capacity(self.written() as usize);
+        let mut blocks = Vec::with_capacity((self.written() + self.padded) as usize);
         for w in 0..self.words() {
             let others = sets.iter().fold(0, |word, set| word | set[w]);
             blocks.extend(lsb_ones(w, !others).take_while(|block| *block < self.blocks));
@@ -166,7 +180,7 @@ impl Partial {
 
     /// Whether no block was asked for, received or written.
     pub(super) fn blank(&self) -> bool {
-        self.free == self.blocks
+        self.free + self.padded == self.blocks
     }
 
     pub(super) fn state(&self, block: u32) -> BlockState {

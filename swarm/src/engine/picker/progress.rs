@@ -39,7 +39,12 @@ impl InProgress<'_> {
         self.0.written()
     }
 
-    /// Those blocks.
+    /// Whether every block was.
+    pub fn is_written(&self) -> bool {
+        self.0.written() + self.0.padded == self.0.blocks
+    }
+
+    /// The blocks that were, and those of padding.
     pub fn written_blocks(&self) -> Vec<u32> {
         self.0.written_blocks()
     }
@@ -83,7 +88,7 @@ impl Picker {
         self.table.check_invariant();
         let mut counts = super::Counts::default();
         for piece in self.geometry.pieces() {
-            let (index, len) = (piece.get(), u64::from(self.geometry.piece_len(piece)));
+            let (index, len) = (piece.get(), self.payload(piece));
             let state = self.table.state(index);
             let wanted = state != State::Have && self.priority(piece) != Priority::Skip;
             assert_eq!(self.wanted.contains(index), wanted, "piece {index} wanted");
@@ -106,7 +111,7 @@ impl Picker {
         for (at, partial) in self.partials.iter().enumerate() {
             self.check_partial(at, partial);
             counts.claimed += usize::from(partial.claimed);
-            counts.partial_bytes += self.bytes_in(partial);
+            counts.partial_bytes += partial.bytes;
             if self.is_wanted(partial.piece) {
                 counts.free_blocks += u64::from(partial.free);
             }
@@ -120,6 +125,13 @@ impl Picker {
         let index = partial.piece.get();
         assert_eq!(self.table.state(index), State::Partial(at as u32));
         assert_eq!(partial.blocks, self.geometry.blocks_in(partial.piece));
+        let is_here = |state| matches!(state, BlockState::Received | BlockState::Written);
+        let all = (0..partial.blocks).filter_map(|index| self.geometry.block(partial.piece, index));
+        let here = all.filter(|block| is_here(partial.state(block.index())));
+        assert_eq!(here.map(|block| self.kept_bytes(block)).sum::<u64>(), partial.bytes);
+        let padding: Vec<u32> = self.pads.blocks(&self.geometry, partial.piece).flatten().collect();
+        assert!(padding.iter().all(|&block| partial.state(block) == BlockState::Written));
+        assert_eq!(padding.len() as u32, partial.padded);
         let open = partial.owner == PeerKey::NONE && partial.free + partial.stale > 0;
         assert_eq!(partial.joinable_at.is_some(), open && self.is_wanted(partial.piece));
         assert_eq!(self.joinable.contains(index), partial.joinable_at.is_some());

@@ -83,7 +83,7 @@ impl Picker {
         }
         self.table.set_have(index);
         self.untouched.remove(index);
-        let len = u64::from(self.geometry.piece_len(piece));
+        let len = self.payload(piece);
         self.counts.have += 1;
         self.counts.have_bytes += len;
         if self.wanted.remove(index) {
@@ -102,7 +102,7 @@ impl Picker {
         if !self.has(piece) {
             return;
         }
-        let len = u64::from(self.geometry.piece_len(piece));
+        let len = self.payload(piece);
         self.counts.have -= 1;
         self.counts.have_bytes -= len;
         self.table.set_untouched(piece.get());
@@ -116,6 +116,7 @@ impl Picker {
     /// Changes the priority of a piece.
     pub fn set_priority(&mut self, piece: PieceIndex, priority: Priority) {
         let index = piece.get();
+        let priority = if self.is_padding(piece) { Priority::Skip } else { priority };
         let before = self.priority(piece);
         self.table.set_priority(index, priority);
         if self.has(piece) || (before == Priority::Skip) == (priority == Priority::Skip) {
@@ -137,7 +138,7 @@ impl Picker {
         } else {
             self.wanted.remove(index);
             self.counts.wanted -= 1;
-            self.counts.wanted_bytes -= u64::from(self.geometry.piece_len(piece));
+            self.counts.wanted_bytes -= self.payload(piece);
         }
         if let State::Partial(at) = self.table.state(index) {
             self.settle(at as usize, true);
@@ -150,6 +151,7 @@ impl Picker {
         for (piece, priority) in changes {
             priorities[piece.as_usize()] = priority;
         }
+        self.pads.pieces(&self.geometry).for_each(|piece| priorities[piece.as_usize()] = Priority::Skip);
         self.change(|piece, _, have| (priorities[piece as usize], have));
     }
 
@@ -178,7 +180,7 @@ impl Picker {
         for piece in self.geometry.pieces() {
             if self.has(piece) {
                 self.counts.have += 1;
-                self.counts.have_bytes += u64::from(self.geometry.piece_len(piece));
+                self.counts.have_bytes += self.payload(piece);
             } else if self.priority(piece) != Priority::Skip {
                 self.want(piece);
                 if self.table.queued(piece.get()) {
@@ -199,6 +201,6 @@ impl Picker {
     fn want(&mut self, piece: PieceIndex) {
         self.wanted.insert(piece.get());
         self.counts.wanted += 1;
-        self.counts.wanted_bytes += u64::from(self.geometry.piece_len(piece));
+        self.counts.wanted_bytes += self.payload(piece);
     }
 }

@@ -163,7 +163,7 @@ impl Shard {
     /// A piece does not match: find out who sent what before its blocks are fetched anew.
     fn failed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
-        torrent.totals.wasted += u64::from(torrent.geometry().piece_len(piece));
+        torrent.totals.wasted += torrent.picker.payload(piece);
         cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
         self.ledger.mark(slot, Columns::RATES | Columns::PROGRESS);
         let verdict = torrent.blame.failed(piece);

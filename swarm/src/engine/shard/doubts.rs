@@ -75,6 +75,14 @@ impl Shard {
         self.pump_checks(cx, slot);
     }
 
+    /// Checks the pieces that are nothing but padding: nobody is asked for them, and they are there if their hashes say so.
+    pub(super) fn check_padding(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let missing = torrent.picker.padding().filter(|piece| !torrent.have.get(piece.get()));
+        torrent.keeping.to_check.extend(missing);
+        self.pump_checks(cx, slot);
+    }
+
     /// Keeps a few checks under way, unless they would only fail.
     fn pump_checks(&mut self, cx: &mut Cx, slot: usize) {
         let torrent = &mut self.torrents[slot];

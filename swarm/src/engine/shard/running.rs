@@ -2,7 +2,7 @@
 
 use metainfo::{Geometry, PieceIndex, TorrentId};
 use rand::RngExt;
-use storage::Job;
+use storage::{Job, Pieces};
 use wire::peer::Bitfield;
 
 use super::Shard;
@@ -116,7 +116,8 @@ impl Shard {
         priorities: impl IntoIterator<Item = (PieceIndex, Priority)>,
     ) {
         let geometry = add.meta.geometry();
-        let mut picker = Picker::new(geometry.clone(), picker::Config::default());
+        let pads = add.meta.pads();
+        let mut picker = Picker::with_pads(geometry.clone(), pads.clone(), picker::Config::default());
         picker.have_all_of(&add.have);
         for partial in &add.partial {
             picker.adopt(partial.piece, &partial.blocks);
@@ -143,12 +144,13 @@ impl Shard {
         torrent.store = add.store;
         torrent.have = add.have;
         torrent.picker = picker;
-        torrent.blame = Blame::new(geometry.clone());
+        torrent.blame = Blame::with_pads(geometry.clone(), pads);
         torrent.meta = Some(add.meta);
         torrent.activity = torrent.next_activity();
         torrent.retarget();
         torrent.candidates.set_complete(cx.now, finished);
         self.by_store.insert(add.store, slot);
+        self.check_padding(cx, slot);
         self.limit_pieces(cx, slot);
         for key in self.torrents[slot].peers.clone() {
             let bytes = bitfield_bytes(self.torrents[slot].geometry());

@@ -147,7 +147,7 @@ impl Torrent {
 
     /// Pieces of which all blocks are written, and that did not pass or fail yet.
     fn unjudged(&self) -> impl Iterator<Item = PieceIndex> {
-        let full = self.picker.partials().filter(|piece| piece.written() == piece.blocks());
+        let full = self.picker.partials().filter(|piece| piece.is_written());
         full.map(|piece| piece.piece())
     }
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
-use storage::FileStorage;
 use storage::record::{
     self, Baseline, Choices, FileStamp, Key, Lease, Partial, PieceSet, Record, Store, StoreError, Totals,
     Tracker,
 };
+use storage::{FileStorage, Pieces as _};
 use wire::peer::Bitfield;
 
 use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
@@ -255,11 +255,11 @@ pub(super) fn bitfield(pieces: &PieceSet) -> Bitfield {
     Bitfield::from_bytes(pieces.bits(), pieces.len()).unwrap_or_else(|_| Bitfield::new(pieces.len()))
 }
 
-/// Bytes in these pieces.
+/// Bytes of files in these pieces.
 pub(super) fn bytes(meta: &Torrent, pieces: &PieceSet) -> u64 {
-    let geometry = meta.geometry();
+    let (geometry, pads) = (meta.geometry(), meta.pads());
     let held = geometry.pieces().filter(|piece| pieces.contains(piece.get()));
-    held.map(|piece| u64::from(geometry.piece_len(piece))).sum()
+    held.map(|piece| pads.payload(geometry, geometry.whole(piece))).sum()
 }
 
 /// Blocks as they are kept.

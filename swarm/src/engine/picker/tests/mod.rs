@@ -1,5 +1,6 @@
 mod endgame;
 mod fixture;
+mod padding;
 mod pictures;
 mod strands;
 mod swarms;
