@@ -1,7 +1,10 @@
-//! The configuration file: defaults for flags, below the environment and the command line.
+//! What the configuration file and the environment say of flags: the command line goes over the environment, and that over
+//! the file.
 //!
-//! Keys are the long names of flags. At the top they hold for every command that has the flag, in a table for
-//! the command of that name:
+//! Both become defaults of the flags, so that they give way to what stands on the command line, also to a flag that excludes
+//! them. Keys of the file are the long names of flags. At the top they hold for every command that has the flag, in a table
+//! for the command of that name. What `edit` is to change stands in its own table only: a key that `create` shares with it
+//! would change every torrent file that is edited.
 //!
 //! ```toml
 //! up-limit = "2M"
@@ -11,12 +14,13 @@
 
 use std::borrow::Cow;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::builder::{FalseyValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
 use clap::{Arg, ArgAction, Command, FromArgMatches};
 use toml::Spanned;
@@ -25,12 +29,16 @@ use toml::de::{DeTable, DeValue};
 use crate::exit::{Exit, failure};
 use crate::flags::{self, Args};
 
-/// A value that the file gives to a flag.
+/// Flags of which one can be set.
+const EXCLUSIVE: [&str; 3] = ["v1", "v2", "hybrid"];
+
+/// A value that the file or the environment gives to a flag.
 #[derive(Debug)]
 struct Setting {
     flag: String,
-    values: Vec<String>,
-    line: usize,
+    values: Vec<OsString>,
+    /// Where it stands, for messages.
+    origin: String,
 }
 
 /// Reads the command line, the environment and the file. The inner error is the parser's: help, version or a
@@ -43,11 +51,14 @@ pub(crate) fn arguments() -> Result<std::result::Result<Args, clap::Error>> {
     {
         return Ok(plain);
     }
-    let Some((path, text)) = read()? else { return Ok(plain) };
-    let (command, settings) = apply(flags::command(), &path, &text)?;
+    let (mut command, mut settings) = match read()? {
+        Some((path, text)) => apply(flags::command(), &path, &text)?,
+        None => (flags::command(), Vec::new()),
+    };
+    command = with_variables(command, &mut settings, &|name| env::var_os(name));
     match parse(command, &words) {
         Err(error) if error.kind() != ClapKind::MissingRequiredArgument => {
-            blame(&error, &path, &settings).map_or(Ok(Err(error)), Err)
+            blame(&error, &settings).map_or(Ok(Err(error)), Err)
         }
         other => Ok(other),
     }
@@ -103,7 +114,10 @@ impl Applying<'_> {
             let why = "keys are the long names of flags, see unchoke --help";
             return Err(self.wrong(key.span().start, &format!("unknown key {:?}; {why}", key.get_ref())));
         }
-        holders.iter().try_for_each(|holder| self.assign(holder, key, value))
+        holders
+            .iter()
+            .filter(|holder| !is_own(holder, key.get_ref()))
+            .try_for_each(|holder| self.assign(holder, key, value))
     }
 
     /// The keys for one command.
@@ -129,7 +143,9 @@ impl Applying<'_> {
         let values = values(value, flag(holder, name))
             .map_err(|why| self.wrong(value.span().start, &format!("{name}: {why}")))?;
         let line = line_of(self.text, key.span().start);
-        self.settings.push(Setting { flag: name.into(), values: values.clone(), line });
+        let values: Vec<OsString> = values.into_iter().map(OsString::from).collect();
+        let origin = format!("{}, line {line}: {name}", self.path.display());
+        self.settings.push(Setting { flag: name.into(), values: values.clone(), origin });
         self.command = set(std::mem::take(&mut self.command), holder.get_name(), name, values);
         Ok(())
     }
@@ -146,17 +162,70 @@ fn holders(command: &Command, name: &str) -> Vec<Command> {
     all.filter(|holder| flag(holder, name).is_some()).cloned().collect()
 }
 
+/// Whether a key at the top of the file says nothing to this command.
+fn is_own(holder: &Command, name: &str) -> bool {
+    holder.get_name() == "edit" && flags::command().get_arguments().all(|arg| arg.get_long() != Some(name))
+}
+
 /// The flag of this long name that can be set: it has an environment variable too.
 fn flag<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| arg.get_long() == Some(name) && arg.get_env().is_some())
 }
 
-fn set(command: Command, holder: &str, name: &str, values: Vec<String>) -> Command {
-    let default = |holder: Command| match flag(&holder, name).map(|arg| arg.get_id().clone()) {
-        Some(id) => holder.mut_arg(id, |arg| arg.default_values(values)),
-        None => holder,
-    };
+fn set(command: Command, holder: &str, name: &str, values: Vec<OsString>) -> Command {
+    let default = |holder: Command| default(holder, name, values);
     if command.get_name() == holder { default(command) } else { command.mut_subcommand(holder, default) }
+}
+
+/// Gives a flag of this command a default. It may be secret, and is not shown in help.
+fn default(mut holder: Command, name: &str, values: Vec<OsString>) -> Command {
+    let Some(arg) = flag(&holder, name) else { return holder };
+    let id = arg.get_id().clone();
+    if EXCLUSIVE.contains(&name) && values.iter().any(|value| is_true(value)) {
+        for other in EXCLUSIVE.into_iter().filter(|other| *other != name) {
+            holder = holder.mut_arg(other, |arg| arg.default_value("false"));
+        }
+    }
+    holder.mut_arg(id, |arg| arg.default_values(values).hide_default_value(true))
+}
+
+/// Whether this sets a switch.
+fn is_true(value: &OsStr) -> bool {
+    FalseyValueParser::new().parse_ref(&Command::default(), None, value).unwrap_or(false)
+}
+
+/// Takes what the environment says, for this command and those below it.
+fn with_variables(
+    mut command: Command,
+    settings: &mut Vec<Setting>,
+    variable: &dyn Fn(&OsStr) -> Option<OsString>,
+) -> Command {
+    let mut found = Vec::new();
+    for arg in command.get_arguments() {
+        let (Some(name), Some(long)) = (arg.get_env(), arg.get_long()) else { continue };
+        // An empty variable is as good as none.
+        let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
+        let values = if is_list(arg) { lines(&value) } else { vec![value] };
+        found.push((long.to_owned(), values, name.to_string_lossy().into_owned()));
+    }
+    for (flag, values, origin) in found {
+        command = default(command, &flag, values.clone());
+        settings.push(Setting { flag, values, origin });
+    }
+    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
+    command.mut_subcommands(|sub| with_variables(sub, settings, variable))
+}
+
+/// Whether a variable holds one value of the flag on each line: other flags that repeat have a delimiter of their own.
+fn is_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append) && arg.get_value_delimiter().is_none()
+}
+
+fn lines(value: &OsStr) -> Vec<OsString> {
+    match value.to_str() {
+        Some(text) => text.lines().filter(|line| !line.is_empty()).map(OsString::from).collect(),
+        None => vec![value.to_owned()],
+    }
 }
 
 /// The words that would stand on the command line.
@@ -186,17 +255,20 @@ fn line_of(text: &str, offset: usize) -> usize {
     before.bytes().filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Names the line of the file if a value there is what the parser refuses.
-fn blame(error: &clap::Error, path: &Path, settings: &[Setting]) -> Option<anyhow::Error> {
+/// Names the line of the file or the variable if a value there is what the parser refuses.
+fn blame(error: &clap::Error, settings: &[Setting]) -> Option<anyhow::Error> {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
     let (arg, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
     let name = arg.trim_start_matches("--").split([' ', '=', '[']).next()?;
-    let found = settings.iter().find(|s| s.flag == name && s.values.iter().any(|v| v == value))?;
+    let holds =
+        |v: &OsString| v == value || v.to_str().is_some_and(|v| v.split(' ').any(|part| part == value));
+    // What was set last goes over what was set before.
+    let found = settings.iter().rev().find(|s| s.flag == name && s.values.iter().any(holds))?;
     let why = std::error::Error::source(error).map(|why| format!(": {why}")).unwrap_or_default();
-    let text = format!("{}, line {}: {name} cannot be {value:?}{why}", path.display(), found.line);
+    let text = format!("{} cannot be {value:?}{why}", found.origin);
     Some(failure(Exit::Usage, text))
 }
 
@@ -208,7 +280,7 @@ mod tests {
         let path = Path::new("c.toml");
         let (command, settings) = apply(flags::command(), path, text).map_err(|e| e.to_string())?;
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        parse(command, &words).map_err(|error| match blame(&error, path, &settings) {
+        parse(command, &words).map_err(|error| match blame(&error, &settings) {
             Some(blamed) => blamed.to_string(),
             None => error.to_string(),
         })
@@ -246,5 +318,82 @@ mod tests {
             panic!("another command");
         };
         assert_eq!(create.tracker.len(), 2);
+    }
+
+    /// What a command line means beside these variables and this file.
+    fn layered(file: &str, variables: &[(&str, &str)], words: &[&str]) -> std::result::Result<Args, String> {
+        let (command, mut settings) =
+            apply(flags::command(), Path::new("c.toml"), file).map_err(|e| e.to_string())?;
+        let variable = |name: &OsStr| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        let command = with_variables(command, &mut settings, &variable);
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        parse(command, &words).map_err(|error| match blame(&error, &settings) {
+            Some(blamed) => blamed.to_string(),
+            None => error.to_string(),
+        })
+    }
+
+    #[test]
+    fn one_of_exclusive_flags_holds_from_the_strongest_layer() {
+        let kinds = |file: &str, variables: &[(&str, &str)], more: &[&str]| {
+            let words = [&["unchoke", "create", "a"], more].concat();
+            let flags::Command::Create(create) = layered(file, variables, &words).unwrap().command else {
+                panic!("another command");
+            };
+            [create.v1, create.v2, create.hybrid]
+        };
+        let (v1, v2, hybrid) = ([true, false, false], [false, true, false], [false, false, true]);
+        let variable = [("UNCHOKE_V1", "1")];
+        assert_eq!(kinds("", &variable, &[]), v1);
+        assert_eq!(kinds("", &variable, &["--v2"]), v2);
+        assert_eq!(kinds("v2 = true", &variable, &[]), v1);
+        assert_eq!(kinds("v2 = true", &variable, &["--hybrid"]), hybrid);
+        assert_eq!(kinds("v1 = true", &[("UNCHOKE_HYBRID", "yes")], &[]), hybrid);
+        assert_eq!(kinds("v2 = true", &[("UNCHOKE_V1", "")], &[]), v2);
+        assert_eq!(kinds("v2 = true", &[("UNCHOKE_V1", "0")], &[]), v2);
+    }
+
+    #[test]
+    fn the_command_line_is_loud_where_a_variable_is_quiet() {
+        let general = |variables: &[(&str, &str)], words: &[&str]| {
+            let general = layered("", variables, words).unwrap().general;
+            (general.quiet, general.verbose)
+        };
+        let quiet = [("UNCHOKE_QUIET", "1")];
+        assert_eq!(general(&quiet, &["unchoke", "show", "a"]), (true, 0));
+        assert_eq!(general(&quiet, &["unchoke", "-v", "show", "a"]), (false, 1));
+        assert_eq!(general(&quiet, &["unchoke", "show", "-vv", "a"]), (false, 2));
+        assert_eq!(general(&[("UNCHOKE_VERBOSE", "2")], &["unchoke", "show", "a"]), (false, 2));
+    }
+
+    #[test]
+    fn variables_hold_lists_and_are_named_when_they_are_wrong() {
+        let download = |variables: &[(&str, &str)]| {
+            layered("", variables, &["unchoke", "download", "a"]).map(|args| match args.command {
+                flags::Command::Download(download) => download,
+                _ => panic!("another command"),
+            })
+        };
+        assert_eq!(download(&[("UNCHOKE_SELECT", "*.iso\na b.txt\n")]).unwrap().select.len(), 2);
+        assert_eq!(download(&[("UNCHOKE_PORT", "")]).unwrap().net.port, None);
+        let peers = download(&[("UNCHOKE_PEER", "127.0.0.1:1 127.0.0.2:2")]).unwrap().net.peer;
+        assert_eq!(peers.len(), 2);
+        let error = download(&[("UNCHOKE_PORT", "x")]).unwrap_err();
+        assert!(error.starts_with("UNCHOKE_PORT cannot be \"x\": "), "{error}");
+        let error = download(&[("UNCHOKE_PEER", "127.0.0.1:1 x")]).unwrap_err();
+        assert!(error.starts_with("UNCHOKE_PEER cannot be \"x\": "), "{error}");
+    }
+
+    #[test]
+    fn what_the_top_says_of_new_torrents_changes_none_that_is_edited() {
+        let edit = |file: &str| match layered(file, &[("UNCHOKE_COMMENT", "v")], &["unchoke", "edit", "a"]) {
+            Ok(Args { command: flags::Command::Edit(edit), .. }) => (edit.comment, edit.no_date),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(edit("comment = \"top\"\nno-date = true\n"), (None, false));
+        assert_eq!(edit("[edit]\ncomment = \"own\"\n"), (Some("own".into()), false));
     }
 }

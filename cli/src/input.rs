@@ -45,7 +45,18 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
             if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { limited(file) }
         })
     };
-    read.map_err(|error| failure(of_io(&error), format!("cannot read {}: {error}", path.display())))
+    read.map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = path.display();
+    if error.kind() == io::ErrorKind::IsADirectory {
+        return failure(Exit::Usage, format!("{shown} is a folder; name a torrent file"));
+    }
+    if path.to_str().is_some_and(|word| word.contains("://")) {
+        return failure(Exit::Usage, format!("{shown}: only http and https URLs can be fetched"));
+    }
+    failure(of_io(error), format!("cannot read {shown}: {error}"))
 }
 
 fn limited(from: impl Read) -> io::Result<Vec<u8>> {

@@ -129,8 +129,10 @@ fn described(mut builder: Builder, args: &Create) -> Builder {
     }
 }
 
-/// Writes a whole file, so that no half of it is ever seen under its name.
+/// Writes a whole file, so that no half of it is ever seen under its name. Of a link, what it leads to is written.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let named = path;
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".unchoke-").tempfile_in(folder)?;
@@ -140,7 +142,11 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         file.persist(path)?;
         Ok(())
     };
-    written().map_err(|error| failure(of_io(&error), format!("cannot write {}: {error}", path.display())))
+    written().map_err(|error| {
+        let exit = of_io(&error);
+        // The whole text names a temporary file that nobody knows.
+        failure(exit, format!("cannot write {}: {}", named.display(), error.kind()))
+    })
 }
 
 /// The file keeps the permissions that it had; a new one gets those that new files get.

@@ -33,9 +33,9 @@ const PACE: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(args: &Demo, console: &Console) -> Result<Exit> {
-    let stop = Stop::on_signals()?;
     let folder = tempfile::Builder::new().prefix("unchoke-demo-").tempdir();
     let folder = folder.context("cannot make a temporary folder; TMPDIR says where they are made")?;
+    let stop = Stop::removing(folder.path().to_owned())?;
     let source = folder.path().join("seeder/content.bin");
     write_content(&source, args.size.0).with_context(|| format!("cannot write {}", source.display()))?;
     let result = transfer::block_on(async {

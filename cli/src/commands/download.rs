@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use metainfo::Torrent;
 
 use crate::exit::Exit;
 use crate::flags::Download;
@@ -16,29 +17,51 @@ use crate::transfer::{self, Plan, Role, What};
 
 pub(crate) fn run(args: &Download, console: &Console) -> Result<Exit> {
     let stop = Stop::on_signals()?;
+    if args.list {
+        return list(args, &stop, console);
+    }
+    match what(args) {
+        Ok(what) => transfer::run(&plan(args, what), &args.net, &stop, console),
+        Err(error) => {
+            transfer::tell(&error, None, &args.net, console)?;
+            Err(error)
+        }
+    }
+}
+
+/// Shows the files, and which of them are chosen.
+fn list(args: &Download, stop: &Stop, console: &Console) -> Result<Exit> {
+    let torrent = match input::kind(&args.torrent) {
+        Kind::Magnet => transfer::metadata(&input::magnet(&args.torrent)?, &args.net, stop, console)?,
+        _ => torrent(args)?,
+    };
+    let files = chosen(args).of(&torrent, |_| true)?;
+    if args.net.json {
+        console.json(&TorrentJson::of(&torrent))?;
+    } else {
+        console.print(&torrent::files(&torrent, |file| files.has(file)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What is to be downloaded.
+fn what(args: &Download) -> Result<What> {
+    if input::kind(&args.torrent) == Kind::Magnet {
+        return Ok(What::Magnet(input::magnet(&args.torrent)?.into(), chosen(args)));
+    }
+    let torrent = torrent(args)?;
+    let files = chosen(args).of(&torrent, |_| true)?;
+    Ok(What::Torrent(torrent, files))
+}
+
+/// The torrent in a file or at a URL.
+fn torrent(args: &Download) -> Result<Arc<Torrent>> {
     let named = &args.torrent;
     let torrent = match input::kind(named) {
-        Kind::Magnet => {
-            let magnet = input::magnet(named)?;
-            if !args.list {
-                let what = What::Magnet(magnet.into(), chosen(args));
-                return transfer::run(&plan(args, what), &args.net, &stop, console);
-            }
-            transfer::metadata(&magnet, &args.net, &stop, console)?
-        }
-        Kind::Url => Arc::new(input::parse(&transfer::fetch(named)?, named)?),
-        Kind::Path | Kind::Stdin => Arc::new(input::torrent(Path::new(named))?),
+        Kind::Url => input::parse(&transfer::fetch(named)?, named)?,
+        _ => input::torrent(Path::new(named))?,
     };
-    if args.list {
-        if args.net.json {
-            console.json(&TorrentJson::of(&torrent))?;
-        } else {
-            console.print(&torrent::files(&torrent))?;
-        }
-        return Ok(Exit::Done);
-    }
-    let files = chosen(args).of(&torrent, |_| true)?;
-    transfer::run(&plan(args, What::Torrent(torrent, files)), &args.net, &stop, console)
+    Ok(Arc::new(torrent))
 }
 
 fn plan(args: &Download, what: What) -> Plan {

@@ -19,10 +19,16 @@ use crate::transfer::{self, Plan, Role, What};
 pub(crate) fn run(args: &Seed, console: &Console) -> Result<Exit> {
     let stop = Stop::on_signals()?;
     let plan = match &args.data {
-        Some(dir) => described(args, dir)?,
-        None => made(args, &stop, console)?,
+        Some(dir) => described(args, dir),
+        None => made(args, &stop, console),
     };
-    transfer::run(&plan, &args.net, &stop, console)
+    match plan {
+        Ok(plan) => transfer::run(&plan, &args.net, &stop, console),
+        Err(error) => {
+            transfer::tell(&error, None, &args.net, console)?;
+            Err(error)
+        }
+    }
 }
 
 /// Data that a torrent file describes.

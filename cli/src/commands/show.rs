@@ -30,7 +30,11 @@ pub(super) fn run(args: &Show, console: &Console) -> Result<Exit> {
             if args.json {
                 console.json(&TorrentJson::of(&shown))?;
             } else {
-                let files = if args.files { format!("\n{}", torrent::files(&shown)) } else { String::new() };
+                let files = if args.files {
+                    format!("\n{}", torrent::files(&shown, |_| true))
+                } else {
+                    String::new()
+                };
                 console.print(&(torrent::torrent(&shown) + &files))?;
             }
         }

@@ -52,13 +52,13 @@ pub(crate) struct Edit {
     #[arg(long, env = "UNCHOKE_CLEAR_WEB_SEEDS")]
     pub clear_web_seeds: bool,
     /// Set the remark; an empty text removes it
-    #[arg(short, long, env = "UNCHOKE_COMMENT", value_name = "TEXT")]
+    #[arg(short, long, env = "UNCHOKE_EDIT_COMMENT", value_name = "TEXT")]
     pub comment: Option<String>,
     /// Set the program that made it; an empty text removes it
-    #[arg(long, env = "UNCHOKE_CREATED_BY", value_name = "TEXT")]
+    #[arg(long, env = "UNCHOKE_EDIT_CREATED_BY", value_name = "TEXT")]
     pub created_by: Option<String>,
     /// Remove the creation date
-    #[arg(long, env = "UNCHOKE_NO_DATE")]
+    #[arg(long, env = "UNCHOKE_EDIT_NO_DATE")]
     pub no_date: bool,
 }
 

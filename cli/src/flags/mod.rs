@@ -29,7 +29,7 @@ pub(crate) use seed::Seed;
 pub(crate) use show::Show;
 pub(crate) use verify::Verify;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{ArgPredicate, FalseyValueParser};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 /// A light BitTorrent client.
@@ -54,6 +54,8 @@ by its long name, at the top for all commands or in a table for one:
     output = \"/srv/incoming\"
 
 The command line goes over the environment, and the environment over the file.
+An empty variable counts as none. Several values of a flag are separated by
+spaces, those of --select and --priority by line ends.
 
 Exit status:
     0  done
@@ -76,6 +78,7 @@ pub(crate) struct General {
         global = true,
         env = "UNCHOKE_QUIET",
         conflicts_with = "verbose",
+        default_value_if("verbose", ArgPredicate::IsPresent, "false"),
         help_heading = "General"
     )]
     pub quiet: bool,

@@ -62,6 +62,9 @@ pub(crate) enum PieceSize {
     Bytes(u32),
 }
 
+/// The shortest piece: one block.
+const BLOCK: u32 = 16 << 10;
+
 impl FromStr for PieceSize {
     type Err = String;
 
@@ -70,7 +73,8 @@ impl FromStr for PieceSize {
             return Ok(Self::Auto);
         }
         let Size(bytes) = text.parse()?;
-        u32::try_from(bytes).map(Self::Bytes).map_err(|_| format!("{text} is too long for a piece"))
+        let bytes = u32::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two() && *bytes >= BLOCK);
+        bytes.map(Self::Bytes).ok_or_else(|| format!("expected a power of two from 16K to 2G, got {text}"))
     }
 }
 

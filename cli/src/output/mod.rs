@@ -30,6 +30,12 @@ impl Console {
         self.is_live
     }
 
+    /// Columns that a line of progress has, where that is known.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     /// Prints a result.
     pub(crate) fn print(&self, text: &str) -> Result<()> {
         let mut out = anstream::AutoStream::auto(io::stdout().lock());

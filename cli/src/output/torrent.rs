@@ -67,19 +67,21 @@ pub(crate) fn magnet(magnet: &Magnet) -> String {
     list(&mut fields, "web seeds", &magnet.web_seeds);
     list(&mut fields, "peers", &magnet.peers.iter().map(host_port).collect::<Vec<_>>());
     for range in &magnet.select {
-        fields.add("files", format!("{} to {}", range.start(), range.end()));
+        let (first, last) = (range.start(), range.end());
+        fields.add("files", if first == last { first.to_string() } else { format!("{first} to {last}") });
     }
     fields.finish()
 }
 
-/// The files with their indices, sizes and paths.
-pub(crate) fn files(torrent: &Torrent) -> String {
+/// The files with their indices, sizes and paths. Those that are not chosen are marked.
+pub(crate) fn files(torrent: &Torrent, is_chosen: impl Fn(usize) -> bool) -> String {
     let mut text = String::new();
     for (index, file) in stored_files(torrent) {
         let link = file.symlink.as_ref().map(|to| format!(" -> {}", plain(to.as_str()))).unwrap_or_default();
         let path = plain(file.path.as_str());
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{DIM}{index:>5}{DIM:#}  {:>10}  {path}{link}", size(file.length));
+        let skipped = if is_chosen(index) { "" } else { "  (skipped)" };
+        let _ = writeln!(text, "{DIM}{index:>5}{DIM:#}  {:>10}  {path}{link}{skipped}", size(file.length));
     }
     text
 }

@@ -16,15 +16,12 @@ use super::report::Report;
 use super::seek::{self, Seek};
 use super::{Plan, Role, records, start};
 use crate::dht_state::{DhtFile, Keeper};
-use crate::exit::{Exit, failure, of_io};
+use crate::exit::{self, Exit, failure, of_io};
 use crate::flags::Net;
 use crate::flags::values::SeedGoal;
 use crate::output::Console;
 use crate::stop::Stop;
 
-/// How long the end may take: until a slow disk has taken what came. Whoever stops a program that does not end kills it
-/// after ten seconds.
-const DEADLINE: Duration = Duration::from_secs(8);
 /// A moment that does not come.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
@@ -41,8 +38,9 @@ pub(super) async fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) 
     let mut report = Report::new(plan, console, net.json);
     let outcome = in_session(&session, plan, net, peers, stop, until, &mut report).await;
     report.end();
-    let kept = tokio::time::timeout(DEADLINE, keeper.end());
-    let (kept, ended) = tokio::join!(kept, session.shutdown(DEADLINE));
+    let patience = stop.patience();
+    let kept = tokio::time::timeout(patience, keeper.end());
+    let (kept, ended) = tokio::join!(kept, session.shutdown(patience));
     if kept.is_err() {
         tracing::warn!("the nodes of the DHT are not kept: the disk was not done in time");
     }
@@ -65,7 +63,7 @@ pub(super) async fn metadata(
     let dht = (!net.no_dht).then(|| start::dht(net, file.as_ref(), true));
     let session = start::session(net, None, dht).await?;
     let outcome = fetch(&session, magnet, peers, stop, until, console).await;
-    if let Err(late) = session.shutdown(DEADLINE).await {
+    if let Err(late) = session.shutdown(stop.patience()).await {
         tracing::warn!("{late}");
     }
     outcome
@@ -171,6 +169,10 @@ impl Run<'_, '_> {
         match self.go_on(stop, until).await {
             Err(error) if error.downcast_ref() == Some(&Unavailable::Removed) => {
                 Err(self.why_removed().await.unwrap_or(error))
+            }
+            // Nobody reads what is printed any more.
+            Err(error) if exit::status(&error) == Exit::Done && self.complete_since.is_none() => {
+                Ok(Exit::Unfinished)
             }
             outcome => outcome,
         }
@@ -279,8 +281,9 @@ impl Run<'_, '_> {
         let since = match self.complete_since {
             Some(since) => since,
             None => {
+                let now = *self.complete_since.insert(Instant::now());
                 self.report.complete(status)?;
-                *self.complete_since.insert(Instant::now())
+                now
             }
         };
         let is_over = match self.plan.role {

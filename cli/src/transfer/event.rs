@@ -73,9 +73,10 @@ pub(super) enum Event<'a> {
         complete: bool,
         reason: Reason,
     },
-    /// It cannot go on.
+    /// It cannot start, or not go on.
     Error {
-        info_hash: String,
+        /// Null when it was not known yet what the torrent is.
+        info_hash: Option<String>,
         message: String,
         /// The exit status.
         exit: u8,

@@ -21,14 +21,22 @@ pub(crate) struct Live<'a> {
     printed: Option<Instant>,
 }
 
+/// Columns of the bar where there is room.
+const BAR: usize = 20;
+/// Columns of the bar on a narrow terminal.
+const SHORT_BAR: usize = 8;
+/// A terminal with fewer columns is narrow.
+const NARROW: usize = 110;
+
 impl<'a> Live<'a> {
     pub(crate) fn new(console: &'a Console) -> Self {
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
         if !console.is_live() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        style(&bar, "{bar:20.cyan/dim} {wide_msg}");
-        Self { console, bar, printed: None }
+        let live = Self { console, bar, printed: None };
+        live.shape(BAR);
+        live
     }
 
     /// Shows a check of what is there.
@@ -39,7 +47,11 @@ impl<'a> Live<'a> {
 
     /// Shows how the torrent is.
     pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) {
-        self.show(status.done, status.wanted, line(status, origins, seek));
+        let columns = self.console.width().filter(|_| self.console.is_live());
+        let bar = if columns.is_some_and(|columns| columns < NARROW) { SHORT_BAR } else { BAR };
+        self.shape(bar);
+        let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(bar + 1));
+        self.show(status.done, status.wanted, line(status, origins, seek, room));
     }
 
     /// Shows what a magnet link is waiting for.
@@ -65,6 +77,10 @@ impl<'a> Live<'a> {
     /// Takes the line away.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+
+    fn shape(&self, columns: usize) {
+        style(&self.bar, &format!("{{bar:{columns}.cyan/dim}} {{wide_msg}}"));
     }
 
     fn show(&mut self, done: u64, total: u64, text: String) {
@@ -94,25 +110,110 @@ pub(crate) fn eta(status: &TorrentStatus) -> Option<Duration> {
     is_moving.then(|| Duration::from_secs(left.div_ceil(status.down_rate.max(1))))
 }
 
-/// A torrent in one line.
-fn line(status: &TorrentStatus, origins: &Origins, seek: &Seek) -> String {
-    let from = Some(origins.words()).filter(|words| !words.is_empty());
-    let from = from.map(|words| format!(": {words}")).unwrap_or_default();
-    let peers = match (status.peers, status.seeds) {
-        (0, _) if status.activity == Activity::Seeding => String::from("no peers"),
-        (0, _) => seek.words(),
-        (n, 0) => format!("{}{from}", count(n as u64, "peer")),
-        (n, seeds) => format!("{} ({}){from}", count(n as u64, "peer"), count(u64::from(seeds), "seed")),
+/// How much of a torrent's line there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Detail {
+    Peers,
+    Rates,
+    Short,
+    Whole,
+    Origins,
+}
+
+/// A torrent in one line: with as much as fits into `room` columns, but at least with how far it is, at which rate, and with
+/// its pieces and peers.
+fn line(status: &TorrentStatus, origins: &Origins, seek: &Seek, room: usize) -> String {
+    let details = [Detail::Origins, Detail::Whole, Detail::Short, Detail::Rates];
+    let mut lines = details.into_iter().map(|detail| text(status, origins, seek, detail));
+    let fitting = lines.find(|line| line.chars().count() <= room);
+    fitting.unwrap_or_else(|| text(status, origins, seek, Detail::Peers))
+}
+
+fn text(status: &TorrentStatus, origins: &Origins, seek: &Seek, detail: Detail) -> String {
+    let peers = peers(status, origins, seek, detail);
+    let is_short = detail < Detail::Whole;
+    let up = if is_short {
+        format!("↑ {}", rate(status.up_rate))
+    } else {
+        format!("up {}", rate(status.up_rate))
     };
-    let up = format!("up {}", rate(status.up_rate));
-    let sent = status.totals.uploaded;
     if status.activity == Activity::Seeding {
+        let sent = status.totals.uploaded;
         let ratio = sent as f64 / status.wanted.max(1) as f64;
         return format!("seeding  {up}  {peers}  sent {}, ratio {ratio:.2}", size(sent));
     }
-    let share = percent(status.done, status.wanted);
-    let eta = eta(status).map(|eta| format!("  {} left", span(eta))).unwrap_or_default();
-    let pieces = format!("{}/{} pieces", status.pieces_done, status.pieces);
-    let down = format!("down {}", rate(status.down_rate));
-    format!("{share} of {}  {down}{eta}  {up}  {peers}  {pieces}", size(status.wanted))
+    let mut parts = vec![percent(status.done, status.wanted)];
+    if !is_short {
+        parts[0].push_str(&format!(" of {}", size(status.wanted)));
+    }
+    let arrow = if is_short { "↓" } else { "down" };
+    parts.push(format!("{arrow} {}", rate(status.down_rate)));
+    parts.extend(eta(status).map(|eta| format!("{} left", span(eta))));
+    if detail > Detail::Rates {
+        parts.push(up);
+    }
+    let unit = if detail == Detail::Peers { "" } else { " pieces" };
+    parts.push(format!("{}/{}{unit}", status.pieces_done, status.pieces));
+    parts.push(peers);
+    parts.join("  ")
+}
+
+fn peers(status: &TorrentStatus, origins: &Origins, seek: &Seek, detail: Detail) -> String {
+    let from = Some(origins.words()).filter(|words| detail == Detail::Origins && !words.is_empty());
+    let from = from.map(|words| format!(": {words}")).unwrap_or_default();
+    match (status.peers, status.seeds) {
+        (0, _) if status.activity == Activity::Seeding => String::from("no peers"),
+        (0, _) => seek.words(),
+        (n, 0) => format!("{}{from}", count(n as u64, "peer")),
+        (n, _) if detail == Detail::Peers => count(n as u64, "peer"),
+        (n, seeds) => format!("{} ({}){from}", count(n as u64, "peer"), count(u64::from(seeds), "seed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metainfo::TorrentId;
+    use swarm::engine::Totals;
+
+    use super::*;
+
+    fn status() -> TorrentStatus {
+        TorrentStatus {
+            id: TorrentId([7; 20]),
+            activity: Activity::Downloading,
+            wanted: 60_000_000,
+            done: 49_000_000,
+            pieces: 1234,
+            pieces_done: 1021,
+            peers: 12,
+            seeds: 3,
+            down_rate: 32_000_000,
+            up_rate: 1_300_000,
+            in_progress: 0,
+            unreadable: 0,
+            retry_in: None,
+            totals: Totals::default(),
+        }
+    }
+
+    #[test]
+    fn every_width_shows_rate_time_pieces_and_peers() {
+        let (origins, seek) = (Origins::default(), Seek::default());
+        for columns in [60, 80, 100, 120, 200] {
+            let bar = if columns < NARROW { SHORT_BAR } else { BAR };
+            let line = line(&status(), &origins, &seek, columns - bar - 1);
+            assert!(line.chars().count() < columns - bar, "{columns}: {line}");
+            for word in ["81.6%", "30.5 MiB/s", "left", "1021/1234", "12 peers"] {
+                assert!(line.contains(word), "{columns}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wide_line_has_everything() {
+        let text = line(&status(), &Origins::default(), &Seek::default(), usize::MAX);
+        let expected =
+            "81.6% of 57.2 MiB  down 30.5 MiB/s  1s left  up 1.2 MiB/s  1021/1234 pieces  12 peers (3 seeds)";
+        assert_eq!(text, expected);
+    }
 }

@@ -98,18 +98,20 @@ pub(crate) fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Res
         console.note(&format!("unchoke: {unmet}"));
     }
     let result = block_on(drive::run(plan, net, stop, console));
-    if let Err(error) = &result
-        && net.json
-        && exit::status(error) != Exit::Done
-    {
-        let event = Event::Error {
-            info_hash: plan.what.id().to_hex(),
-            message: format!("{error:#}"),
-            exit: exit::status(error) as u8,
-        };
-        console.json(&event)?;
+    if let Err(error) = &result {
+        tell(error, Some(plan.what.id()), net, console)?;
     }
     result
+}
+
+/// Tells programs why it cannot be run.
+pub(crate) fn tell(error: &anyhow::Error, id: Option<TorrentId>, net: &Net, console: &Console) -> Result<()> {
+    let exit = exit::status(error);
+    if !net.json || exit == Exit::Done {
+        return Ok(());
+    }
+    let info_hash = id.map(|id| id.to_hex());
+    console.json(&Event::Error { info_hash, message: format!("{error:#}"), exit: exit as u8 })
 }
 
 /// Gets what a magnet names from peers, without its content.

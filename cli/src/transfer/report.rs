@@ -161,7 +161,7 @@ impl<'a> Report<'a> {
         let name = plain(&self.name);
         let came = status.totals.downloaded;
         let how = if came == 0 {
-            String::from("everything was there and matches its hashes")
+            String::from("everything was there already")
         } else {
             let speed = rate((came as f64 / time.as_secs_f64().max(0.001)) as u64);
             format!("received {} in {}, {speed}", size(came), took(time))

@@ -75,3 +75,14 @@ fn mistakes_change_nothing() {
     env.fails(2, &["edit", "a", "--add-tracker", "nonsense"], "not a URL");
     assert_eq!(env.read("a"), before);
 }
+
+#[test]
+fn a_link_is_edited_where_it_leads_to() {
+    let env = Env::new();
+    env.content("one.bin", 1000);
+    env.ok(&["create", "one.bin", "-o", "real.torrent"]);
+    std::os::unix::fs::symlink("real.torrent", env.path("link.torrent")).unwrap();
+    env.ok(&["edit", "link.torrent", "--comment", "new"]);
+    assert!(env.path("link.torrent").is_symlink());
+    assert_eq!(env.json(&["show", "real.torrent", "--json"])["comment"], "new");
+}

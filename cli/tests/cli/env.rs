@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -160,6 +161,13 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Closes its output, and gives its status at the end.
+    pub(crate) fn unread(mut self) -> Option<i32> {
+        let (reader, _) = std::io::pipe().unwrap();
+        self.lines = BufReader::new(OwnedFd::from(reader).into());
+        self.end()
     }
 
     /// Its status at the end.

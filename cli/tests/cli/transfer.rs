@@ -92,6 +92,12 @@ fn only_chosen_files_are_fetched() {
     let env = env();
     let listed = env.ok(&["download", "album.torrent", "--list"]);
     assert!(listed.contains("    1    19.5 KiB  album/more/cover.jpg\n"), "{listed}");
+    let listed = env.ok(&["download", "album.torrent", "--list", "--select", "*.jpg"]);
+    assert!(
+        listed.contains("album/more/cover.jpg\n") && listed.contains("one.flac  (skipped)\n"),
+        "{listed}"
+    );
+    env.fails(2, &["download", "album.torrent", "--list", "--select", "nonsense"], "matches no");
     let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
     let peer = listening(&seed.until("started")).to_string();
     let chosen = ["download", "album.torrent", "-o", "out", "--peer", &peer, "--select", "*.jpg"];
@@ -155,6 +161,73 @@ fn seeding_ends_when_its_goal_is_reached() {
         seed.until("complete");
         assert_eq!(seed.until("stopped")["reason"], "goal");
         assert_eq!(seed.end(), Some(0));
+    }
+}
+
+#[test]
+fn a_ratio_is_seeded_before_the_end() {
+    let env = env();
+    let mut first = env.start(&words(&["download", "album.torrent", "--seed=2.0"]));
+    let peer = listening(&first.until("started")).to_string();
+    first.until("complete");
+    for out in ["one", "two"] {
+        let mut leecher = env.start(&words(&["download", "album.torrent", "-o", out, "--peer", &peer]));
+        leecher.until("complete");
+        assert_eq!(leecher.end(), Some(0));
+    }
+    let stopped = first.until("stopped");
+    assert_eq!(stopped["reason"], "goal");
+    assert!(stopped["uploaded"].as_u64().unwrap() >= 2 * 470_001, "{stopped}");
+    assert_eq!(first.end(), Some(0));
+}
+
+#[test]
+fn who_is_told_that_all_is_there_does_not_look() {
+    let env = env();
+    let one = "album/one.flac";
+    let wrong = vec![0; env.read(one).len()];
+    env.write(one, &wrong);
+    let mut trusting = env.start(&words(&["seed", "album.torrent", "-d", ".", "--check=never"]));
+    trusting.until("complete");
+    drop(trusting);
+    let mut careful = env.start(&words(&["seed", "album.torrent", "-d", ".", "--check=always"]));
+    careful.until("error");
+    assert_eq!(careful.end(), Some(5));
+}
+
+#[test]
+fn a_download_whose_reader_is_gone_is_not_done() {
+    let env = env();
+    let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out"]));
+    leecher.until("started");
+    assert_eq!(leecher.unread(), Some(7));
+}
+
+#[test]
+fn the_end_of_the_terminal_stops_it_cleanly() {
+    let env = env();
+    let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out"]));
+    leecher.until("progress");
+    leecher.signal(Signal::HUP);
+    assert_eq!(leecher.until("stopped")["reason"], "signal");
+    assert_eq!(leecher.end(), Some(7));
+}
+
+#[test]
+fn errors_before_the_start_are_events_too() {
+    let env = env();
+    for (words, exit) in [
+        (&["download", "nowhere.torrent", "--json"][..], 3),
+        (&["download", "ftp://host/a", "--json"], 2),
+        (&["download", "album", "--json"], 2),
+        (&["download", "album.torrent", "--select", "*.nothing", "--json"], 2),
+        (&["seed", "album.torrent", "--json"], 2),
+    ] {
+        let ran = env.run(words);
+        assert_eq!(ran.code, Some(exit), "{words:?}: {}", ran.err);
+        let event: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((&event["event"], &event["exit"]), (&"error".into(), &exit.into()), "{words:?}");
+        assert!(event["info_hash"].is_null(), "{event}");
     }
 }
 

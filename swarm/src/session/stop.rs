@@ -14,7 +14,7 @@ use super::persist::{self, Snapshot};
 use crate::reactor::Plane;
 
 /// Trackers get this long to hear of our leaving: they forget us without it too.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// Part of the deadline after which a torrent whose disk is slow is not waited for any more, so that the others are recorded.
 const REST: f64 = 0.7;
@@ -33,7 +33,7 @@ impl std::error::Error for Late {}
 
 impl Session {
     /// Ends the session: closes all peers, tells the trackers, hands everything that came to the file system, records how
-    /// far each torrent is, and ends the thread. Trackers that do not answer within a second are not waited for.
+    /// far each torrent is, and ends the thread. Trackers that do not answer within 1.5 s are not waited for.
     ///
     /// # Errors
     /// When the disk takes longer than `deadline`.
