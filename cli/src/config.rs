@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::builder::{FalseyValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Command, FromArgMatches};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -65,7 +66,12 @@ pub(crate) fn arguments() -> Result<std::result::Result<Args, clap::Error>> {
 }
 
 fn parse(command: Command, words: &[OsString]) -> std::result::Result<Args, clap::Error> {
-    Args::from_arg_matches(&command.try_get_matches_from(words)?)
+    let matches = command.try_get_matches_from(words)?;
+    let mut args = Args::from_arg_matches(&matches)?;
+    if matches.value_source("verbose") == Some(ValueSource::CommandLine) {
+        args.general.quiet = false;
+    }
+    Ok(args)
 }
 
 /// The file's text, if there is one.
@@ -180,13 +186,13 @@ fn set(command: Command, holder: &str, name: &str, values: Vec<OsString>) -> Com
 /// Gives a flag of this command a default. It may be secret, and is not shown in help.
 fn default(mut holder: Command, name: &str, values: Vec<OsString>) -> Command {
     let Some(arg) = flag(&holder, name) else { return holder };
-    let id = arg.get_id().clone();
+    let (id, takes_value) = (arg.get_id().clone(), arg.get_action().takes_values());
     if EXCLUSIVE.contains(&name) && values.iter().any(|value| is_true(value)) {
         for other in EXCLUSIVE.into_iter().filter(|other| *other != name) {
             holder = holder.mut_arg(other, |arg| arg.default_value("false"));
         }
     }
-    holder.mut_arg(id, |arg| arg.default_values(values).hide_default_value(true))
+    holder.mut_arg(id, |arg| arg.default_values(values).hide_default_value(takes_value))
 }
 
 /// Whether this sets a switch.

@@ -1,8 +1,9 @@
 //! Ctrl-C, SIGTERM and the end of the terminal: the first asks the work to stop, the second ends the process at once.
 
+use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -41,8 +42,8 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Starts to listen to signals. The second removes this folder before it ends the process.
-    pub(crate) fn removing(folder: PathBuf) -> Result<Self> {
+    /// Starts to listen to signals. The second removes the folder, once there is one, before it ends the process.
+    pub(crate) fn removing(folder: Arc<OnceLock<PathBuf>>) -> Result<Self> {
         let stop = Self::default();
         for signal in signals() {
             stop.raise_at(signal).context("cannot listen to signals")?;
@@ -50,8 +51,10 @@ impl Stop {
         let mut received = Signals::new(signals()).context("cannot listen to signals")?;
         let second = move || {
             if received.forever().nth(1).is_some() {
-                // Files that are being made may keep it from being empty: once more then.
-                let _ = std::fs::remove_dir_all(&folder).or_else(|_| std::fs::remove_dir_all(&folder));
+                if let Some(folder) = folder.get() {
+                    // Files that are being made may keep it from being empty: once more then.
+                    let _ = fs::remove_dir_all(folder).or_else(|_| fs::remove_dir_all(folder));
+                }
                 low_level::exit(INTERRUPTED);
             }
         };
@@ -120,7 +123,7 @@ fn signals() -> Vec<i32> {
 /// Whether the program was started to outlive its terminal, as `nohup` does. Where the system does not tell, it is taken
 /// for true.
 fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     ignored.is_none_or(|mask| mask & (1 << (SIGHUP - 1)) != 0)

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -33,9 +33,11 @@ const PACE: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(args: &Demo, console: &Console) -> Result<Exit> {
+    let named = Arc::new(OnceLock::new());
+    let stop = Stop::removing(Arc::clone(&named))?;
     let folder = tempfile::Builder::new().prefix("unchoke-demo-").tempdir();
     let folder = folder.context("cannot make a temporary folder; TMPDIR says where they are made")?;
-    let stop = Stop::removing(folder.path().to_owned())?;
+    named.get_or_init(|| folder.path().to_owned());
     let source = folder.path().join("seeder/content.bin");
     write_content(&source, args.size.0).with_context(|| format!("cannot write {}", source.display()))?;
     let result = transfer::block_on(async {

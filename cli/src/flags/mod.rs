@@ -29,7 +29,7 @@ pub(crate) use seed::Seed;
 pub(crate) use show::Show;
 pub(crate) use verify::Verify;
 
-use clap::builder::{ArgPredicate, FalseyValueParser};
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 /// A light BitTorrent client.
@@ -78,7 +78,6 @@ pub(crate) struct General {
         global = true,
         env = "UNCHOKE_QUIET",
         conflicts_with = "verbose",
-        default_value_if("verbose", ArgPredicate::IsPresent, "false"),
         help_heading = "General"
     )]
     pub quiet: bool,

@@ -25,6 +25,8 @@ pub(crate) struct Live<'a> {
 const BAR: usize = 20;
 /// Columns of the bar on a narrow terminal.
 const SHORT_BAR: usize = 8;
+/// Columns of a terminal that does not tell.
+const USUAL: usize = 80;
 /// A terminal with fewer columns is narrow.
 const NARROW: usize = 110;
 
@@ -47,7 +49,7 @@ impl<'a> Live<'a> {
 
     /// Shows how the torrent is.
     pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) {
-        let columns = self.console.width().filter(|_| self.console.is_live());
+        let columns = self.console.is_live().then(|| self.console.width().unwrap_or(USUAL));
         let bar = if columns.is_some_and(|columns| columns < NARROW) { SHORT_BAR } else { BAR };
         self.shape(bar);
         let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(bar + 1));

@@ -65,7 +65,7 @@ fn a_download_on_a_terminal_shows_a_line_that_lives() {
     let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--stop-after", "800ms"];
     let (text, code) = on_terminal(&env, &words, &[]);
     assert_eq!(code, Some(7), "{text}");
-    assert!(text.contains("0.0% of 459.0 KiB") && text.contains("looking for peers"), "{text:?}");
+    assert!(text.contains("0.0%  ") && text.contains("0/29 pieces  looking for peers"), "{text:?}");
     assert!(text.contains("album: stopped with 0 B of 459.0 KiB"), "{text:?}");
 }
 

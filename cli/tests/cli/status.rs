@@ -95,7 +95,7 @@ fn a_disk_that_refuses_is_6() {
     env.ok(&["create", "one.bin"]);
     // A folder lies where the file belongs.
     std::fs::create_dir_all(env.path("out/one.bin")).unwrap();
-    env.fails(6, &["show", "out"], "cannot read out");
+    env.fails(2, &["show", "out"], "out is a folder; name a torrent file");
     let ran = env.run(&["verify", "one.bin.torrent", "out"]);
     assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
 }
