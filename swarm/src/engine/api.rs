@@ -185,6 +185,26 @@ impl Engine {
         self.conns.get(conn).is_some()
     }
 
+    /// Panics when totals that are kept disagree with each other, or memory is over its budget. Costs a look at each torrent and
+    /// piece in progress: for simulations, after every step.
+    pub fn check_totals(&self) {
+        self.shard.check_totals(&self.cx);
+    }
+
+    /// Panics when what is kept of one connection disagrees. Costs a look at its requests: for simulations, after every step that
+    /// moved its bytes.
+    pub fn check_connection(&self, conn: ConnId) {
+        if let Some(Place::Peer(key)) = self.conns.get(conn) {
+            assert_eq!(self.shard.peers[key.slot()].link.conn, conn, "a name of another connection");
+            self.shard.check_books_of(key.slot());
+        }
+    }
+
+    /// How many things [`Engine::check_invariant`] looks at, about.
+    pub fn check_cost(&self) -> usize {
+        self.shard.check_cost()
+    }
+
     /// Panics when the engine's parts disagree. Costs a look at everything: for tests and simulations.
     pub fn check_invariant(&self) {
         self.shard.check_invariant(&self.cx);

@@ -2,9 +2,10 @@
 //!
 //! A [`World`] holds nodes, each with its engine, and one queue of events. [`World::step`] goes to the next moment at
 //! which anything happens; nothing waits for a real clock, and a seed replays a run exactly. After each step the
-//! world checks what must always hold.
+//! world checks what must always hold of the machines that the step touched: `audit.rs` says what, and how often.
 
 mod actor;
+mod audit;
 mod connections;
 mod content;
 mod datagrams;

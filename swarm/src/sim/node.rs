@@ -9,6 +9,7 @@ use storage::{Completion, Job};
 use wire::peer::Bitfield;
 
 use super::actor::Actor;
+use super::audit::Audit;
 use super::content::Content;
 use super::disk::SimDisk;
 use super::network::{Access, Wire};
@@ -59,6 +60,7 @@ pub struct Node {
     pub(super) streams: BTreeMap<ConnId, (usize, usize)>,
     pub(super) jobs: Vec<Job>,
     pub(super) completions: Vec<Completion>,
+    pub(super) audit: Audit,
     /// It was switched off.
     pub(super) gone: bool,
 }

@@ -45,6 +45,8 @@ struct State {
     /// Pieces that cannot be read or written.
     broken: BTreeSet<PieceIndex>,
     writes_left: Option<u64>,
+    /// Pieces whose bytes changed since somebody asked, maybe more than once.
+    changed: Vec<PieceIndex>,
     failing: Option<(Failing, u64)>,
     calls: [u64; 4],
     is_gone: bool,
@@ -114,6 +116,11 @@ impl SimStore {
         state.is_tampered = true;
     }
 
+    /// Pieces whose bytes may have changed since the last call.
+    pub(super) fn take_changed(&self) -> Vec<PieceIndex> {
+        std::mem::take(&mut self.lock().changed)
+    }
+
     /// Whether its bytes were changed behind the engine's back, or are out of reach: the engine may claim what is not there
     /// until it looks.
     pub fn is_tampered(&self) -> bool {
@@ -170,6 +177,7 @@ impl SimStore {
         }
         power.durable = left.clone();
         state.now = left;
+        state.changed = self.content.torrent.geometry().pieces().collect();
     }
 
     /// Counts a call, and lets it fail if it is to.
@@ -237,6 +245,9 @@ impl Storage for SimStore {
             *left = left
                 .checked_sub(range.len().into())
                 .ok_or_else(|| failed(Operation::Write, Some(range), io::ErrorKind::StorageFull))?;
+        }
+        if state.changed.last() != Some(&range.piece()) {
+            state.changed.push(range.piece());
         }
         let right = self.content.range(range);
         if let Some(power) = &mut state.power {

@@ -24,6 +24,7 @@ impl World {
             if node.gone {
                 return;
             }
+            node.audit.disk |= node.disk.next_event().is_some_and(|at| at <= now);
             let mut completions = std::mem::take(&mut node.completions);
             node.disk.advance(now, &mut completions);
             for completion in completions.drain(..) {
@@ -44,6 +45,7 @@ impl World {
                 break;
             }
         }
+        self.touch_machine(index);
         let What::Engine(node) = &mut self.machines[index].what else { return };
         node.most_held = node.most_held.max(node.engine.held_bytes());
         let next = node.engine.next_timeout().into_iter().chain(node.disk.next_event()).min();
@@ -69,6 +71,9 @@ impl World {
         let Some((id, side, stream)) = entry else {
             return node.engine.handle_blocked(transfer.conn, transfer.direction);
         };
+        if node.audit.moved.last() != Some(&transfer.conn) {
+            node.audit.moved.push(transfer.conn);
+        }
         match transfer.direction {
             Direction::Read => {
                 let pipe = &mut stream.pipes[1 - side];
@@ -110,6 +115,7 @@ impl World {
             let What::Engine(node) = &mut self.machines[index].what else { return any };
             node.engine.take_jobs(&mut node.jobs);
             if !node.jobs.is_empty() {
+                node.audit.disk = true;
                 node.disk.submit(now, &mut node.jobs);
             }
             let Some(action) = node.engine.poll_action() else { return any };
@@ -165,6 +171,7 @@ impl World {
         for to in heard {
             if let Some(engine) = self.engine_of(to) {
                 engine.handle_lsd(now, addr, &announce);
+                self.touch_machine(to);
                 self.schedule(now, Happening::Wake(to));
             }
         }

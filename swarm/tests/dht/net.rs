@@ -50,6 +50,24 @@ pub(crate) struct Node {
     /// Its system has no IPv6 route.
     pub(crate) has_no_v6: bool,
     woken: Time,
+    /// Steps until all of it is checked again.
+    unchecked: usize,
+}
+
+/// Nodes of a table that are looked at for each step, on average.
+const LOOKS_PER_STEP: usize = 4;
+
+impl Node {
+    /// Checks what must hold: what waits after every step that touched the node, its tables as a whole after so many steps that
+    /// it costs a fixed part of the run.
+    fn check(&mut self) {
+        self.dht.check_bounds();
+        self.unchecked = self.unchecked.saturating_sub(1);
+        if self.unchecked == 0 {
+            self.dht.check();
+            self.unchecked = self.dht.status().nodes.iter().sum::<usize>() / LOOKS_PER_STEP;
+        }
+    }
 }
 
 impl Net {
@@ -99,6 +117,7 @@ impl Net {
             is_unaware: false,
             has_no_v6: false,
             woken: Time::MAX,
+            unchecked: 0,
         });
         self.by_addr.extend(addrs.iter().map(|addr| (*addr, index)));
         self.settle(index);
@@ -248,6 +267,7 @@ impl Net {
             }
         }
         let node = &mut self.nodes[index];
+        node.check();
         node.events.extend(std::iter::from_fn(|| node.dht.poll_event()));
         let next = node.dht.next_timeout();
         if next < node.woken && !node.is_passive {

@@ -263,6 +263,12 @@ impl Dht {
     #[cfg(any(test, feature = "sim"))]
     pub fn check(&self) {
         self.tables.iter().flatten().for_each(Table::check);
+        self.check_bounds();
+    }
+
+    /// Panics if more waits than may: O(1), for simulations, after every step.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn check_bounds(&self) {
         assert!(self.transmits.len() <= MAX_QUEUED);
         assert!(self.waiting.len() <= WAITING * self.max_lookups);
         assert!(

@@ -80,6 +80,29 @@ impl Picker {
         (whole, (more * 1000 / u64::from(self.geometry.piece_count())) as u32)
     }
 
+    /// Checks that the totals agree with the pieces in progress. O(pieces in progress); for simulations, after every step.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn check_totals(&self) {
+        let (mut claimed, mut bytes, mut free, mut listed) = (0, 0, 0, 0);
+        for (at, partial) in self.partials.iter().enumerate() {
+            assert_eq!(self.table.state(partial.piece.get()), State::Partial(at as u32));
+            assert!(partial.free + partial.asked + partial.received <= partial.blocks, "{:?}", partial.piece);
+            assert!(!partial.blank() || partial.joinable_at.is_some() || !self.is_wanted(partial.piece));
+            claimed += usize::from(partial.claimed);
+            bytes += self.bytes_in(partial);
+            listed += usize::from(partial.joinable_at.is_some());
+            free += if self.is_wanted(partial.piece) { u64::from(partial.free) } else { 0 };
+        }
+        let counts = &self.counts;
+        assert_eq!((counts.claimed, counts.partial_bytes, counts.free_blocks), (claimed, bytes, free));
+        assert_eq!(self.joinable_list.len(), listed, "pieces to join");
+        assert!(counts.have + counts.wanted <= self.geometry.piece_count());
+        assert!(counts.have_bytes + counts.wanted_bytes <= self.geometry.total());
+        assert!(self.table.len() <= counts.wanted);
+    }
+
     /// Checks that everything the picker keeps agrees. O(pieces); for tests and simulations.
     ///
     /// # Panics
