@@ -55,7 +55,7 @@ pub(crate) struct Node {
 }
 
 /// Nodes of a table that are looked at for each step, on average.
-const LOOKS_PER_STEP: usize = 4;
+const LOOKS_PER_STEP: usize = 1;
 
 impl Node {
     /// Checks what must hold: what waits after every step that touched the node, its tables as a whole after so many steps that

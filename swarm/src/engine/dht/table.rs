@@ -251,7 +251,8 @@ impl Table {
             }
         }
         addresses.sort_unstable();
-        let twice = addresses.windows(2).find(|pair| is_same(pair[0], pair[1]));
+        let mut pairs = addresses.iter().zip(addresses.iter().skip(1));
+        let twice = pairs.find(|(one, next)| is_same(**one, **next));
         assert!(twice.is_none(), "{twice:?} is there twice");
     }
 
