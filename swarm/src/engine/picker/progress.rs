@@ -91,7 +91,7 @@ impl Picker {
             assert!(partial.free + partial.asked + partial.received <= partial.blocks, "{:?}", partial.piece);
             assert!(!partial.blank() || partial.joinable_at.is_some() || !self.is_wanted(partial.piece));
             claimed += usize::from(partial.claimed);
-            bytes += self.bytes_in(partial);
+            bytes += partial.bytes;
             listed += usize::from(partial.joinable_at.is_some());
             free += if self.is_wanted(partial.piece) { u64::from(partial.free) } else { 0 };
         }
