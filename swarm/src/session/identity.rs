@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use metainfo::{Magnet, Torrent, TorrentId};
 use storage::record::Key;
-use storage::{FileStorage, StoreId};
+use storage::{FileStorage, Storage, StoreId};
 use tokio::sync::watch;
 
 use super::claims::{Claim, Claimed};
@@ -171,6 +171,12 @@ impl Identity {
     pub(super) fn place(&self) -> Option<(StoreId, Weak<FileStorage>)> {
         let running = self.running.get().filter(|running| running.writes)?;
         Some((running.store, running.place.files.clone()))
+    }
+
+    /// The device of its files, as far as that is known without looking.
+    pub(super) fn device(&self) -> Option<u64> {
+        let running = self.running.get()?;
+        running.kept.as_ref().map_or_else(|| running.place.files.upgrade()?.device(), |kept| kept.device())
     }
 
     /// Its files, whether it writes to them or not.

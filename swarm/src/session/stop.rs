@@ -6,11 +6,10 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::Session;
-use super::persist::{self, Snapshot};
+use super::persist::{self, Last, Snapshot};
 use crate::reactor::Plane;
 
 /// Trackers get this long to hear of our leaving: they forget us without it too.
@@ -20,12 +19,25 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const REST: f64 = 0.7;
 
 /// Something was still being written when the deadline came; it goes on in the background.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Late(pub Duration);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The time that there was.
+    pub deadline: Duration,
+    /// The names of torrents whose records are older than they should be. What they do not tell of is checked at the next
+    /// start.
+    pub unsaved: Vec<String>,
+}
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the disk was not done within {} s", self.0.as_secs_f32())
+        write!(f, "the disk was not done within {} s", self.deadline.as_secs_f32())?;
+        let Some(first) = self.unsaved.first() else { return Ok(()) };
+        write!(f, "; the record of {first:?} ")?;
+        match self.unsaved.len() - 1 {
+            0 => f.write_str("is")?,
+            others => write!(f, "and those of {others} others are")?,
+        }
+        f.write_str(" older than what is on the disk, which is checked at the next start")
     }
 }
 
@@ -61,21 +73,21 @@ impl Session {
                 entry.remove(plane);
                 let is_clean = at_rest.get(&entry.key).is_some_and(|clean| *clean);
                 let kept = entry.identity.kept();
-                last.extend(
-                    kept.zip(snapshot).map(|(kept, snapshot)| (id, kept, snapshot, is_clean, entry.files)),
-                );
+                let files = entry.files;
+                last.extend(kept.zip(snapshot).map(|(kept, snapshot)| Last {
+                    id,
+                    kept,
+                    snapshot,
+                    is_clean,
+                    files,
+                }));
             }
             last
         });
+        let mut unsaved = Vec::new();
         if let Ok(Ok(last)) = timeout_at(end, removed).await {
-            wait_for_none(self.link.registry.count(), end).await;
-            let mut saves = JoinSet::new();
-            for (id, kept, snapshot, is_clean, files) in last {
-                let link = self.link.clone();
-                saves.spawn(async move { persist::finish(&link, id, kept, snapshot, is_clean, files).await });
-            }
-            // What is not saved in time is checked at the next start.
-            let _ = timeout_at(end, saves.join_all()).await;
+            let gone = wait_for_none(self.link.registry.count(), end);
+            (unsaved, ()) = tokio::join!(persist::finish(&self.link, last, end), gone);
             let farewell = (Instant::now() + FAREWELL).min(Instant::now() + deadline / 2).min(end);
             wait_for_none(self.link.desk.open(), farewell).await;
         }
@@ -85,14 +97,14 @@ impl Session {
         // The channel never carries anything: it closes when the thread ends.
         let is_late = timeout_at(end, ended.changed()).await.is_err();
         if is_late {
-            return Err(Late(deadline));
+            return Err(Late { deadline, unsaved });
         }
         let thread = self.owner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic was reported when it happened.
             let _ = thread.join();
         }
-        Ok(())
+        if unsaved.is_empty() { Ok(()) } else { Err(Late { deadline, unsaved }) }
     }
 }
 

@@ -12,6 +12,7 @@ mod killed;
 mod magnets;
 mod placing;
 mod resume;
+mod saving;
 mod trackers;
 mod transfer;
 mod world;

@@ -1,7 +1,7 @@
 //! The record of a torrent that runs.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
@@ -9,27 +9,35 @@ use storage::record::{
     self, Baseline, Choices, FileStamp, Key, Lease, Partial, PieceSet, Record, Store, StoreError, Totals,
     Tracker,
 };
-use storage::{FileStorage, Pieces as _};
+use storage::{FileStorage, Pieces as _, Storage};
 use wire::peer::Bitfield;
 
 use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
+
+/// Times that differ by less are the same, in milliseconds.
+const NEAR_MS: u64 = 60_000;
 
 /// A torrent's record, and what is needed to write it.
 pub(in crate::session) struct Kept {
     store: Arc<dyn Store>,
     meta: Arc<Torrent>,
+    /// How the files were left. Held by whoever looks at files or writes the record, on a thread that may block.
+    saving: Mutex<Baseline>,
+    /// Held for a moment only, by anybody.
     state: Mutex<State>,
 }
 
 struct State {
     /// As it was saved last.
     record: Record,
-    /// How the files were left.
-    baseline: Baseline,
+    /// As they are to be saved next.
+    choices: Choices,
     /// Pieces that are right by an earlier record, although this run did not check them.
     known: PieceSet,
     /// What was moved in earlier runs.
     earlier: Totals,
+    /// Where the files are, to tell disks that may hang from others.
+    device: Option<u64>,
     /// Given up when the torrent ends; then nothing is saved any more.
     held: Option<Held>,
 }
@@ -39,6 +47,12 @@ struct Held {
     files: Arc<FileStorage>,
     /// Of the torrent in its own folder, and in the one that unfinished files lie in.
     leases: [Option<Lease>; 2],
+}
+
+/// The right to write a record, until it is written.
+pub(super) struct Writing<'a> {
+    kept: &'a Kept,
+    _alone: MutexGuard<'a, Baseline>,
 }
 
 /// What the engine says of a torrent at a moment.
@@ -70,22 +84,50 @@ impl Kept {
         record: Record,
         leases: [Option<Lease>; 2],
     ) -> Self {
-        let earlier = record.summary.totals;
-        let baseline = Baseline::new(record.state.stamps.clone());
-        let known = record.state.pieces.clone();
-        let held = Some(Held { files, leases });
-        Self { store, meta, state: Mutex::new(State { record, baseline, known, earlier, held }) }
+        let state = State {
+            choices: record.state.choices.clone(),
+            known: record.state.pieces.clone(),
+            earlier: record.summary.totals,
+            device: files.device(),
+            held: Some(Held { files, leases }),
+            record,
+        };
+        let saving = Mutex::new(Baseline::new(state.record.state.stamps.clone()));
+        Self { store, meta, saving, state: Mutex::new(state) }
     }
 
-    /// Writes down how far the torrent is. Blocks.
-    pub(super) fn save(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        let mut state = self.state();
-        self.write(&mut state, snapshot, false)
+    /// What to call the torrent.
+    pub(super) fn name(&self) -> &str {
+        self.meta.name()
+    }
+
+    /// The device of its files.
+    pub(in crate::session) fn device(&self) -> Option<u64> {
+        self.state().device
     }
 
     /// Something else was chosen; to be recorded with the next save.
     pub(in crate::session) fn choose(&self, choose: impl FnOnce(&mut Choices)) {
-        choose(&mut self.state().record.state.choices);
+        choose(&mut self.state().choices);
+    }
+
+    /// Whether this says anything that is not recorded.
+    pub(super) fn is_news(&self, snapshot: &Snapshot) -> bool {
+        let (state, resume, now) = (self.state(), &snapshot.resume, now_ms());
+        let record = &state.record;
+        let is_near = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => a.abs_diff(b) < NEAR_MS,
+            (a, b) => a == b,
+        };
+        let is_same = |memo: &TrackerMemo, old: &Tracker| {
+            let new = tracker(memo.clone(), now);
+            (&new.url, &new.id, new.works) == (&old.url, &old.id, old.works) && is_near(new.next, old.next)
+        };
+        let trackers = &record.state.trackers;
+        !(sum(state.earlier, resume.totals) == record.summary.totals
+            && state.choices == record.state.choices
+            && resume.trackers.len() == trackers.len()
+            && resume.trackers.iter().zip(trackers).all(|(memo, old)| is_same(memo, old)))
     }
 
     /// The sole right to the record of the same torrent in another folder; `None` in its own. Blocks.
@@ -100,93 +142,112 @@ impl Kept {
 
     /// Changes what is recorded besides how far the torrent is, at once. Blocks.
     pub(in crate::session) fn amend(&self, amend: impl FnOnce(&mut record::State)) -> Result<(), StoreError> {
-        let mut state = self.state();
-        if state.held.is_none() {
-            return Ok(());
-        }
-        let mut record = Record { source: None, ..state.record.clone() };
-        amend(&mut record.state);
-        self.put(&mut state, record)
+        let _alone = self.saving();
+        let record = {
+            let mut state = self.state();
+            if state.held.is_none() {
+                return Ok(());
+            }
+            let mut record = state.next();
+            amend(&mut record.state);
+            state.choices.clone_from(&record.state.choices);
+            record
+        };
+        self.put(record)
     }
 
     /// The files lie in another folder now. Blocks.
     pub(in crate::session) fn moved(&self, dir: &Path, lease: Option<Lease>) -> Result<(), StoreError> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let Some(Held { files, .. }) = &state.held else { return Ok(()) };
-        let old = state.record.key();
+        let mut baseline = self.saving();
+        let Some(files) = self.files() else { return Ok(()) };
         let touched = files.take_touched();
-        state.baseline.update(&stamps(files), &touched);
-        let mut record = Record { source: None, ..state.record.clone() };
+        baseline.update(&stamps(&files), &touched);
+        let (folder, created) = (files.root_id().ok().map(Into::into), files.created());
+        let (old, mut record) = {
+            let mut state = self.state();
+            state.device = files.device();
+            (state.record.key(), state.next())
+        };
         record.summary.dir = dir.to_owned();
-        record.summary.folder = files.root_id().ok().map(Into::into);
+        record.summary.folder = folder;
         record.summary.times.saved = now_ms();
         record.state.moving_to = None;
         record.state.finishing.unfinished_in = None;
-        record.state.stamps = state.baseline.stamps().to_vec();
-        record.state.created = files.created();
-        self.put(state, record)?;
-        if let Some(held) = &mut state.held {
-            let [own, away] = &mut held.leases;
-            *away = None;
-            if lease.is_some() {
-                *own = lease;
-            }
-        }
-        if old.dir == dir {
-            return Ok(());
-        }
+        record.state.stamps = baseline.stamps().to_vec();
+        record.state.created = created;
+        self.put(record)?;
+        let old_leases = self.take_over(lease);
+        let is_elsewhere = old.dir != dir;
         // A store that keeps sources knows torrents by their id alone. A record that stays says that the files are here.
-        if self.store.wants_sources() { Ok(()) } else { self.store.remove(&old) }
+        let removed =
+            if is_elsewhere && !self.store.wants_sources() { self.store.remove(&old) } else { Ok(()) };
+        drop(old_leases);
+        removed
     }
 
-    fn put(&self, state: &mut State, mut record: Record) -> Result<(), StoreError> {
-        record.state.generation += 1;
-        record.summary.generation = record.state.generation;
+    /// Of a torrent that moved only the right to its new record is needed. Gives those that are not any more, to be given up
+    /// when nobody waits: they may be files on a disk.
+    fn take_over(&self, lease: Option<Lease>) -> [Option<Lease>; 2] {
+        let mut state = self.state();
+        let Some(Held { leases: [own, away], .. }) = &mut state.held else { return [lease, None] };
+        let old = if lease.is_some() { std::mem::replace(own, lease) } else { None };
+        [old, away.take()]
+    }
+
+    fn put(&self, record: Record) -> Result<(), StoreError> {
         self.store.save(std::slice::from_ref(&record))?;
-        state.record = record;
+        self.state().record = record;
         Ok(())
     }
 
-    /// The last save: nothing is written to the files any more, and if `is_clean` all that was is durable. Blocks.
-    pub(super) fn finish(&self, snapshot: Snapshot, is_clean: bool) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let written = self.write(&mut state, snapshot, is_clean);
-        state.held = None;
-        written
+    /// Nothing is saved any more. Blocks.
+    pub(super) fn end(&self) {
+        let held = self.state().held.take();
+        drop(held);
     }
 
     /// Forgets the record; the torrent was removed. Blocks.
     pub(in crate::session) fn forget(&self) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let removed = self.store.remove(&state.record.key());
-        state.held = None;
+        let _alone = self.saving();
+        let key = self.state().record.key();
+        let removed = self.store.remove(&key);
+        self.end();
         removed
     }
 
     /// Writes the record as it is for the first time. Blocks.
     pub(super) fn begin(&self) -> Result<(), StoreError> {
-        let state = self.state();
-        self.store.save(std::slice::from_ref(&state.record))
+        let _alone = self.saving();
+        let record = self.state().record.clone();
+        self.store.save(std::slice::from_ref(&record))
     }
 
-    fn write(&self, state: &mut State, snapshot: Snapshot, is_clean: bool) -> Result<(), StoreError> {
-        let Some(Held { files, .. }) = &state.held else { return Ok(()) };
+    /// Looks at the files and makes the record that is to be written; `None` when the torrent has ended. If `is_clean`,
+    /// nothing is written to the files any more, and all that was is durable. Blocks.
+    pub(super) fn prepare<'a>(
+        &'a self,
+        mut baseline: MutexGuard<'a, Baseline>,
+        snapshot: Snapshot,
+        is_clean: bool,
+    ) -> Option<(Writing<'a>, Record)> {
+        let files = self.files()?;
         // In this order: what is written in between is explained by the next save.
         let touched = files.take_touched();
-        state.baseline.update(&stamps(files), &touched);
+        baseline.update(&stamps(&files), &touched);
+        let created = files.created();
         let Snapshot { resume, finished } = snapshot;
         let saved = now_ms();
-        let mut record = Record { source: None, ..state.record.clone() };
+        let (mut record, known, earlier) = {
+            let state = self.state();
+            (state.next(), state.known.clone(), state.earlier)
+        };
         let Record { summary, state: sheet, .. } = &mut record;
-        (sheet.pieces, sheet.doubtful) = sorted(&resume, state, &self.meta);
+        (sheet.pieces, sheet.doubtful) = sorted(&resume, &known, &baseline, &self.meta);
         sheet.partial = resume.partial.iter().map(|piece| partial(&self.meta, piece)).collect();
-        sheet.stamps = state.baseline.stamps().to_vec();
-        sheet.created = files.created();
+        sheet.stamps = baseline.stamps().to_vec();
+        sheet.created = created;
         sheet.peers = resume.candidates;
         sheet.trackers = resume.trackers.into_iter().map(|memo| tracker(memo, saved)).collect();
-        sheet.generation += 1;
-        summary.generation = sheet.generation;
         summary.done = bytes(&self.meta, &sheet.pieces);
         summary.flags.complete = sheet.pieces.is_full();
         summary.flags.finished = finished;
@@ -194,19 +255,53 @@ impl Kept {
         // Nothing more is written to what is complete.
         summary.flags.clean =
             is_clean && sheet.doubtful.is_none() || summary.flags.complete || summary.flags.seed_only;
-        summary.totals = sum(state.earlier, resume.totals);
+        summary.totals = sum(earlier, resume.totals);
         summary.times.saved = saved;
         summary.times.next_announce = sheet.trackers.iter().filter_map(|tracker| tracker.next).min();
         if summary.flags.complete && summary.times.completed.is_none() {
             summary.times.completed = Some(saved);
         }
-        self.store.save(std::slice::from_ref(&record))?;
-        state.record = record;
-        Ok(())
+        Some((Writing { kept: self, _alone: baseline }, record))
+    }
+
+    fn files(&self) -> Option<Arc<FileStorage>> {
+        self.state().held.as_ref().map(|held| held.files.clone())
+    }
+
+    /// The right to look at the files and to write the record. Blocks.
+    pub(super) fn saving(&self) -> MutexGuard<'_, Baseline> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless somebody else has it.
+    pub(super) fn try_saving(&self) -> Option<MutexGuard<'_, Baseline>> {
+        match self.saving.try_lock() {
+            Ok(baseline) => Some(baseline),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The record that follows the last one, with what is chosen now.
+    fn next(&self) -> Record {
+        let mut record = Record { source: None, ..self.record.clone() };
+        record.state.choices.clone_from(&self.choices);
+        record.state.generation += 1;
+        record.summary.generation = record.state.generation;
+        record
+    }
+}
+
+impl Writing<'_> {
+    /// The record is written.
+    pub(super) fn written(self, record: Record) {
+        self.kept.state().record = record;
     }
 }
 
@@ -216,15 +311,20 @@ pub(in crate::session) fn names(files: &FileStorage) -> Vec<(u32, PathBuf)> {
 }
 
 /// The pieces that are right and durable, and those that may be.
-fn sorted(resume: &ResumeState, state: &State, meta: &Torrent) -> (PieceSet, PieceSet) {
+fn sorted(
+    resume: &ResumeState,
+    known: &PieceSet,
+    baseline: &Baseline,
+    meta: &Torrent,
+) -> (PieceSet, PieceSet) {
     let (mut right, mut doubtful) = (pieces(&resume.clean), pieces(&resume.doubtful));
     for piece in resume.unverified.iter().flat_map(Bitfield::iter_ones) {
         // What nobody has checked in this run is no more than what the files say.
-        right.set(piece, state.known.contains(piece));
+        right.set(piece, known.contains(piece));
         doubtful.set(piece, true);
     }
     let layout = meta.layout();
-    for piece in state.baseline.doubted().flat_map(|file| layout.file_pieces(file)).flatten() {
+    for piece in baseline.doubted().flat_map(|file| layout.file_pieces(file)).flatten() {
         if right.contains(piece) {
             right.set(piece, false);
             doubtful.set(piece, true);

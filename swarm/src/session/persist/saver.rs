@@ -1,26 +1,31 @@
 //! When records are written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metainfo::TorrentId;
-use storage::FileStorage;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 
+use super::batch::{self, Due, Outcome};
 use super::kept::{Kept, Snapshot};
+use super::queue::{Batch, Device, Queue};
 use crate::engine::TorrentKey;
+use crate::engine::changes::Columns;
 use crate::session::event::Event;
 use crate::session::link::Link;
 
 /// From a change to the save: what comes meanwhile is saved with it. A piece is synced within 3 s after it passed, so what was
 /// verified more than 5 s earlier is recorded, as long as the disk takes no longer than that for a sync.
 const DELAY: Duration = Duration::from_millis(200);
-/// How often it is looked how much room there is.
-const LOOK: Duration = Duration::from_secs(2);
 /// How often what changes all the time, such as totals, is saved.
 const PERIOD: Duration = Duration::from_secs(60);
+/// Devices that are saved for at a time, those that hang among them. Each has a thread.
+const MAX_UNDER_WAY: usize = 64;
+/// A save that takes longer is worth a word.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// What is to be saved.
 #[derive(Default)]
@@ -54,7 +59,7 @@ impl Saver {
         }
     }
 
-    fn writing(&self) -> MutexGuard<'_, BTreeSet<TorrentId>> {
+    pub(super) fn writing(&self) -> MutexGuard<'_, BTreeSet<TorrentId>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -87,94 +92,180 @@ impl Saver {
     }
 }
 
-/// Saves for good.
+/// Saves for good: for each device by itself, so that a disk that hangs holds up the torrents on it, and no others.
 pub(in crate::session) async fn run(link: Arc<Link>) {
     let mut period = interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut queue, mut tasks) = (Queue::default(), JoinSet::new());
+    let (mut gathered, mut revision) = (None, 0);
     loop {
+        while tasks.len() < MAX_UNDER_WAY
+            && let Some(batch) = queue.begin()
+        {
+            tasks.spawn(save(link.clone(), batch));
+        }
         tokio::select! {
-            () = link.saver.news.notified() => sleep(DELAY).await,
+            () = link.saver.news.notified(), if gathered.is_none() => gathered = Some(Instant::now() + DELAY),
+            () = sleep_until(gathered.unwrap_or_else(Instant::now)), if gathered.is_some() => {
+                gathered = None;
+                let changed = link.saver.take();
+                changed.into_iter().for_each(|id| wait(&link, &mut queue, id, true));
+            }
             _ = period.tick() => {
-                let running = link.registry.running().into_iter();
-                running.filter(|(_, entry)| entry.identity.kept().is_some()).for_each(|(id, _)| link.saver.changed(id));
+                let moved = moved(&link, &mut revision).await;
+                moved.into_iter().for_each(|id| wait(&link, &mut queue, id, false));
+            }
+            Some(Ok((device, again))) = tasks.join_next(), if !tasks.is_empty() => {
+                queue.end(device);
+                again.into_iter().for_each(|id| link.saver.changed(id));
             }
         }
-        save(&link, link.saver.take()).await;
     }
 }
 
-/// Tells the engine for good how much room there is where torrents are written to.
-pub(in crate::session) async fn watch_space(link: Arc<Link>) {
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        look.tick().await;
-        let watched = link.saver.writing().clone().into_iter();
-        let entries = watched.filter_map(|id| link.registry.get(id));
-        let places: Vec<_> = entries.filter_map(|entry| entry.identity.place()).collect();
-        if places.is_empty() {
+fn wait(link: &Link, queue: &mut Queue, id: TorrentId, is_changed: bool) {
+    if let Some(kept) = link.registry.get(id).and_then(|entry| entry.identity.kept()) {
+        queue.add(id, kept.device(), is_changed);
+    }
+}
+
+/// The torrents of which anything moved, or whose trackers said anything, since the last look.
+async fn moved(link: &Link, revision: &mut u64) -> Vec<TorrentId> {
+    let (first, since) = (link.first_revision, *revision);
+    let columns = Columns::RATES | Columns::TRACKERS;
+    let asked = link.ask(move |plane| {
+        let now = plane.now();
+        plane.engine().changes_since(now, first, since, columns)
+    });
+    let Ok(delta) = asked.await else { return Vec::new() };
+    *revision = delta.revision;
+    delta.upserts.into_iter().map(|upsert| upsert.key).collect()
+}
+
+/// Saves torrents of a device. Gives those that are to be saved again soon.
+async fn save(link: Arc<Link>, batch: Batch) -> (Device, Vec<TorrentId>) {
+    let Batch { device, torrents } = batch;
+    (device, try_save(&link, torrents).await.unwrap_or_default())
+}
+
+/// `None` when there is nothing to save, or the session is over.
+async fn try_save(link: &Arc<Link>, torrents: Vec<(TorrentId, bool)>) -> Option<Vec<TorrentId>> {
+    let known = torrents.into_iter().filter_map(|(id, is_changed)| {
+        let entry = link.registry.get(id)?;
+        Some((id, is_changed, entry.key, entry.identity.kept()?))
+    });
+    let (known, store) = (known.collect::<Vec<_>>(), link.store.clone()?);
+    let keys: Vec<_> = known.iter().map(|(_, _, key, _)| *key).collect();
+    let taken = link.ask(move |plane| {
+        let now = plane.now();
+        keys.into_iter().map(|key| Snapshot::take(plane.engine(), now, key)).collect::<Vec<_>>()
+    });
+    let (mut due, mut claims) = (Vec::new(), BTreeMap::new());
+    for ((id, is_changed, key, kept), snapshot) in known.into_iter().zip(taken.await.ok()?) {
+        let Some(snapshot) = snapshot.filter(|snapshot| is_changed || kept.is_news(snapshot)) else {
             continue;
-        }
-        let looked = tokio::task::spawn_blocking(move || {
-            let room = |place: &Weak<FileStorage>| place.upgrade()?.free_space().ok();
-            places.iter().filter_map(|(store, place)| Some((*store, room(place)?))).collect::<Vec<_>>()
-        });
-        let Ok(looked) = looked.await else { continue };
-        // When the session is over nobody needs to know.
-        let _ = link
-            .ask(move |plane| {
-                let now = plane.now();
-                looked.into_iter().for_each(|(store, free)| plane.engine().set_space(now, store, free));
-            })
-            .await;
+        };
+        claims.insert(id, (key, snapshot.claims().clone()));
+        due.push(Due { id, kept, snapshot, is_clean: false, is_last: false });
     }
+    if due.is_empty() {
+        return None;
+    }
+    let names: Vec<_> = due.iter().map(|due| due.kept.clone()).collect();
+    let mut saving = tokio::task::spawn_blocking(move || batch::save(&*store, due));
+    let outcomes = match timeout(SLOW, &mut saving).await {
+        Ok(outcomes) => outcomes,
+        Err(_) => {
+            let first = names.first().map_or("", |kept| kept.name());
+            tracing::warn!(first, count = names.len(), "a disk hangs; records of torrents on it are late");
+            saving.await
+        }
+    };
+    let mut again = Vec::new();
+    // If it panicked, that was reported.
+    for (torrent, outcome) in outcomes.ok()? {
+        match outcome {
+            Outcome::Saved => continue,
+            Outcome::Over => {}
+            Outcome::Busy => again.push(torrent),
+            Outcome::Failed(error) => failed(link, torrent, error),
+        }
+        claims.remove(&torrent);
+    }
+    let told = link.ask(move |plane| {
+        let now = plane.now();
+        claims.values().for_each(|(key, claims)| plane.engine().recorded(now, *key, claims));
+    });
+    // When the session is over nobody needs to know.
+    let _ = told.await;
+    Some(again)
 }
 
-/// Saves these torrents, one after another: their files and records are on few disks.
-async fn save(link: &Arc<Link>, torrents: BTreeSet<TorrentId>) {
-    for id in torrents {
-        let Some(entry) = link.registry.get(id) else { continue };
-        let (key, Some(kept)) = (entry.key, entry.identity.kept()) else { continue };
-        let taken = link.ask(move |plane| {
-            let now = plane.now();
-            Snapshot::take(plane.engine(), now, key)
-        });
-        let Ok(Some(snapshot)) = taken.await else { continue };
-        let claims = snapshot.claims().clone();
-        let saved = tokio::task::spawn_blocking(move || kept.save(snapshot)).await;
-        match saved {
-            Ok(Ok(())) => {
-                let told = link.ask(move |plane| {
-                    let now = plane.now();
-                    plane.engine().recorded(now, key, &claims);
-                });
-                // When the session is over nobody needs to know.
-                let _ = told.await;
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the state of a torrent is not recorded");
-                link.tell(Event::RecordFailed { torrent: id, error });
-            }
-            // It panicked, and was reported.
-            Err(_) => {}
-        }
-    }
+fn failed(link: &Link, torrent: TorrentId, error: storage::record::StoreError) {
+    tracing::warn!(%error, "the state of a torrent is not recorded");
+    link.tell(Event::RecordFailed { torrent, error });
 }
 
-/// The last save of a torrent that was stopped: when `files` says that nothing holds them any more.
-pub(in crate::session) async fn finish(
-    link: &Link,
-    torrent: TorrentId,
-    kept: Arc<Kept>,
-    snapshot: Snapshot,
-    is_clean: bool,
-    mut files: watch::Receiver<()>,
-) {
-    // The channel never carries anything: it closes when the files are let go.
-    let _ = files.changed().await;
-    let saved = tokio::task::spawn_blocking(move || kept.finish(snapshot, is_clean)).await;
-    if let Ok(Err(error)) = saved {
-        tracing::warn!(%error, "the state of a torrent is not recorded");
-        link.tell(Event::RecordFailed { torrent, error });
+/// A torrent that was stopped, and is to be saved a last time.
+pub(in crate::session) struct Last {
+    pub(in crate::session) id: TorrentId,
+    pub(in crate::session) kept: Arc<Kept>,
+    pub(in crate::session) snapshot: Snapshot,
+    pub(in crate::session) is_clean: bool,
+    /// Closes when nothing holds its files any more.
+    pub(in crate::session) files: watch::Receiver<()>,
+}
+
+/// Torrents that are not saved yet, with their names.
+type Unsaved = Arc<Mutex<BTreeMap<TorrentId, String>>>;
+
+/// Saves torrents a last time, each when its files were let go, and those of each device by themselves. Gives the names of
+/// those that were not saved by `end`.
+pub(in crate::session) async fn finish(link: &Arc<Link>, last: Vec<Last>, end: Instant) -> Vec<String> {
+    let unsaved: BTreeMap<_, _> = last.iter().map(|last| (last.id, last.kept.name().to_owned())).collect();
+    let unsaved: Unsaved = Arc::new(Mutex::new(unsaved));
+    let mut devices: BTreeMap<Device, Vec<Last>> = BTreeMap::new();
+    last.into_iter().for_each(|last| devices.entry(last.kept.device()).or_default().push(last));
+    let mut tasks = JoinSet::new();
+    for last in devices.into_values() {
+        tasks.spawn(finish_device(link.clone(), last, unsaved.clone()));
+    }
+    // What is not saved in time is checked at the next start.
+    let _ = timeout_at(end, tasks.join_all()).await;
+    let unsaved = unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+    unsaved.values().cloned().collect()
+}
+
+async fn finish_device(link: Arc<Link>, last: Vec<Last>, unsaved: Unsaved) {
+    let Some(store) = link.store.clone() else { return };
+    let mut waiting = JoinSet::new();
+    for Last { id, kept, snapshot, is_clean, mut files } in last {
+        waiting.spawn(async move {
+            // The channel never carries anything: it closes when the files are let go.
+            let _ = files.changed().await;
+            Due { id, kept, snapshot, is_clean, is_last: true }
+        });
+    }
+    while let Some(first) = waiting.join_next().await {
+        let mut due: Vec<_> = first.into_iter().collect();
+        while due.len() < super::queue::BATCH
+            && let Some(next) = waiting.try_join_next()
+        {
+            due.extend(next);
+        }
+        let (store, unsaved) = (store.clone(), unsaved.clone());
+        let saving = tokio::task::spawn_blocking(move || {
+            let kept: Vec<_> = due.iter().map(|due| due.kept.clone()).collect();
+            let outcomes = batch::save(&*store, due);
+            kept.iter().for_each(|kept| kept.end());
+            let mut unsaved = unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes.iter().for_each(|(id, _)| drop(unsaved.remove(id)));
+            outcomes
+        });
+        for (torrent, outcome) in saving.await.unwrap_or_default() {
+            if let Outcome::Failed(error) = outcome {
+                failed(&link, torrent, error);
+            }
+        }
     }
 }
