@@ -79,8 +79,8 @@ fn run(seed: u64, kills: u32, taker: &Taker, disk: Option<fn() -> Option<Disk>>)
         eprintln!("seed {seed}, round {round}, {} of {kills} kills", tally.kills);
         let mut world = World::new(taker, disk.map(|disk| disk().expect("a disk")), rng.next());
         while !world.is_over() && tally.kills < kills {
-            // Mostly soon; now and then late enough for what is promised after five seconds.
-            let life = if rng.next().is_multiple_of(8) {
+            // Mostly soon; now and then late enough for what is promised after five seconds, more often where that is all that counts.
+            let life = if rng.next().is_multiple_of(if disk.is_some() { 3 } else { 8 }) {
                 5_500 + rng.next() % 2_500
             } else {
                 50 + rng.next() % 1_200

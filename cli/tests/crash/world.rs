@@ -141,8 +141,6 @@ impl World {
         if let Some(disk) = &self.disk {
             disk.unmount(root);
             disk.mount(root);
-            // What was said to be complete may not be there any more.
-            self.victim_is_done = false;
         }
         let (dir, state) = (root.join("victim"), root.join("state"));
         let now = tally.killed(at, self.disk.is_some(), &self.torrent, &dir, &state, &printed);

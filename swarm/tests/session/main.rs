@@ -10,6 +10,7 @@ mod files;
 mod https;
 mod killed;
 mod magnets;
+mod many;
 mod placing;
 mod resume;
 mod saving;

@@ -20,7 +20,7 @@ pub(crate) async fn keeping(state: &Path) -> Session {
 }
 
 /// A session that keeps all that it needs to start its torrents.
-async fn recording(state: &Path) -> Session {
+pub(crate) async fn recording(state: &Path) -> Session {
     let path = state.join("session.redb");
     let store = soon(async {
         loop {
