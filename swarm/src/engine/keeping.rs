@@ -16,10 +16,12 @@ use super::tracker::{State, TrackerStatus};
 const REMEMBERED_PEERS: usize = 100;
 
 impl Engine {
-    /// Stops a torrent but keeps it: its peers are closed, its trackers told, what was written is made durable.
+    /// Stops a torrent but keeps it: its peers are closed, its trackers told, what was written is made durable. Neither the DHT nor the
+    /// local network hears of it any more.
     /// [`Event::Stopped`](super::Event::Stopped) follows when it is at rest, after 10 s at the latest.
     pub fn pause(&mut self, now: Time, key: TorrentKey) {
         self.cx.at(now);
+        self.stop_seeking(key);
         self.shard.pause(&mut self.cx, key);
         self.maintain();
     }
@@ -27,7 +29,9 @@ impl Engine {
     /// Runs a torrent again that was paused.
     pub fn resume(&mut self, now: Time, key: TorrentKey) {
         self.cx.at(now);
-        self.shard.unpause(&mut self.cx, key);
+        if self.shard.unpause(&mut self.cx, key) {
+            self.seek_peers(key);
+        }
         self.maintain();
     }
 

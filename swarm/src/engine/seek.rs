@@ -1,7 +1,7 @@
 //! The DHT of an engine: when each torrent looks for peers there and announces itself, and what the application asks.
 //!
 //! A torrent looks when it starts, then every quarter of an hour, and sooner while it has few peers. Looking and announcing is one
-//! walk. A private torrent never does (BEP 27); one of which only the hashes are known looks without announcing, since it may turn
+//! walk. A paused one does not. A private torrent never does (BEP 27); one of which only the hashes are known looks without announcing, since it may turn
 //! out to be private.
 
 use std::collections::BTreeMap;
@@ -102,10 +102,10 @@ impl Engine {
         self.seeker.as_mut()?.dht.poll_transmit()
     }
 
-    /// A torrent runs: it looks for peers as soon as it can.
+    /// A torrent runs: it looks for peers as soon as it can, unless it is paused.
     pub(super) fn seek_peers(&mut self, key: TorrentKey) {
         let Self { cx, seeker: Some(seeker), shard, .. } = self else { return };
-        if shard.torrent(key).is_some_and(|torrent| !torrent.is_private()) {
+        if shard.torrent(key).is_some_and(|torrent| !torrent.is_private() && !torrent.keeping.is_paused()) {
             let plan = Plan { running: None, next: cx.now, last: cx.now, hurry: HURRY, unanswered: false };
             seeker.plans.insert(key, plan);
             cx.torrent_timers.set(key.slot(), TorrentTimer::Seek, cx.now);
@@ -194,9 +194,6 @@ impl Seeker {
     fn look(&mut self, cx: &mut Cx, torrent: &Torrent, port: Option<u16>) {
         let key = torrent.key;
         let Some(plan) = self.plans.get_mut(&key).filter(|plan| plan.running.is_none()) else { return };
-        if torrent.keeping.is_paused() {
-            return plan.schedule(cx, key, HURRY);
-        }
         let announce = port.filter(|_| torrent.is_public());
         let announce =
             announce.map(|port| Announce { port, implied_port: false, seed: torrent.is_complete() });

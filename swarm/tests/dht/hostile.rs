@@ -42,7 +42,7 @@ pub(crate) fn token(dht: &mut Dht, now: Time, from: SocketAddr, method: Method<'
 }
 
 /// A node that knows 100 others of both families, and has a torrent with 100 peers and a long item.
-fn rich(seed: u64) -> (Dht, Time, ChaCha8Rng, Id, Mutable) {
+pub(crate) fn rich(seed: u64) -> (Dht, Time, ChaCha8Rng, Id, Mutable) {
     println!("seed {seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut now = Time::from_secs(1000);

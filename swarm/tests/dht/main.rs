@@ -1,12 +1,15 @@
 //! Whole networks of DHT nodes on virtual time: how well lookups do, and what hostile nodes can do.
 
+mod bootstrap;
 mod churn;
+mod families;
 mod fuzzed;
 mod hostile;
 mod joining;
 mod lookups;
 mod memory;
 mod net;
+mod reflection;
 mod storing;
 mod sys_heap;
 mod terse;

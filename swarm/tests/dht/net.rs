@@ -49,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) is_unaware: bool,
     /// Its system has no IPv6 route.
     pub(crate) has_no_v6: bool,
+    /// Its network drops IPv6 without a word.
+    pub(crate) drops_v6: bool,
     woken: Time,
     /// Steps until all of it is checked again.
     unchecked: usize,
@@ -116,6 +118,7 @@ impl Net {
             is_passive: false,
             is_unaware: false,
             has_no_v6: false,
+            drops_v6: false,
             woken: Time::MAX,
             unchecked: 0,
         });
@@ -261,7 +264,7 @@ impl Net {
             if self.nodes[index].has_no_v6 && packet.to.is_ipv6() {
                 let now = self.now;
                 self.nodes[index].dht.handle_unreachable(now, packet.to);
-            } else if !self.nodes[index].is_silent {
+            } else if !self.nodes[index].is_silent && !(self.nodes[index].drops_v6 && packet.to.is_ipv6()) {
                 let from = self.source(index, packet.to);
                 self.send(from, packet.to, packet.bytes);
             }

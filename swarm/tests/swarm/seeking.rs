@@ -110,6 +110,66 @@ fn a_lone_leech_looks_ever_less_often_and_a_seed_every_quarter_of_an_hour() {
 }
 
 #[test]
+fn a_paused_or_removed_torrent_is_announced_nowhere_and_again_when_it_is_resumed() {
+    let mut world = World::new(17);
+    world.on_one_lan();
+    let routers = nodes(&mut world, 12);
+    let content = content(17);
+    let hash = content.torrent.id().0;
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.join_dht(seed, &routers[..2]);
+    let key = world.node(seed).torrent;
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    // How often the DHT and the local network heard of it since then.
+    let heard = |world: &World, since: Time| {
+        let node = world.node(seed);
+        let named = |(at, _, bytes): &&(Time, _, Vec<u8>)| *at >= since && has(bytes, &hash);
+        let announced =
+            node.datagrams.iter().filter(named).filter(|(.., bytes)| has(bytes, b"13:announce_peer"));
+        let local = node.local.iter().filter(|(at, hashes)| *at >= since && hashes.contains(&hash));
+        (node.datagrams.iter().filter(named).count(), announced.count(), local.count())
+    };
+    let mut since = world.now;
+    world.run_until(since + minutes(2), |_| false);
+    let (_, announced, local) = heard(&world, since);
+    assert!(announced > 0 && local == 1, "{announced} {local}");
+
+    since = world.now;
+    world.node_mut(seed).engine.pause(since, key);
+    world.touch(seed);
+    world.run_until(since + minutes(60), |_| false);
+    assert_eq!(heard(&world, since), (0, 0, 0), "while it is paused");
+
+    since = world.now;
+    world.node_mut(seed).engine.resume(since, key);
+    world.touch(seed);
+    world.run_until(since + minutes(2), |_| false);
+    let (_, announced, local) = heard(&world, since);
+    assert!(announced > 0 && local == 1, "as soon as it goes on: {announced} {local}");
+
+    // In the middle of a lookup.
+    world.run_until(world.now + minutes(20), |world| {
+        world.node(seed).engine.dht().is_some_and(|dht| dht.status().lookups > 0)
+    });
+    since = world.now;
+    world.node_mut(seed).engine.pause(since, key);
+    world.node_mut(seed).engine.resume(since, key);
+    world.node_mut(seed).engine.pause(since, key);
+    world.touch(seed);
+    world.run_until(since + minutes(30), |_| false);
+    let (asked, announced, local) = heard(&world, since);
+    assert!(asked <= 4 && (announced, local) == (0, 0), "{asked} {announced} {local}");
+
+    since = world.now;
+    world.node_mut(seed).engine.resume(since, key);
+    world.node_mut(seed).engine.remove_torrent(since, key);
+    world.touch(seed);
+    world.run_until(since + minutes(60), |_| false);
+    let (asked, announced, local) = heard(&world, since);
+    assert!(asked <= 4 && (announced, local) == (0, 0), "{asked} {announced} {local}");
+}
+
+#[test]
 fn peers_tell_each_other_of_their_nodes() {
     let mut world = World::new(15);
     let content = content(15);

@@ -1,4 +1,4 @@
-//! Queries of others, and what they may cost us: no answer is longer than an unproven address can be sent.
+//! Queries of others, and what they may cost us: no answer is longer than what its address may be sent.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::engine::time::Time;
 /// Bytes of the longest answer of nodes and peers (BEP 32), and of the longest with an item or filters.
 const MAX_ANSWER: usize = 1024;
 pub(super) const MAX_LONG: usize = 1400;
-/// Bytes that go to an unproven address for each that came from it.
+/// Bytes that go to any address for each that came from it.
 pub(super) const AMPLIFICATION: usize = 3;
 /// Bytes that a ping may have.
 const PING: usize = 80;
@@ -32,6 +32,22 @@ const MAX_PEERS: usize = 100;
 /// Queries whose answers wait for a proof of the asker's address, and how long.
 pub(super) const MAX_DEFERRED: usize = 32;
 const DEFERRAL: Duration = Duration::from_secs(1);
+
+/// Bytes that may go to an address.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// For what came from there.
+    free: usize,
+    /// With what a proven address may be sent besides.
+    most: usize,
+}
+
+impl Room {
+    /// Something else goes there.
+    fn less(self, bytes: usize) -> Self {
+        Self { free: self.free.saturating_sub(bytes), most: self.most.saturating_sub(bytes) }
+    }
+}
 
 /// A query with a long answer from an address that may be forged: it is pinged first.
 #[derive(Debug)]
@@ -57,13 +73,13 @@ impl Dht {
             return false;
         }
         let is_wanted = !packet.read_only && self.is_wanted(now, Id(query.id), from);
-        let mut room = self.allowance(now, from, len);
+        let mut room = self.room(now, from, len);
         let is_long = matches!(query.method, Method::Get { .. } | Method::GetPeers { scrape: true, .. });
-        if is_long && !packet.read_only && room < MAX_LONG && self.defer(now, from, packet, query) {
+        if is_long && !packet.read_only && self.defer(now, from, room, packet, query) {
             return true;
         }
-        let check = is_wanted && room >= 2 * PING && self.may_check(now, from);
-        room -= if check { PING } else { 0 };
+        let check = is_wanted && room.free >= 2 * PING && self.may_check(now, from);
+        room = room.less(if check { PING } else { 0 });
         self.answer(now, from, packet.transaction, &query.method, room);
         if check {
             self.check_node(now, Some(Id(query.id)), from);
@@ -77,11 +93,9 @@ impl Dht {
         if self.read_only || !answers.take(now, from) {
             return false;
         }
-        let room = self.allowance(now, from, len);
-        if let Some(bytes) =
-            error.answer().map(|packet| self.encode(packet)).filter(|bytes| bytes.len() <= room)
-        {
-            self.send(from, bytes);
+        let room = self.room(now, from, len);
+        if let Some(bytes) = error.answer().map(|packet| self.encode(packet)) {
+            self.send_within(now, from, room, bytes);
         }
         true
     }
@@ -109,7 +123,7 @@ impl Dht {
             let Ok(packet) = Packet::parse(&bytes) else { continue };
             if let Body::Query(query) = &packet.body {
                 // The ping counts.
-                let room = self.allowance(now, from, bytes.len()).saturating_sub(PING);
+                let room = self.room(now, from, bytes.len()).less(PING);
                 self.answer(now, from, packet.transaction, &query.method, room);
             }
         }
@@ -120,14 +134,38 @@ impl Dht {
     }
 
     /// Bytes that may go to an address in answer to a query of this length.
-    fn allowance(&self, now: Time, to: SocketAddr, len: usize) -> usize {
-        let is_proven = self.proven.contains(now, to)
-            || self.table(to.is_ipv4()).is_some_and(|table| table.has_heard(now, to));
-        if is_proven { MAX_LONG } else { MAX_LONG.min(AMPLIFICATION * len) }
+    fn room(&self, now: Time, to: SocketAddr, len: usize) -> Room {
+        let free = MAX_LONG.min(AMPLIFICATION * len);
+        let extra = if self.is_proven(now, to) { self.extra.left(now, to) } else { 0 };
+        Room { free, most: MAX_LONG.min(free + extra) }
+    }
+
+    /// Whether there is somebody at the address who takes part.
+    fn is_proven(&self, now: Time, addr: SocketAddr) -> bool {
+        self.proven.contains(now, addr)
+            || self.table(addr.is_ipv4()).is_some_and(|table| table.has_answered(now, addr))
+    }
+
+    /// Sends an answer, if it is not too long.
+    fn send_within(&mut self, now: Time, to: SocketAddr, room: Room, bytes: Vec<u8>) {
+        if bytes.len() <= room.most {
+            self.extra.spend(now, to, bytes.len().saturating_sub(room.free));
+            self.send(to, bytes);
+        }
     }
 
     /// Puts a query off until its sender has answered a ping, if there is much to send.
-    fn defer(&mut self, now: Time, from: SocketAddr, packet: &Packet<'_>, query: &Query<'_>) -> bool {
+    fn defer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        room: Room,
+        packet: &Packet<'_>,
+        query: &Query<'_>,
+    ) -> bool {
+        if room.most == MAX_LONG || self.is_proven(now, from) {
+            return false;
+        }
         let has_much = match &query.method {
             Method::Get { target, .. } => {
                 self.items.get(&Id(*target)).is_some_and(|item| item.value.len() > 32)
@@ -147,7 +185,7 @@ impl Dht {
     }
 
     /// Answers with no more bytes than there is room for.
-    fn answer(&mut self, now: Time, from: SocketAddr, transaction: &[u8], method: &Method<'_>, room: usize) {
+    fn answer(&mut self, now: Time, from: SocketAddr, transaction: &[u8], method: &Method<'_>, room: Room) {
         let body = match method {
             Method::AnnouncePeer { info_hash, port, implied_port, token, seed, .. } => {
                 let peer = SocketAddr::new(from.ip(), if *implied_port { from.port() } else { *port });
@@ -158,12 +196,10 @@ impl Dht {
             _ => Ok(()),
         };
         let bytes = match body {
-            Ok(()) => self.reply(now, from, transaction, method, room),
+            Ok(()) => self.reply(now, from, transaction, method, room.most),
             Err(refusal) => self.encode(Packet::new(transaction, Body::Error(refusal))),
         };
-        if bytes.len() <= room {
-            self.send(from, bytes);
-        }
+        self.send_within(now, from, room, bytes);
     }
 
     fn announce(

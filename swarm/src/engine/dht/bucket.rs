@@ -19,9 +19,11 @@ pub(crate) struct Node {
     pub(crate) is_verified: bool,
     /// Its last sign of life, zero if there was none in this run.
     pub(crate) heard: Time,
+    /// Its last answer, zero if there was none in this run. Unlike a question it cannot be forged.
+    pub(crate) answered: Time,
     /// When the table last had it pinged.
     pub(crate) asked: Time,
-    /// How long its last answer took, in milliseconds; `u16::MAX` if it never answered.
+    /// How long its last answer took, in milliseconds; `u16::MAX` if there is none that counts.
     rtt: u16,
     /// Questions without an answer since.
     pub(crate) failures: u8,
@@ -36,13 +38,28 @@ impl Node {
 
     pub(crate) fn unproven(id: Id, addr: SocketAddr) -> Self {
         let is_verified = id.belongs_to(addr.ip());
-        Self { id, addr, is_verified, heard: Time::ZERO, asked: Time::ZERO, rtt: u16::MAX, failures: 0 }
+        let never = Time::ZERO;
+        Self {
+            id,
+            addr,
+            is_verified,
+            heard: never,
+            answered: never,
+            asked: never,
+            rtt: u16::MAX,
+            failures: 0,
+        }
     }
 
     pub(crate) fn hear(&mut self, now: Time, rtt: Duration) {
-        self.heard = now;
+        (self.heard, self.answered) = (now, now);
         self.rtt = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX).min(u16::MAX - 1);
         self.failures = 0;
+    }
+
+    /// Its answers do not count any more.
+    pub(crate) fn doubt(&mut self) {
+        (self.rtt, self.asked) = (u16::MAX, Time::ZERO);
     }
 
     pub(crate) fn has_answered(&self) -> bool {

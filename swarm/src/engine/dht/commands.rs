@@ -29,13 +29,30 @@ pub(super) struct Request {
 }
 
 impl Dht {
-    /// Nodes to begin with, besides those that are known: for when a table is empty.
+    /// Nodes to begin with, besides those that are known: for when a table is empty, or nobody in it answers. Lookups that run ask them
+    /// too. To name them again has us try at once, if we have not joined yet.
     pub fn bootstrap(&mut self, now: Time, nodes: &[SocketAddr]) {
-        for addr in nodes.iter().copied().map(canonical) {
-            if self.may_ask(addr) && !self.bootstrap.contains(&addr) && self.bootstrap.len() < MAX_BOOTSTRAP {
-                self.bootstrap.push(addr);
-                self.upkeep.hurry(now);
+        let nodes: Vec<_> = nodes
+            .iter()
+            .copied()
+            .map(canonical)
+            .filter(|addr| self.may_ask(*addr))
+            .take(MAX_BOOTSTRAP)
+            .collect();
+        for addr in &nodes {
+            if !self.bootstrap.contains(addr) {
+                if self.bootstrap.len() == MAX_BOOTSTRAP {
+                    self.bootstrap.remove(0);
+                }
+                self.bootstrap.push(*addr);
             }
+            if self.needs_routers(now, addr.is_ipv4()) {
+                self.lookups.values_mut().for_each(|lookup| lookup.ask_too(*addr));
+            }
+        }
+        if !nodes.is_empty() {
+            self.upkeep.hurry(now);
+            self.advance_all(now);
         }
     }
 
@@ -148,9 +165,14 @@ impl Dht {
     pub(super) fn walk(&self, now: Time, ipv4: bool, target: Id) -> Option<Walk> {
         let table = self.table(ipv4).filter(|_| self.routes.is_open(now, ipv4))?;
         let nodes = table.closest(&target, SEEDS);
-        let routers = if table.good() < K { self.bootstrap.as_slice() } else { &[] };
+        let routers = if self.needs_routers(now, ipv4) { self.bootstrap.as_slice() } else { &[] };
         let routers: Vec<_> = routers.iter().copied().filter(|addr| addr.is_ipv4() == ipv4).collect();
         Some(Walk::new(target, table.enforces(), &nodes, &routers))
+    }
+
+    /// Whether the nodes to begin with are needed in a family.
+    fn needs_routers(&self, now: Time, ipv4: bool) -> bool {
+        self.is_lost(now) || self.table(ipv4).is_some_and(|table| table.good() < K)
     }
 
     /// Sees whether a node is there, if the table wants it.

@@ -203,10 +203,11 @@ impl Dht {
     }
 
     fn dead(&mut self, now: Time, pending: &Pending) {
+        self.routes.silent(now, pending.to.is_ipv4());
         // If nobody was heard since, it is rather us who have no network.
-        if self.heard >= pending.sent
-            && let Some(table) = self.table_mut(pending.to.is_ipv4())
-        {
+        if self.heard < pending.sent {
+            self.unanswered = self.unanswered.saturating_add(1);
+        } else if let Some(table) = self.table_mut(pending.to.is_ipv4()) {
             table.failed(pending.to);
         }
         self.failed(now, pending, |stats| stats.timeouts += 1);
@@ -235,7 +236,7 @@ impl Dht {
     }
 
     /// All lookups get their turn, beginning with another one each time.
-    fn advance_all(&mut self, now: Time) {
+    pub(super) fn advance_all(&mut self, now: Time) {
         let mut ids: Vec<LookupId> = self.lookups.keys().copied().collect();
         let first = usize::try_from(now.as_micros() % 997).unwrap_or(0) % ids.len().max(1);
         ids.rotate_left(first);

@@ -1,4 +1,7 @@
 //! How much is answered to whom: five answers a second for an address, and few bytes for one that may be forged.
+//!
+//! Any address may be forged, that of a node which we know too. So what is sent to an address, whoever it is, is bounded by what came
+//! in its name: three bytes for one, and 8 KiB a minute besides if it lately answered us itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,6 +17,11 @@ const WINDOW: Duration = Duration::from_secs(1);
 const PROOF: Duration = Duration::from_secs(10 * 60);
 /// Addresses that are remembered as proven besides those in the table.
 const MAX_PROVEN: usize = 256;
+/// Bytes that a proven address may be sent in this time, besides those that anybody may be sent.
+const EXTRA: usize = 8 * 1024;
+const EXTRA_TIME: Duration = Duration::from_secs(60);
+/// Addresses that have such bytes at a time. Others have none then.
+const MAX_EXTRA: usize = 512;
 
 /// Counts packets: for each address by itself, and for all together.
 #[derive(Debug)]
@@ -76,6 +84,39 @@ impl Proven {
     }
 }
 
+/// What proven addresses were sent besides what anybody may be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Extra(BTreeMap<SocketAddr, (Time, usize)>);
+
+impl Extra {
+    /// Bytes that this address may still be sent.
+    pub(crate) fn left(&self, now: Time, to: SocketAddr) -> usize {
+        match self.0.get(&counted(to)) {
+            Some((began, spent)) if now - *began < EXTRA_TIME => EXTRA.saturating_sub(*spent),
+            None if self.is_full(now) => 0,
+            _ => EXTRA,
+        }
+    }
+
+    pub(crate) fn spend(&mut self, now: Time, to: SocketAddr, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        if self.0.len() >= MAX_EXTRA {
+            self.0.retain(|_, (began, _)| now - *began < EXTRA_TIME);
+        }
+        let (began, spent) = self.0.entry(counted(to)).or_insert((now, 0));
+        if now - *began >= EXTRA_TIME {
+            (*began, *spent) = (now, 0);
+        }
+        *spent += bytes;
+    }
+
+    fn is_full(&self, now: Time) -> bool {
+        self.0.len() >= MAX_EXTRA && self.0.values().all(|(began, _)| now - *began < EXTRA_TIME)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +175,24 @@ mod tests {
             proven.insert(Time::from_secs(1), SocketAddr::new([9, 9, 9, 9].into(), port));
         }
         assert_eq!(proven.0.len(), MAX_PROVEN);
+    }
+
+    #[test]
+    fn what_goes_beyond_is_counted_for_a_minute_and_for_few_at_a_time() {
+        let mut extra = Extra::default();
+        let (known, now) = (addr("9.9.9.9:1"), Time::from_secs(100));
+        assert_eq!(extra.left(now, known), EXTRA);
+        extra.spend(now, known, EXTRA - 1000);
+        // Another port is the same address.
+        assert_eq!(extra.left(now + Duration::from_secs(59), addr("9.9.9.9:2")), 1000);
+        assert_eq!(extra.left(now + EXTRA_TIME, known), EXTRA);
+        for n in 0..2000_u32 {
+            let to = SocketAddr::new(std::net::Ipv4Addr::from(0x0800_0000 + n).into(), 1);
+            let bytes = extra.left(now, to).min(1000);
+            extra.spend(now, to, bytes);
+        }
+        assert_eq!(extra.0.len(), MAX_EXTRA);
+        assert_eq!(extra.left(now, addr("9.9.9.1:1")), 0);
+        assert_eq!(extra.left(now + EXTRA_TIME, addr("9.9.9.1:1")), EXTRA);
     }
 }

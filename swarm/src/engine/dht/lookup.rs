@@ -105,6 +105,15 @@ impl Lookup {
         if addr.is_ipv4() { v4.as_mut() } else { v6.as_mut() }
     }
 
+    /// Asks a node of unknown id too, if it is still looking.
+    pub(crate) fn ask_too(&mut self, addr: SocketAddr) {
+        if self.stores.is_none()
+            && let Some(walk) = self.walk(addr)
+        {
+            walk.ask_too(addr);
+        }
+    }
+
     /// Whether it goes through this family.
     pub(crate) fn is_of(&self, ipv4: bool) -> bool {
         let [v4, v6] = &self.walks;

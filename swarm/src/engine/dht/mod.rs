@@ -3,8 +3,8 @@
 //! [BEP 5](https://www.bittorrent.org/beps/bep_0005.html), with IPv6 (BEP 32), scrapes (BEP 33), ids that belong to an address
 //! (BEP 42), read-only nodes (BEP 43), items (BEP 44), one id for each address (BEP 45) and samples of torrents (BEP 51).
 //!
-//! What others can make it do is bounded: it answers an address five times a second, sends an address that may be forged no
-//! more than three bytes for each that came from there, and keeps a fixed number of everything.
+//! What others can make it do is bounded: it answers an address five times a second, sends no address more than three bytes for
+//! each that came in its name (and 8 KiB a minute besides, if it answers us), and keeps a fixed number of everything.
 
 #![cfg_attr(
     not(test),
@@ -22,7 +22,7 @@ use super::scope::{Scope, canonical};
 use super::time::Time;
 use answer::Deferred;
 use items::ItemStore;
-use limits::{Proven, Rate};
+use limits::{Extra, Proven, Rate};
 use lookup::Lookup;
 use peers::PeerStore;
 use routes::Routes;
@@ -63,6 +63,10 @@ pub use state::DhtState;
 const MAX_QUEUED: usize = 1024;
 /// Waiting commands for each lookup that may run.
 const WAITING: usize = 16;
+/// Questions in a row without an answer after which the nodes to begin with are asked again.
+const LOST: u32 = 16;
+/// They count if it has been silent for so long. A lookup that somebody leads astray is over before.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A DHT node: one for each address that it has, or one for an IPv4 and an IPv6 address together, which have an id each.
 ///
@@ -104,6 +108,7 @@ pub struct Dht {
     /// Of answers, and of questions.
     rates: [Rate; 2],
     proven: Proven,
+    extra: Extra,
     routes: Routes,
     deferred: VecDeque<Deferred>,
     upkeep: Upkeep,
@@ -111,6 +116,8 @@ pub struct Dht {
     rtt: Duration,
     /// When somebody last answered.
     heard: Time,
+    /// Questions since then that nobody answered.
+    unanswered: u32,
     transmits: VecDeque<Transmit>,
     events: VecDeque<DhtEvent>,
     rng: ChaCha8Rng,
@@ -127,6 +134,8 @@ pub struct DhtStatus {
     pub lookups: usize,
     /// Queries under way.
     pub queries: usize,
+    /// Questions without an answer since somebody last answered: many, when there is no network or it is another one.
+    pub unanswered: u32,
     /// Torrents that others announced here.
     pub torrents: usize,
     /// Their peers.
@@ -174,11 +183,13 @@ impl Dht {
             items: ItemStore::default(),
             rates: [Rate::new(config.answers), Rate::new(u32::try_from(in_flight).unwrap_or(u32::MAX))],
             proven: Proven::default(),
+            extra: Extra::default(),
             routes: Routes::default(),
             deferred: VecDeque::new(),
             upkeep: Upkeep::new(now),
             rtt: Duration::from_millis(300),
             heard: Time::ZERO,
+            unanswered: 0,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             rng,
@@ -239,6 +250,7 @@ impl Dht {
             good: count(Table::good),
             lookups: self.lookups.len(),
             queries: self.transactions.len(),
+            unanswered: self.unanswered,
             torrents,
             peers,
             items: self.items.len(),
@@ -280,6 +292,11 @@ impl Dht {
     fn table(&self, ipv4: bool) -> Option<&Table> {
         let [v4, v6] = &self.tables;
         if ipv4 { v4.as_ref() } else { v6.as_ref() }
+    }
+
+    /// Whether nobody answers any more: those whom we know may all be gone.
+    fn is_lost(&self, now: Time) -> bool {
+        self.unanswered >= LOST && now - self.heard >= SILENCE
     }
 
     fn table_mut(&mut self, ipv4: bool) -> Option<&mut Table> {

@@ -7,7 +7,7 @@ use wire::krpc::{Body, Error, Packet, Reply};
 
 use super::api::{DhtEvent, LookupId};
 use super::id::Id;
-use super::table::{K, subnet};
+use super::table::{K, Table, subnet};
 use super::transactions::{Pending, Purpose};
 use super::{Dht, LookupStats, upkeep};
 use crate::engine::scope::{Scope, canonical, may_name};
@@ -36,7 +36,8 @@ impl Dht {
         let to = canonical(to);
         for pending in self.transactions.take_all(to) {
             // Says nothing of the node, so that it keeps its place in the table.
-            self.routes.failed(now, to.is_ipv4());
+            self.routes.no_way(now, to.is_ipv4());
+            self.unanswered = self.unanswered.saturating_add(1);
             self.failed(now, &pending, |stats| stats.timeouts += 1);
         }
     }
@@ -44,7 +45,7 @@ impl Dht {
     fn handle_reply(&mut self, now: Time, from: SocketAddr, packet: &Packet<'_>, reply: &Reply<'_>) -> bool {
         let Some(pending) = self.transactions.take(packet.transaction, from) else { return false };
         let rtt = now - pending.sent;
-        self.heard = now;
+        self.hear(now);
         self.routes.answered(from.is_ipv4());
         self.rtt = (self.rtt * 7 + rtt) / 8;
         self.proven.insert(now, from);
@@ -98,6 +99,7 @@ impl Dht {
     /// A node refuses: it is there, but of no use for this.
     fn handle_refusal(&mut self, now: Time, from: SocketAddr, transaction: &[u8]) -> bool {
         let Some(pending) = self.transactions.take(transaction, from) else { return false };
+        self.hear(now);
         self.proven.insert(now, from);
         let count: fn(&mut LookupStats) = match pending.purpose {
             Purpose::Store(_) => |stats| stats.refused += 1,
@@ -105,6 +107,14 @@ impl Dht {
         };
         self.failed(now, &pending, count);
         true
+    }
+
+    /// Somebody answers. After a long silence we may be in another network: whom we know has to answer anew.
+    fn hear(&mut self, now: Time) {
+        if self.is_lost(now) {
+            self.tables.iter_mut().flatten().for_each(Table::doubt);
+        }
+        (self.heard, self.unanswered) = (now, 0);
     }
 
     fn step_answered(&mut self, now: Time, id: LookupId, from: SocketAddr, reply: &Reply<'_>) {

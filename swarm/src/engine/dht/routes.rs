@@ -1,11 +1,13 @@
-//! Address families to which the system has no route: most machines have an IPv6 socket, and many of them no IPv6.
+//! Address families that lead nowhere: most machines have an IPv6 socket, many of them no IPv6, and some networks drop it.
 
 use std::time::Duration;
 
 use crate::engine::time::Time;
 
-/// Questions in a row that could not be sent before a family is left alone.
-const MOST: u32 = 8;
+/// How much speaks against a family before it is left alone: questions in a row that met silence or could not be sent.
+const MOST: u32 = 24;
+const SILENCE: u32 = 1;
+const NO_WAY: u32 = 3;
 /// For how long it is.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
 
@@ -19,6 +21,7 @@ pub(super) struct Routes {
 #[derive(Debug, Default)]
 struct Route {
     answered: bool,
+    /// Against it, since it last answered.
     failures: u32,
     failed: Time,
 }
@@ -26,13 +29,18 @@ struct Route {
 impl Routes {
     /// A node of the family answered.
     pub(super) fn answered(&mut self, ipv4: bool) {
-        self.family(ipv4).answered = true;
+        let family = self.family(ipv4);
+        (family.answered, family.failures) = (true, 0);
     }
 
     /// A question could not be sent.
-    pub(super) fn failed(&mut self, now: Time, ipv4: bool) {
-        let family = self.family(ipv4);
-        (family.failures, family.failed) = (family.failures.saturating_add(1), now);
+    pub(super) fn no_way(&mut self, now: Time, ipv4: bool) {
+        self.failed(now, ipv4, NO_WAY);
+    }
+
+    /// A question met silence.
+    pub(super) fn silent(&mut self, now: Time, ipv4: bool) {
+        self.failed(now, ipv4, SILENCE);
     }
 
     /// Whether to ask in this family. Without an answer in the other one there may be no network at all as yet, and a family
@@ -41,6 +49,11 @@ impl Routes {
         let [v4, v6] = &self.families;
         let (own, other) = if ipv4 { (v4, v6) } else { (v6, v4) };
         own.answered || !other.answered || own.failures < MOST || now - own.failed >= PAUSE
+    }
+
+    fn failed(&mut self, now: Time, ipv4: bool, weight: u32) {
+        let family = self.family(ipv4);
+        (family.failures, family.failed) = (family.failures.saturating_add(weight), now);
     }
 
     fn family(&mut self, ipv4: bool) -> &mut Route {
@@ -56,16 +69,17 @@ mod tests {
     #[test]
     fn a_family_that_never_answered_is_left_alone_while_the_other_one_works() {
         let (mut routes, now) = (Routes::default(), Time::from_secs(5));
-        (0..MOST).for_each(|_| routes.failed(now, false));
+        (0..4).for_each(|_| routes.no_way(now, false));
+        (0..12).for_each(|_| routes.silent(now, false));
         assert!(routes.is_open(now, false), "there may be no network yet");
         routes.answered(true);
         assert!(!routes.is_open(now, false) && routes.is_open(now, true));
         assert!(routes.is_open(now + PAUSE, false));
-        routes.failed(now + PAUSE, false);
+        routes.silent(now + PAUSE, false);
         assert!(!routes.is_open(now + PAUSE, false));
         routes.answered(false);
         assert!(routes.is_open(now + PAUSE, false));
-        (0..MOST).for_each(|_| routes.failed(now, true));
+        (0..MOST).for_each(|_| routes.no_way(now, true));
         assert!(routes.is_open(now, true), "it worked before");
     }
 }

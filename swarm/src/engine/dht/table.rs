@@ -113,6 +113,11 @@ impl Table {
         }
     }
 
+    /// Whether the nodes are there is not known any more. They keep their places, and are asked soon.
+    pub(crate) fn doubt(&mut self) {
+        self.buckets.iter_mut().flat_map(Bucket::iter_mut).for_each(Node::doubt);
+    }
+
     /// A node asked us something. If it answered before, that is a sign of life.
     pub(crate) fn asked_us(&mut self, now: Time, id: Id, addr: SocketAddr) -> Standing {
         if !self.may_hold(&id, addr) {
@@ -143,9 +148,10 @@ impl Table {
         }
     }
 
-    /// Whether there is a node at this address that answered not long ago.
-    pub(crate) fn has_heard(&self, now: Time, addr: SocketAddr) -> bool {
-        self.nodes().any(|node| node.addr == addr && node.has_answered() && now - node.heard < FRESH)
+    /// Whether there is a node at this address that answered not long ago. What is asked in its name does not count.
+    pub(crate) fn has_answered(&self, now: Time, addr: SocketAddr) -> bool {
+        let is_fresh = |node: &Node| node.has_answered() && now - node.answered < FRESH;
+        self.nodes().any(|node| node.addr == addr && is_fresh(node))
     }
 
     /// The nodes closest to a target that are worth asking, closest first.
@@ -182,9 +188,11 @@ impl Table {
     }
 
     /// A node to ping: one from the last run first, then one that has been silent for longest. It counts as asked from now on.
+    /// Now and then one has to answer, however much is asked in its name.
     pub(crate) fn questionable(&mut self, now: Time, pause: Duration) -> Option<(Id, SocketAddr)> {
         let due = |node: &&mut Node| {
-            let silent = !node.has_answered() || node.failures > 0 || now - node.heard >= FRESH;
+            let mute = now - node.heard >= FRESH || now - node.answered >= 4 * FRESH;
+            let silent = !node.has_answered() || node.failures > 0 || mute;
             silent && (node.asked == Time::ZERO || now - node.asked >= pause)
         };
         let nodes = self.buckets.iter_mut().flat_map(Bucket::iter_mut);

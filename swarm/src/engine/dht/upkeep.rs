@@ -94,7 +94,7 @@ impl Dht {
     /// A lookup that was made for the table is over.
     pub(super) fn upkeep_done(&mut self, now: Time, origin: Origin, lookup: &Lookup) {
         let ipv4 = lookup.is_of(true);
-        let good = self.table(ipv4).map_or(0, Table::good);
+        let (good, is_lost) = (self.table(ipv4).map_or(0, Table::good), self.is_lost(now));
         let family = self.upkeep.family(ipv4);
         if origin == Origin::Refresh {
             family.refreshing = false;
@@ -102,7 +102,7 @@ impl Dht {
         }
         family.joining = false;
         let [least, most] = JOIN_PAUSE;
-        family.failures = if good < K { (family.failures + 1).min(10) } else { 0 };
+        family.failures = if good < K || is_lost { (family.failures + 1).min(10) } else { 0 };
         family.join = now + (least * 2_u32.pow(family.failures)).min(most);
         if good > 0 && !self.upkeep.told {
             self.upkeep.told = true;
@@ -149,7 +149,7 @@ impl Dht {
     /// Looks for the nodes near ourselves, while there are few.
     fn join(&mut self, now: Time, ipv4: bool) {
         let Some(table) = self.table(ipv4) else { return };
-        let (own, is_poor) = (table.own(), table.good() < K);
+        let (own, is_poor) = (table.own(), table.good() < K || self.is_lost(now));
         let family = self.upkeep.family(ipv4);
         if is_poor && !family.joining && family.join <= now {
             self.begin_upkeep(now, ipv4, own, Origin::Join);

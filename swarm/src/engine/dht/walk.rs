@@ -115,12 +115,17 @@ impl Walk {
             unverified: 0,
         };
         nodes.iter().for_each(|(id, addr)| walk.add(*id, *addr, 1));
-        for addr in routers {
-            if !walk.candidates.iter().any(|node| node.addr == *addr) {
-                walk.routers.push(Router { addr: *addr, state: State::New });
-            }
-        }
+        routers.iter().for_each(|addr| walk.ask_too(*addr));
         walk
+    }
+
+    /// Asks a node of unknown id, unless it is known.
+    pub(crate) fn ask_too(&mut self, addr: SocketAddr) {
+        let is_known = self.candidates.iter().any(|node| node.addr == addr)
+            || self.routers.iter().any(|router| router.addr == addr);
+        if !is_known {
+            self.routers.push(Router { addr, state: State::New });
+        }
     }
 
     /// What to do now. Asks nothing by itself: see [`asked`](Self::asked).

@@ -157,9 +157,11 @@ impl Shard {
         self.settle_end(cx, slot);
     }
 
-    /// Runs a paused torrent again.
-    pub(crate) fn unpause(&mut self, cx: &mut Cx, key: TorrentKey) {
-        let Some(torrent) = self.torrent_mut(key).filter(|torrent| torrent.keeping.paused) else { return };
+    /// Runs a paused torrent again. Whether it was one.
+    pub(crate) fn unpause(&mut self, cx: &mut Cx, key: TorrentKey) -> bool {
+        let Some(torrent) = self.torrent_mut(key).filter(|torrent| torrent.keeping.paused) else {
+            return false;
+        };
         torrent.keeping.paused = false;
         torrent.tracker.start();
         torrent.candidates.handle_wanted_again(cx.now);
@@ -170,6 +172,7 @@ impl Shard {
         self.run_tracker(cx, slot);
         self.arm_dial(cx, slot);
         self.wake_sources(cx);
+        true
     }
 
     /// A paused torrent that has nothing at the disk is synced, and then it is told that it stopped.
