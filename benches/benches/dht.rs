@@ -1,4 +1,4 @@
-//! What a DHT node costs: a query answered, and a whole lookup, with the work of all nodes that it asks.
+//! What a DHT node costs: a query answered, a whole lookup with the work of all nodes that it asks, and an item checked.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use swarm::engine::dht::{Announce, Dht, DhtConfig, DhtEvent, Id, LookupId};
+use swarm::engine::dht::{Announce, Dht, DhtConfig, DhtEvent, Id, LookupId, Mutable};
 use swarm::engine::time::Time;
 use wire::krpc::{Body, Method, Packet, Query};
 
@@ -116,5 +116,16 @@ fn lookups(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, queries, lookups);
+fn items(c: &mut Criterion) {
+    let mut group = c.benchmark_group("dht/item");
+    let value = [b"900:".as_slice(), &[b'x'; 900]].concat();
+    let item = Mutable::sign(&[3; 32], b"salt".to_vec(), 1, value.clone());
+    group.bench_function("verify 900 bytes", |b| b.iter(|| assert!(black_box(&item).is_signed())));
+    group.bench_function("sign 900 bytes", |b| {
+        b.iter(|| Mutable::sign(black_box(&[3; 32]), b"salt".to_vec(), 1, value.clone()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, queries, lookups, items);
 criterion_main!(benches);

@@ -12,6 +12,9 @@ use super::values::{HostPort, Id, Key, Topic};
 ///
 /// A run asks and does not answer (BEP 43). The nodes that it met are remembered for the next one, in
 /// $XDG_STATE_HOME/unchoke/dht (or ~/.local/state/unchoke/dht).
+///
+/// The exit status is 0 if what was looked for was found or what was to be stored is stored, 1 if nodes answered and it is not so,
+/// and 4 if no node answered. With --json one object is printed in each of these cases.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Dht {
@@ -33,7 +36,7 @@ pub(crate) struct Dht {
 pub(crate) enum DhtAction {
     /// Print the addresses of a torrent's peers, as they are found
     ///
-    /// The exit status is 1 if there are none, and 4 if no node answered.
+    /// The exit status is 1 if nodes answered and knew none, and 4 if no node answered.
     GetPeers {
         /// An info-hash of 40 or 64 hexadecimal or 32 base32 digits, or a magnet link
         #[arg(value_name = "HASH|MAGNET")]
@@ -56,12 +59,16 @@ pub(crate) enum DhtAction {
     Get(DhtGet),
     Put(DhtPut),
     /// Ask one node whether it is there; prints its id and how long it took
+    ///
+    /// The exit status is 4 if it does not answer within 5 s.
     Ping {
         /// The node
         #[arg(value_name = "HOST:PORT")]
         node: HostPort,
     },
     /// Count a torrent's seeds and other peers (BEP 33)
+    ///
+    /// The exit status is 1 if nodes answered and knew of none, and 4 if no node answered.
     Scrape {
         /// An info-hash, or a magnet link
         #[arg(value_name = "HASH|MAGNET")]
@@ -71,7 +78,8 @@ pub(crate) enum DhtAction {
 
 /// Print a stored item (BEP 44)
 ///
-/// A text is printed as it is, anything else bencoded.
+/// A text is printed as it is, anything else bencoded. The exit status is 1 if nodes answered and had none, and 4 if no node
+/// answered.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DhtGet {
     /// Where an immutable item is stored: 40 hexadecimal digits, as put prints them

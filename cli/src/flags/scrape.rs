@@ -5,7 +5,7 @@ use super::values::tracker;
 /// Ask a torrent's trackers how many peers it has, without joining
 ///
 /// Trackers over HTTP can be asked if the last part of their path starts with "announce" (BEP 48), and those over
-/// UDP always.
+/// UDP always. The exit status is 4 if none answered; a tracker that does not know the torrent answers with zeros.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Scrape {

@@ -78,7 +78,7 @@ fn items_are_put_and_got() {
         "is stored, not the one",
     );
     fails(1, &["dht", "get", &"00".repeat(20)], "no node has an item");
-    fails(1, &["dht", "get-peers", &"00".repeat(20)], "knows a peer");
+    fails(1, &["dht", "get-peers", &"00".repeat(20)], "knew no peer");
     fails(1, &["dht", "scrape", &"00".repeat(20)], "knows of peers");
     fails(2, &["dht", "put", "i05e", "--bencoded"], "canonical");
     fails(2, &["dht", "put", &"x".repeat(1000)], "1000");
@@ -94,7 +94,38 @@ fn a_node_is_pinged_and_silence_is_told() {
     let silent = ["--listen", "127.0.80.2", "--bootstrap", "127.0.80.9:9"];
     let env = Env::new();
     env.fails(4, &[&["dht", "ping", "127.0.80.9:9"][..], &silent].concat(), "no answer");
-    env.fails(4, &[&["dht", "get-peers", &hash][..], &silent].concat(), "no node of the DHT answered");
+    let key = "11".repeat(32);
+    let commands: [&[&str]; 6] = [
+        &["get-peers", &hash],
+        &["announce", &hash, "4711"],
+        &["scrape", &hash],
+        &["get", &hash],
+        &["get", "--key", &key],
+        &["put", "hello"],
+    ];
+    // Together: each of them waits ten seconds for nodes.
+    std::thread::scope(|scope| {
+        for words in commands {
+            let words = [&["dht"], words, &silent, &["--json"]].concat();
+            scope.spawn(move || {
+                let env = Env::new();
+                let ran = env.run(&words);
+                assert_eq!(ran.code, Some(4), "{words:?}: {}", ran.err);
+                assert!(
+                    ran.err.contains("no node of the DHT answered, 127.0.80.9:9 included"),
+                    "{}",
+                    ran.err
+                );
+                assert!(ran.err.contains("firewall"), "{}", ran.err);
+                let object: Value = serde_json::from_str(&ran.out).unwrap_or_default();
+                assert!(object.is_object(), "{words:?}: {}", ran.out);
+            });
+        }
+        scope.spawn(|| {
+            let words = ["dht", "get-peers", &hash, "--listen", "127.0.80.2"];
+            Env::new().fails(4, &words, "--bootstrap HOST:PORT");
+        });
+    });
     env.fails(2, &["dht", "get-peers", "xyz"], "expected 40 or 64");
 }
 

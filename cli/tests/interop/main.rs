@@ -17,6 +17,8 @@ mod private;
 mod process;
 mod static_tracker;
 mod watch;
+mod wire;
+mod wired;
 
 use std::collections::BTreeSet;
 use std::env;

@@ -69,7 +69,7 @@ pub(crate) fn inside(name: &str, test: impl FnOnce() -> Result<()>) -> Result<()
 }
 
 /// Tells once, past the capture of test output.
-fn skip(why: &str) -> Result<()> {
+pub(crate) fn skip(why: &str) -> Result<()> {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
         let _ = writeln!(std::io::stderr(), "skipped: {why}");

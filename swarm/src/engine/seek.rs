@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use metainfo::TorrentId;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -163,7 +164,8 @@ impl Engine {
             let torrent = event.lookup().and_then(|lookup| seeker.lookups.get(&lookup).copied());
             match (event, torrent) {
                 (DhtEvent::Peers { from, peers, .. }, Some(key)) => {
-                    let scope = Scope::of(from.ip()).unwrap_or(Scope::Global);
+                    // Who told ourselves where it is may be anywhere.
+                    let scope = Scope::of(from.ip()).unwrap_or(Scope::Loopback);
                     shard.add_peers(cx, key, &peers, Source::Dht, scope);
                 }
                 (DhtEvent::Done { lookup, stats }, Some(key)) => {
@@ -173,6 +175,11 @@ impl Engine {
                     }
                 }
                 (_, Some(_)) => {}
+                (DhtEvent::Announced { hash, peer }, None) => {
+                    if let Some(key) = shard.by_id.get(&TorrentId(hash.0)).copied() {
+                        shard.add_peers(cx, key, &[peer], Source::Dht, Scope::Loopback);
+                    }
+                }
                 (DhtEvent::ExternalAddress { ip }, None) => {
                     // The nodes voted among themselves; here that is one voice, as a tracker's is.
                     shard.seen_as(cx, IpAddr::from([255; 4]), ip);

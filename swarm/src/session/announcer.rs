@@ -10,8 +10,9 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use wire::tracker::udp::url_data;
 use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
 
+use super::announce_queue::{Host, Queue};
 use super::event::Event;
-use super::http::Http;
+use super::http::{Http, IDLE_PER_HOST};
 use super::link::{Link, Unavailable};
 use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
@@ -20,8 +21,9 @@ use crate::engine::tracker::udp::{self, Answer, RequestId};
 use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme, TrackerUrl};
 use crate::reactor::{Answered, Handle, Plane, UdpError};
 
-/// Announces under way at a time. Idle HTTP connections are few, so that most of them open one.
+/// Announces under way at a time, and those of them to one tracker, each of which may have a connection of its own.
 const MAX_UNDER_WAY: usize = 64;
+const PER_HOST: usize = IDLE_PER_HOST;
 
 /// Names an announce among those of all torrents.
 type Ticket = (TorrentKey, AnnounceId);
@@ -36,31 +38,14 @@ pub(super) struct Desk {
     open: watch::Sender<usize>,
 }
 
-#[derive(Default)]
 struct Waiting {
-    /// In the order in which they came.
-    queue: BTreeMap<u64, Ask>,
-    places: HashMap<Ticket, u64>,
-    came: u64,
+    queue: Queue<Ticket, Ask>,
     cancelled: Vec<Ticket>,
 }
 
-impl Waiting {
-    fn push(&mut self, ask: Ask) {
-        self.came += 1;
-        self.places.insert(ask.ticket(), self.came);
-        self.queue.insert(self.came, ask);
-    }
-
-    fn pop(&mut self) -> Option<Ask> {
-        let (_, ask) = self.queue.pop_first()?;
-        self.places.remove(&ask.ticket());
-        Some(ask)
-    }
-
-    /// Whether it was waiting.
-    fn drop_waiting(&mut self, ticket: &Ticket) -> bool {
-        self.places.remove(ticket).is_some_and(|place| self.queue.remove(&place).is_some())
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { queue: Queue::new(PER_HOST, MAX_UNDER_WAY), cancelled: Vec::new() }
     }
 }
 
@@ -81,7 +66,9 @@ impl Desk {
     /// An announce is to be made.
     pub(super) fn submit(&self, torrent: TorrentKey, id: TorrentId, announce: Announce) {
         self.open.send_modify(|open| *open += 1);
-        self.waiting().push(Ask { torrent, id, announce });
+        let host = announce.url.host_port();
+        let ask = Ask { torrent, id, announce };
+        self.waiting().queue.push(ask.ticket(), host, ask);
         self.news.notify_one();
     }
 
@@ -89,7 +76,7 @@ impl Desk {
     pub(super) fn cancel(&self, torrent: TorrentKey, announce: AnnounceId) {
         let ticket = (torrent, announce);
         let mut waiting = self.waiting();
-        if waiting.drop_waiting(&ticket) {
+        if waiting.queue.drop_waiting(&ticket) {
             self.closed(1);
         } else {
             waiting.cancelled.push(ticket);
@@ -115,13 +102,12 @@ impl Desk {
 /// Serves the desk for good.
 pub(super) async fn run(link: Arc<Link>) {
     let mut tasks = JoinSet::new();
-    let mut tickets: HashMap<Id, Ticket> = HashMap::new();
+    let mut tickets: HashMap<Id, (Ticket, Host)> = HashMap::new();
     let mut aborts: HashMap<Ticket, AbortHandle> = HashMap::new();
     loop {
         let (asks, cancelled) = {
             let mut waiting = link.desk.waiting();
-            let room = MAX_UNDER_WAY.saturating_sub(tasks.len());
-            let asks: Vec<_> = std::iter::from_fn(|| waiting.pop()).take(room).collect();
+            let asks: Vec<_> = std::iter::from_fn(|| waiting.queue.pop()).collect();
             (asks, std::mem::take(&mut waiting.cancelled))
         };
         for ticket in cancelled {
@@ -129,20 +115,21 @@ pub(super) async fn run(link: Arc<Link>) {
                 abort.abort();
             }
         }
-        for ask in asks {
+        for (host, ask) in asks {
             let ticket = ask.ticket();
             let abort = tasks.spawn(announce(link.clone(), ask));
-            tickets.insert(abort.id(), ticket);
+            tickets.insert(abort.id(), (ticket, host));
             aborts.insert(ticket, abort);
         }
         tokio::select! {
             () = link.desk.news.notified() => {}
             Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
                 let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                if let Some(ticket) = tickets.remove(&id)
-                    && aborts.get(&ticket).is_some_and(|abort| abort.id() == id)
-                {
-                    aborts.remove(&ticket);
+                if let Some((ticket, host)) = tickets.remove(&id) {
+                    link.desk.waiting().queue.ended(&host);
+                    if aborts.get(&ticket).is_some_and(|abort| abort.id() == id) {
+                        aborts.remove(&ticket);
+                    }
                 }
                 link.desk.closed(1);
             }
@@ -254,7 +241,10 @@ async fn ask_udp(
     let (host, port) = tracker.host_port();
     let found = link.resolver.lookup(&host, port, Some(family)).await;
     let to = match found.as_deref() {
-        Ok([first, ..]) => *first,
+        Ok([first, ..]) if Scope::of(first.ip()).is_some() => *first,
+        Ok([first, ..]) => {
+            return Err(Failure::Unreachable(format!("{} is no address of a tracker", first.ip())));
+        }
         Ok([]) | Err(ResolveError::NoAddress(_)) => return Err(Failure::NoAddress),
         Err(error) => return Err(Failure::Unreachable(error.to_string())),
     };

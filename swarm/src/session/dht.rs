@@ -140,30 +140,34 @@ impl Dht {
     /// An immutable item (BEP 44), bencoded. `None` when nobody has it.
     ///
     /// # Errors
-    /// As [`Dht::get_peers`].
+    /// When no node answered, and as [`Dht::get_peers`].
     pub async fn get(&self, target: Id) -> Result<Option<Vec<u8>>, DhtError> {
         let mut lookup = self.look(move |node, now| node.get_immutable(now, target)).await?;
         while let Some(event) = lookup.next().await {
-            if let DhtEvent::Immutable { value, .. } = event {
-                return Ok(Some(value));
+            match event {
+                DhtEvent::Immutable { value, .. } => return Ok(Some(value)),
+                DhtEvent::Done { stats, .. } => return outcome(None, &stats),
+                _ => {}
             }
         }
-        Ok(None)
+        Err(Unavailable::Over.into())
     }
 
     /// The newest version of a mutable item (BEP 44) that any node has. `None` when nobody has one.
     ///
     /// # Errors
-    /// As [`Dht::get_peers`].
+    /// As [`Dht::get`].
     pub async fn get_mutable(&self, key: [u8; 32], salt: Vec<u8>) -> Result<Option<Mutable>, DhtError> {
         let mut lookup = self.look(move |node, now| node.get_mutable(now, key, &salt)).await?;
         let mut newest = None;
         while let Some(event) = lookup.next().await {
-            if let DhtEvent::Mutable { item, .. } = event {
-                newest = Some(item);
+            match event {
+                DhtEvent::Mutable { item, .. } => newest = Some(item),
+                DhtEvent::Done { stats, .. } => return outcome(newest, &stats),
+                _ => {}
             }
         }
-        Ok(newest)
+        Err(Unavailable::Over.into())
     }
 
     /// Stores an immutable item, bencoded (BEP 44). Where it is stored, and how it went.
@@ -203,16 +207,20 @@ impl Dht {
     /// without telling which are seeds; those count as others.
     ///
     /// # Errors
-    /// As [`Dht::get_peers`].
+    /// As [`Dht::get`].
     pub async fn scrape(&self, info_hash: Id) -> Result<Option<Scrape>, DhtError> {
         let mut lookup = self.look(move |node, now| node.scrape(now, info_hash)).await?;
         let mut found = None;
         while let Some(event) = lookup.next().await {
-            if let DhtEvent::Scraped { seeds, peers, .. } = event {
-                found = Some(Scrape { seeds, peers });
+            match event {
+                DhtEvent::Scraped { seeds, peers, .. } => found = Some(Scrape { seeds, peers }),
+                DhtEvent::Done { stats, .. } => {
+                    return outcome(found.filter(|scrape| scrape.seeds + scrape.peers > 0.5), &stats);
+                }
+                _ => {}
             }
         }
-        Ok(found.filter(|scrape: &Scrape| scrape.seeds + scrape.peers > 0.5))
+        Err(Unavailable::Over.into())
     }
 
     /// Asks a node for torrents that it keeps track of, and for nodes near `target` (BEP 51). Gives a
@@ -254,6 +262,11 @@ impl Dht {
         });
         Ok(asked.await?.ok_or(Unavailable::Over)?)
     }
+}
+
+/// What was found, unless nobody was there to be asked.
+fn outcome<T>(found: Option<T>, stats: &LookupStats) -> Result<Option<T>, DhtError> {
+    if found.is_none() && stats.answers == 0 { Err(DhtError::Unanswered) } else { Ok(found) }
 }
 
 impl std::fmt::Debug for Dht {

@@ -4,6 +4,7 @@
 //! announces; a [`Torrent`] is a name and costs nothing. What happens is told on one stream of [`Event`]s.
 
 mod add;
+mod announce_queue;
 mod announcer;
 mod changes;
 mod claims;

@@ -264,7 +264,7 @@ impl Net {
             if self.nodes[index].has_no_v6 && packet.to.is_ipv6() {
                 let now = self.now;
                 self.nodes[index].dht.handle_unreachable(now, packet.to);
-            } else if !self.nodes[index].is_silent && !(self.nodes[index].drops_v6 && packet.to.is_ipv6()) {
+            } else if !(self.nodes[index].is_silent || self.nodes[index].drops_v6 && packet.to.is_ipv6()) {
                 let from = self.source(index, packet.to);
                 self.send(from, packet.to, packet.bytes);
             }

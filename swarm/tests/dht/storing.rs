@@ -225,3 +225,40 @@ fn without_a_route_to_ipv6_an_announce_takes_as_long_as_with_ipv4_alone() {
     println!("median and longest: with IPv4 alone {alone:?}, with dead IPv6 {both:?}");
     assert!(both.1 < alone.1 + Duration::from_millis(500), "{alone:?} {both:?}");
 }
+
+#[test]
+fn two_nodes_alone_find_what_they_stored_at_each_other() {
+    let mut net = Net::new(29);
+    let [a, b] = [net.address(), net.address()];
+    let first = net.add(a, DhtConfig { external: vec![a.ip()], ..DhtConfig::default() });
+    let second = net.add(b, DhtConfig { external: vec![b.ip()], bootstrap: vec![a], ..DhtConfig::default() });
+    net.run(Duration::from_secs(3));
+    assert_eq!((net.dht(first).status().good, net.dht(second).status().good), ([1, 0], [1, 0]));
+    let hash = Id::random(&mut net.rng);
+    let announce = Announce { port: 7000, implied_port: false, seed: true };
+    assert_eq!(net.complete(first, |dht, now| dht.get_peers(now, hash, Some(announce)).unwrap()).stored, 1);
+    net.complete(first, |dht, now| dht.put_immutable(now, b"5:hello".to_vec()).unwrap());
+    let put = PutMutable { secret: [3; 32], value: b"3:one".to_vec(), ..PutMutable::default() };
+    net.complete(first, |dht, now| dht.put_mutable(now, put).unwrap());
+    let announced = DhtEvent::Announced { hash, peer: SocketAddr::new(a.ip(), 7000) };
+    assert!(items(&mut net, second).contains(&announced));
+    // Nobody but the second one has what the first one stored.
+    let stats = net.complete(second, |dht, now| dht.get_peers(now, hash, None).unwrap());
+    assert_eq!(stats.peers, 1);
+    net.complete(second, |dht, now| dht.get_immutable(now, target_of_immutable(b"5:hello")).unwrap());
+    net.complete(second, |dht, now| dht.get_mutable(now, Mutable::public_key(&[3; 32]), b"").unwrap());
+    net.complete(second, |dht, now| dht.scrape(now, hash).unwrap());
+    let told = items(&mut net, second);
+    let peers = told.iter().find_map(|event| match event {
+        DhtEvent::Peers { from, peers, .. } => Some((from.ip().is_unspecified(), peers.clone())),
+        _ => None,
+    });
+    assert_eq!(peers, Some((true, vec![SocketAddr::new(a.ip(), 7000)])));
+    let has = |test: fn(&DhtEvent) -> bool| told.iter().any(test);
+    assert!(has(|event| matches!(event, DhtEvent::Immutable { value, .. } if value == b"5:hello")));
+    assert!(has(|event| matches!(event, DhtEvent::Mutable { item, .. } if item.value == b"3:one")));
+    assert!(has(|event| matches!(event, DhtEvent::Scraped { seeds, .. } if (0.5..1.5).contains(seeds))));
+    // A version that follows is known to be newer.
+    let put = PutMutable { secret: [3; 32], value: b"3:two".to_vec(), ..PutMutable::default() };
+    assert_eq!(net.complete(second, |dht, now| dht.put_mutable(now, put).unwrap()).seq, Some(2));
+}

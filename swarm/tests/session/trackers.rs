@@ -1,3 +1,9 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use swarm::session::{AddOptions, Event, ScrapeError, TrackerState};
 use tempfile::TempDir;
 
@@ -128,5 +134,97 @@ async fn trackers_are_scraped_over_http_and_udp() {
     assert_eq!(scrape(&tracker.udp_url(), 75).await, ScrapeError::Torrents(75));
     assert!(matches!(scrape("ftp://127.0.0.1/announce", 1).await, ScrapeError::Unsupported(_)));
     assert!(matches!(scrape("http://127.0.0.1:9/announce", 1).await, ScrapeError::Failed(_)));
+    for nobody in ["udp://239.192.152.143:6771", "udp://255.255.255.255:6881", "udp://0.0.0.0:6881"] {
+        let told = scrape(nobody, 1).await.to_string();
+        assert!(told.contains("no address of a tracker"), "{told}");
+    }
     end([session]).await;
+}
+
+/// A tracker that counts connections and announces. It answers, or takes them and stays silent.
+struct Counting {
+    url: String,
+    connections: Arc<AtomicUsize>,
+    announces: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    fn start(answers: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/announce", listener.local_addr().unwrap());
+        let counters: [Arc<AtomicUsize>; 2] = Default::default();
+        let [connections, announces] = counters.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (Ok(mut stream), counters) = (stream, counters.clone()) else { return };
+                counters[0].fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
+                    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+                        head.extend_from_slice(&buffer[..len]);
+                        if head.ends_with(b"\r\n\r\n") && answers {
+                            head.clear();
+                            counters[1].fetch_add(1, Ordering::SeqCst);
+                            let body =
+                                b"HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\nd8:intervali1800e5:peers0:e";
+                            if stream.write_all(&body[..]).is_err() {
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, connections, announces }
+    }
+}
+
+#[tokio::test]
+async fn announces_of_many_torrents_to_one_tracker_share_few_connections() {
+    let tracker = Counting::start(true);
+    let session = session().await;
+    let dirs: Vec<_> = (0..120)
+        .map(|n| {
+            let content = Content::folder(1000 + n, &[2000], |builder| builder.tracker(tracker.url.clone()));
+            let dir = content.placed();
+            (content, dir)
+        })
+        .collect();
+    for (content, dir) in &dirs {
+        add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+    }
+    soon(async {
+        while tracker.announces.load(Ordering::SeqCst) < dirs.len() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let connections = tracker.connections.load(Ordering::SeqCst);
+    println!("{connections} connections for {} torrents", dirs.len());
+    assert!(connections <= 24, "{connections}");
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn a_tracker_that_never_answers_holds_no_other_one_up() {
+    let (silent, other) = (Counting::start(false), Counting::start(true));
+    let session = session().await;
+    let mut dirs = Vec::new();
+    for n in 0..81 {
+        let url = if n < 80 { &silent.url } else { &other.url };
+        let content = Content::folder(2000 + n, &[2000], |builder| builder.tracker(url.clone()));
+        let dir = content.placed();
+        add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+        dirs.push(dir);
+    }
+    let begun = std::time::Instant::now();
+    soon(async {
+        while other.announces.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(silent.connections.load(Ordering::SeqCst) <= 16);
+    drop(session);
 }

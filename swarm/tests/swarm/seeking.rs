@@ -170,6 +170,20 @@ fn a_paused_or_removed_torrent_is_announced_nowhere_and_again_when_it_is_resumed
 }
 
 #[test]
+fn two_that_are_alone_in_the_dht_meet_within_seconds() {
+    let mut world = World::new(18);
+    let content = content(18);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.join_dht(seed, &[]);
+    world.run_until(Time::from_secs(300), |_| false);
+    // Nobody but the two can keep what they announce.
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    world.join_dht(magnet, &[seed]);
+    let took = world.run_until_complete(&[magnet], world.now + Duration::from_secs(60));
+    assert!(took.is_some_and(|took| took < Duration::from_secs(45)), "{took:?}");
+}
+
+#[test]
 fn peers_tell_each_other_of_their_nodes() {
     let mut world = World::new(15);
     let content = content(15);

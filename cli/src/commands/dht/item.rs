@@ -53,25 +53,30 @@ impl ItemJson {
 }
 
 pub(super) async fn get(dht: &Dht, get: &DhtGet, shown: &Shown<'_>) -> Result<Exit> {
-    let (json, value) = match (&get.key, &get.target) {
+    let (json, asked) = match (&get.key, &get.target) {
         (Some(Key(key)), _) => {
-            let found = dht.get_mutable(*key, get.salt.clone().into_bytes()).await?;
-            let value = found.as_ref().map(|item| item.value.clone());
+            let asked = dht.get_mutable(*key, get.salt.clone().into_bytes()).await;
+            let found = asked.as_ref().ok().and_then(Option::as_ref);
             let target = target_of_mutable(key, get.salt.as_bytes());
-            let json = ItemJson::new(target, value.as_deref());
-            (json.of_key(key, &get.salt, found.map(|item| item.seq)), value)
+            let json = ItemJson::new(target, found.map(|item| item.value.as_slice()));
+            (
+                json.of_key(key, &get.salt, found.map(|item| item.seq)),
+                asked.map(|item| item.map(|item| item.value)),
+            )
         }
         (None, Some(target)) => {
-            let value = dht.get(target.0).await?;
-            (ItemJson::new(target.0, value.as_deref()), value)
+            let asked = dht.get(target.0).await;
+            (ItemJson::new(target.0, asked.as_ref().ok().and_then(Option::as_deref)), asked)
         }
         (None, None) => return Err(failure(Exit::Usage, "name a target or a --key")),
     };
-    let printed = value.as_ref().map(|value| format!("{}\n", readable(value))).unwrap_or_default();
-    shown.result(&json, &printed)?;
-    match value {
-        Some(_) => Ok(Exit::Done),
-        None => Err(failure(Exit::Failed, format!("no node has an item at {}", json.target))),
+    let value = asked.as_ref().ok().and_then(Option::as_deref);
+    shown.result(&json, &value.map(|value| format!("{}\n", readable(value))).unwrap_or_default())?;
+    match asked {
+        Ok(Some(_)) => Ok(Exit::Done),
+        Ok(None) => Err(failure(Exit::Failed, format!("no node has an item at {}", json.target))),
+        Err(DhtError::Unanswered) => Err(shown.unreachable()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -83,7 +88,7 @@ pub(super) async fn put(dht: &Dht, put: &DhtPut, shown: &Shown<'_>) -> Result<Ex
         if stats.stored > 0 || shown.is_json {
             shown.result(&json, &format!("{}\n", json.target))?;
         }
-        return told(shown, stored(&stats)?, stats.stored);
+        return told(shown, stored(&stats, shown)?, stats.stored, "");
     };
     let secret = secret(file)?;
     let (key, salt) = (Mutable::public_key(&secret), put.salt.clone().into_bytes());
@@ -100,13 +105,14 @@ pub(super) async fn put(dht: &Dht, put: &DhtPut, shown: &Shown<'_>) -> Result<Ex
         let seq = stats.seq.map(|seq| format!("  version {seq}")).unwrap_or_default();
         shown.result(&json, &format!("{}{seq}\n", hex(&key)))?;
     }
-    told(shown, stored(&stats)?, stats.stored)
+    let salt = if put.salt.is_empty() { String::new() } else { " and its --salt".to_owned() };
+    told(shown, stored(&stats, shown)?, stats.stored, &format!("; get --key with this key{salt} reads it"))
 }
 
 /// Says at how many nodes it is.
-fn told(shown: &Shown<'_>, exit: Exit, nodes: u32) -> Result<Exit> {
+fn told(shown: &Shown<'_>, exit: Exit, nodes: u32, more: &str) -> Result<Exit> {
     if !shown.is_json {
-        shown.console.note(&format!("stored at {}", count(u64::from(nodes), "node")));
+        shown.console.note(&format!("stored at {}{more}", count(u64::from(nodes), "node")));
     }
     Ok(exit)
 }
@@ -114,7 +120,7 @@ fn told(shown: &Shown<'_>, exit: Exit, nodes: u32) -> Result<Exit> {
 fn refused(error: DhtError) -> anyhow::Error {
     match error {
         DhtError::NotTaken(_) => failure(Exit::Usage, error.to_string()),
-        DhtError::Unavailable(_) => error.into(),
+        DhtError::Unanswered | DhtError::Unavailable(_) => error.into(),
     }
 }
 

@@ -22,6 +22,8 @@ use crate::transfer;
 
 /// How long it may take until enough nodes are known. What is asked then is asked anyway.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After this long somebody who watches is told what is waited for.
+const QUIET: Duration = Duration::from_secs(2);
 /// How long the end may take.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -62,13 +64,11 @@ async fn start(args: &flags::Dht, file: Option<&DhtFile>) -> Result<Session> {
 /// Does what was asked for.
 async fn ask(args: &flags::Dht, session: &Session, console: &Console) -> Result<Exit> {
     let dht = session.dht().context("the session has no DHT")?;
-    let shown = Shown { console, is_json: args.json };
+    let shown = Shown { console, is_json: args.json, named: &args.bootstrap };
     if let DhtAction::Ping { node } = &args.action {
         return ping(&dht, node, &shown).await;
     }
-    if !dht.ready(PATIENCE).await {
-        tracing::info!("few nodes of the DHT are known");
-    }
+    join(&dht, console).await;
     match &args.action {
         DhtAction::GetPeers { topic } => peers::get(&dht, topic.id(), &shown).await,
         DhtAction::Announce { topic, port, complete } => {
@@ -81,16 +81,48 @@ async fn ask(args: &flags::Dht, session: &Session, console: &Console) -> Result<
     }
 }
 
+/// Waits until enough nodes are known. What is asked is asked in any case.
+async fn join(dht: &Dht, console: &Console) {
+    if dht.ready(QUIET).await {
+        return;
+    }
+    if console.is_live() {
+        console.note("looking for nodes of the DHT ...");
+    }
+    if !dht.ready(PATIENCE - QUIET).await {
+        tracing::info!("few nodes of the DHT are known");
+    }
+}
+
 /// Where answers go.
 struct Shown<'a> {
     console: &'a Console,
     is_json: bool,
+    /// The nodes to begin with that the user named.
+    named: &'a [HostPort],
 }
 
 impl Shown<'_> {
     /// Prints a result, in one form or the other.
     fn result(&self, json: &impl Serialize, text: &str) -> Result<()> {
         if self.is_json { self.console.json(json) } else { self.console.print(text) }
+    }
+
+    /// No node said anything.
+    fn unreachable(&self) -> anyhow::Error {
+        let text = match self.named {
+            [] => "no node of the DHT answered: check that there is a network and that a firewall lets UDP through, or name \
+                   another node to begin with by --bootstrap HOST:PORT"
+                .to_owned(),
+            named => {
+                let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+                format!(
+                    "no node of the DHT answered, {} included: check that it runs and that a firewall lets UDP through",
+                    named.join(" ")
+                )
+            }
+        };
+        failure(Exit::Unreachable, text)
     }
 }
 
@@ -121,18 +153,13 @@ async fn ping(dht: &Dht, node: &HostPort, shown: &Shown<'_>) -> Result<Exit> {
     if shown.is_json {
         shown.console.json(&PingJson { node: node.to_string(), id: None, seconds: None })?;
     }
-    let why = refused.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+    let silence = || "no answer: it may not be there, or a firewall drops UDP".to_owned();
+    let why = refused.map_or_else(silence, |error| error.to_string());
     Err(failure(Exit::Unreachable, format!("{node}: {why}")))
 }
 
 fn millis(time: Duration) -> String {
     if time < Duration::from_secs(1) { format!("{:.1} ms", time.as_secs_f64() * 1000.0) } else { took(time) }
-}
-
-/// No node said anything.
-fn unreachable() -> anyhow::Error {
-    let text = "no node of the DHT answered; --bootstrap HOST:PORT names one to begin with";
-    failure(Exit::Unreachable, text)
 }
 
 /// Keeps the nodes for the next run.

@@ -5,11 +5,11 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 use swarm::engine::dht::{Announce, DhtEvent, Id, LookupStats};
-use swarm::session::Dht;
+use swarm::session::{Dht, DhtError};
 
-use super::{Shown, hex, unreachable};
+use super::{Shown, hex, millis};
 use crate::exit::{Exit, failure};
-use crate::output::human::{count, took};
+use crate::output::human::count;
 
 #[derive(Serialize)]
 struct PeersJson {
@@ -42,16 +42,16 @@ pub(super) async fn get(dht: &Dht, id: Id, shown: &Shown<'_>) -> Result<Exit> {
         shown.console.json(&PeersJson {
             info_hash: hex(&id.0),
             peers: peers.iter().map(ToString::to_string).collect(),
-            nodes: stats.answers,
+            nodes: stats.nodes,
             seconds: time.as_secs_f64(),
         })?;
     }
-    let nodes = count(u64::from(stats.answers), "node");
+    let nodes = count(u64::from(stats.nodes), "node");
     match peers.len() as u64 {
-        _ if stats.answers == 0 => Err(unreachable()),
-        0 => Err(failure(Exit::Failed, format!("none of {nodes} knows a peer of {}", hex(&id.0)))),
+        _ if stats.answers == 0 => Err(shown.unreachable()),
+        0 => Err(failure(Exit::Failed, format!("{nodes} answered and knew no peer of {}", hex(&id.0)))),
         found => {
-            let text = format!("{} from {nodes} in {}", count(found, "peer"), took(time));
+            let text = format!("{}, {nodes} asked, {}", count(found, "peer"), millis(time));
             if !shown.is_json {
                 shown.console.note(&text);
             }
@@ -83,18 +83,18 @@ pub(super) async fn announce(
     let text =
         format!("{info_hash}: a peer at port {port}, stored at {}\n", count(u64::from(stats.stored), "node"));
     if stats.stored > 0 || shown.is_json {
-        let json = AnnounceJson { info_hash, port, complete, stored: stats.stored, nodes: stats.answers };
+        let json = AnnounceJson { info_hash, port, complete, stored: stats.stored, nodes: stats.nodes };
         shown.result(&json, &text)?;
     }
-    stored(&stats)
+    stored(&stats, shown)
 }
 
 /// Whether anybody keeps what was stored.
-pub(super) fn stored(stats: &LookupStats) -> Result<Exit> {
+pub(super) fn stored(stats: &LookupStats, shown: &Shown<'_>) -> Result<Exit> {
     match stats {
-        LookupStats { answers: 0, .. } => Err(unreachable()),
-        LookupStats { stored: 0, answers, .. } => {
-            let nodes = count(u64::from(*answers), "node");
+        LookupStats { answers: 0, .. } => Err(shown.unreachable()),
+        LookupStats { stored: 0, nodes, .. } => {
+            let nodes = count(u64::from(*nodes), "node");
             Err(failure(Exit::Failed, format!("{nodes} answered, but none stored it")))
         }
         _ => Ok(Exit::Done),
@@ -109,7 +109,8 @@ struct ScrapeJson {
 }
 
 pub(super) async fn scrape(dht: &Dht, id: Id, shown: &Shown<'_>) -> Result<Exit> {
-    let found = dht.scrape(id).await?;
+    let asked = dht.scrape(id).await;
+    let found = asked.as_ref().ok().copied().flatten();
     let info_hash = hex(&id.0);
     let whole = |part: f64| part.round() as u64;
     let (seeds, peers) = (found.map(|s| whole(s.seeds)), found.map(|s| whole(s.peers)));
@@ -122,8 +123,10 @@ pub(super) async fn scrape(dht: &Dht, id: Id, shown: &Shown<'_>) -> Result<Exit>
     if found.is_some() || shown.is_json {
         shown.result(&ScrapeJson { info_hash: info_hash.clone(), seeds, peers }, &text)?;
     }
-    match found {
-        Some(_) => Ok(Exit::Done),
-        None => Err(failure(Exit::Failed, format!("no node knows of peers of {info_hash}"))),
+    match asked {
+        Ok(Some(_)) => Ok(Exit::Done),
+        Ok(None) => Err(failure(Exit::Failed, format!("no node knows of peers of {info_hash}"))),
+        Err(DhtError::Unanswered) => Err(shown.unreachable()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::krpc::{
-    Body, Error, Method, MutableItem, NodeInfo, Nodes, Packet, Query, Refusal, Samples, Want, code,
+    Body, Error, Method, MutableItem, NodeInfo, Nodes, Packet, Query, Refusal, Reply, Samples, Want, code,
 };
 
-use super::Dht;
+use super::api::{DhtEvent, LookupId};
 use super::draft::Draft;
 use super::id::Id;
 use super::peers::SAMPLE_INTERVAL;
 use super::table::{K, Standing};
+use super::{Dht, MAX_QUEUED};
 use crate::engine::scope::{Scope, may_name};
 use crate::engine::time::Time;
 
@@ -29,6 +30,8 @@ const AROUND: usize = 12;
 const AROUND_SAMPLES: usize = 50;
 /// Peers in an answer.
 const MAX_PEERS: usize = 100;
+/// Who told what we know ourselves.
+const OURSELVES: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 /// Queries whose answers wait for a proof of the asker's address, and how long.
 pub(super) const MAX_DEFERRED: usize = 32;
 const DEFERRAL: Duration = Duration::from_secs(1);
@@ -184,6 +187,28 @@ impl Dht {
         true
     }
 
+    /// What others stored here counts for our own lookups too: in a small network nobody else may have it.
+    pub(super) fn consult_own(&mut self, id: LookupId) {
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        let hash = lookup.target;
+        let item = self.items.get(&hash);
+        let signed = item.and_then(|item| item.signed.as_deref());
+        for ipv4 in [true, false] {
+            let filters = self.peers.filters(&hash, ipv4);
+            let reply = Reply {
+                value: item.map(|item| &*item.value),
+                key: signed.map(|signed| &signed.key),
+                seq: signed.map(|signed| signed.seq),
+                signature: signed.map(|signed| &signed.signature),
+                seeds: filters.as_ref().map(|(seeds, _)| seeds.as_bytes()),
+                peers: filters.as_ref().map(|(_, others)| others.as_bytes()),
+                ..Reply::new([0; 20])
+            };
+            let peers = self.peers.sample(&hash, ipv4, false, MAX_PEERS, &mut self.rng);
+            self.events.extend(lookup.take(id, OURSELVES, 0, &reply, peers.into_iter()));
+        }
+    }
+
     /// Answers with no more bytes than there is room for.
     fn answer(&mut self, now: Time, from: SocketAddr, transaction: &[u8], method: &Method<'_>, room: Room) {
         let body = match method {
@@ -212,8 +237,19 @@ impl Dht {
         seed: bool,
     ) -> Result<(), Refusal<'static>> {
         let own = self.show(now, from, token)?;
-        let kept = self.peers.announce(now, &own, hash, peer, seed);
-        if kept { Ok(()) } else { Err(Refusal::new(code::SERVER, "no room for more torrents")) }
+        if self.peers.announce(now, &own, hash, peer, seed) {
+            self.tell_announced(hash, peer);
+            Ok(())
+        } else {
+            Err(Refusal::new(code::SERVER, "no room for more torrents"))
+        }
+    }
+
+    /// Nobody need listen, so that there is an end to what waits.
+    fn tell_announced(&mut self, hash: Id, peer: SocketAddr) {
+        if peer.port() != 0 && self.events.len() < MAX_QUEUED {
+            self.events.push_back(DhtEvent::Announced { hash, peer });
+        }
     }
 
     fn put(

@@ -147,10 +147,17 @@ pub enum DhtEvent {
     Peers {
         /// By this lookup.
         lookup: LookupId,
-        /// The node that told.
+        /// The node that told; the unspecified address, if they announced themselves to us.
         from: SocketAddr,
         /// Where they are. Checked: a node names addresses of its own scope or wider only.
         peers: Vec<SocketAddr>,
+    },
+    /// A peer announced itself here, whether anybody looks for it or not.
+    Announced {
+        /// The torrent.
+        hash: Id,
+        /// Where the peer is. It showed that it gets what is sent to this address.
+        peer: SocketAddr,
     },
     /// The immutable item, bencoded. Its hash is right.
     Immutable {
@@ -231,7 +238,7 @@ impl DhtEvent {
             | Self::Pong { lookup, .. }
             | Self::Samples { lookup, .. }
             | Self::Done { lookup, .. } => Some(*lookup),
-            Self::ExternalAddress { .. } | Self::Bootstrapped { .. } => None,
+            Self::Announced { .. } | Self::ExternalAddress { .. } | Self::Bootstrapped { .. } => None,
         }
     }
 }
@@ -243,6 +250,8 @@ pub struct LookupStats {
     pub queries: u32,
     /// Answers to them.
     pub answers: u32,
+    /// Nodes that answered what was looked for.
+    pub nodes: u32,
     /// Questions without an answer.
     pub timeouts: u32,
     /// Nodes that stored what was announced or put.

@@ -157,6 +157,7 @@ impl Dht {
         {
             let walks = [true, false].map(|ipv4| self.walk(now, ipv4, request.target));
             self.lookups.insert(id, Lookup::new(request.goal, Origin::User, request.target, walks));
+            self.consult_own(id);
             self.advance(now, id);
         }
     }

@@ -59,6 +59,8 @@ impl Dht {
             }
             table.answered(now, id, from, rtt);
         }
+        // The first one who is there: it may know others.
+        self.upkeep.heard_first(now);
         if is_new {
             self.join_again(now, from.is_ipv4());
         }
@@ -122,7 +124,7 @@ impl Dht {
         let other = self.named(from, reply, !from.is_ipv4());
         let peers = self.peers_named(from, reply);
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
-        lookup.stats.answers += 1;
+        (lookup.stats.answers, lookup.stats.nodes) = (lookup.stats.answers + 1, lookup.stats.nodes + 1);
         let Some(walk) = lookup.walk(from) else { return };
         let Some(hops) = walk.answered(Id(reply.id), from) else {
             return self.advance(now, id);

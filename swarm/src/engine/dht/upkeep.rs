@@ -63,6 +63,13 @@ impl Upkeep {
         self.families.iter_mut().for_each(|family| (family.join, family.failures) = (now, 0));
     }
 
+    /// Somebody answered. As long as we have not joined, that is a good moment to try.
+    pub(super) fn heard_first(&mut self, now: Time) {
+        if !self.told {
+            self.hurry(now);
+        }
+    }
+
     pub(super) fn may_move(&self, now: Time) -> bool {
         self.moved.is_none_or(|at| now - at >= MOVE_PAUSE)
     }

@@ -58,10 +58,11 @@ impl Bootstrap {
 
 /// Tells the DHT the addresses of these nodes while nobody else answers: at the start, and whenever the network went away.
 pub(in crate::session) async fn run(link: Arc<Link>, bootstrap: Bootstrap) {
+    let is_chosen = matches!(bootstrap, Bootstrap::Nodes(_));
     let names = bootstrap.names(&link.listening);
     if !names.is_empty() {
         // It ends with the session.
-        let _ = watch(&link, &names).await;
+        let _ = watch(&link, &names, is_chosen).await;
     }
 }
 
@@ -121,9 +122,10 @@ impl World for Arc<Link> {
     }
 }
 
-async fn watch(world: &impl World, names: &[(String, u16)]) -> Result<(), Unavailable> {
-    let status = world.status().await?;
-    let mut wait = if status.nodes == [0, 0] { Duration::ZERO } else { GRACE };
+/// Nodes that the user chose do not wait for those of the last run.
+async fn watch(world: &impl World, names: &[(String, u16)], is_chosen: bool) -> Result<(), Unavailable> {
+    let is_first = is_chosen || world.status().await?.nodes == [0, 0];
+    let mut wait = if is_first { Duration::ZERO } else { GRACE };
     let mut pause = PAUSE;
     loop {
         if is_reached(world, wait).await? {
@@ -195,6 +197,8 @@ mod tests {
     struct Scripted {
         /// Nodes of the last run are in the table.
         saved: usize,
+        /// The user named the nodes.
+        is_chosen: bool,
         /// When those answer.
         alive_from: Option<Duration>,
         /// When the network comes.
@@ -209,6 +213,7 @@ mod tests {
         fn new(saved: usize, alive_from: Option<u64>, network_from: u64) -> Self {
             Self {
                 saved,
+                is_chosen: false,
                 alive_from: alive_from.map(Duration::from_secs),
                 network_from: Duration::from_secs(network_from),
                 began: Instant::now(),
@@ -219,7 +224,8 @@ mod tests {
 
         async fn run(&self, seconds: u64) -> Vec<(Duration, Vec<SocketAddr>)> {
             let names: Vec<_> = (1..=4).map(|port| ("node.example".to_owned(), port)).collect();
-            let watched = tokio::time::timeout(Duration::from_secs(seconds), watch(self, &names));
+            let watched =
+                tokio::time::timeout(Duration::from_secs(seconds), watch(self, &names, self.is_chosen));
             assert!(watched.await.is_err(), "it goes on for as long as the session");
             self.told.lock().unwrap().clone()
         }
@@ -274,6 +280,8 @@ mod tests {
         let told = Scripted::new(100, None, 0).run(600).await;
         assert_eq!(told[0].0.as_secs(), 4, "all of them are dead");
         assert_eq!(told.len(), 3, "and once is enough");
+        let told = Scripted { is_chosen: true, ..Scripted::new(100, Some(2), 0) }.run(600).await;
+        assert_eq!(told[0].0.as_secs(), 1, "those that the user named do not wait");
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,8 @@ use crate::session::Unavailable;
 pub enum DhtError {
     /// It does not take this.
     NotTaken(NotTaken),
+    /// No node answered: there is no network, no node to begin with, or something drops UDP.
+    Unanswered,
     /// The session is over, or does not answer.
     Unavailable(Unavailable),
 }
@@ -16,6 +18,7 @@ impl fmt::Display for DhtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotTaken(error) => error.fmt(f),
+            Self::Unanswered => f.write_str("no node of the DHT answered"),
             Self::Unavailable(error) => error.fmt(f),
         }
     }
@@ -25,6 +28,7 @@ impl std::error::Error for DhtError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotTaken(error) => Some(error),
+            Self::Unanswered => None,
             Self::Unavailable(error) => Some(error),
         }
     }

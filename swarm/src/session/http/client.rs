@@ -31,7 +31,7 @@ const PATIENCE_TORRENT: Duration = Duration::from_secs(300);
 /// The longest time for one connection to come about.
 const PATIENCE_CONNECT: Duration = Duration::from_secs(20);
 /// Idle connections kept per host: announces of several torrents to one tracker share them.
-const IDLE_PER_HOST: usize = 4;
+pub(in crate::session) const IDLE_PER_HOST: usize = 16;
 
 /// What an [`Http`] tells of itself and where it speaks from.
 #[derive(Clone, Debug, PartialEq, Eq)]

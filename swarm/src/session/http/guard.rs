@@ -186,6 +186,12 @@ mod tests {
             "http://[::1]/",
             "http://[::ffff:127.0.0.1]/",
             "http://169.254.169.254/latest/meta-data/",
+            "http://tracker.example@127.0.0.1/",
+            "http://8.8.8.8:80@127.0.0.1:22/",
+            "http://127.0.0.1\\@8.8.8.8/",
+            "http:127.0.0.1:6379/",
+            "http:\\\\10.0.0.1",
+            "http://\u{ff11}27.0.0.1/",
         ] {
             assert_eq!(check(text), Err(Problem::Local), "{text}");
         }

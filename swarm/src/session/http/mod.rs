@@ -9,5 +9,6 @@ mod error;
 mod guard;
 mod tls;
 
+pub(super) use client::IDLE_PER_HOST;
 pub use client::{Http, HttpConfig, MAX_REDIRECTS, MAX_REPLY, PATIENCE};
 pub use error::{HttpError, Problem};
