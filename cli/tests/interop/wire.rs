@@ -20,9 +20,16 @@ const SET_UP: &str = "\
 enter=\"nsenter --net=/proc/$1/ns/net\"
 ip link add near type veth peer name far netns \"$1\" || exit 77
 ip addr add 10.78.0.1/24 dev near && ip -6 addr add fd78::1/64 dev near nodad || exit 77
-ip link set near up && $enter ip link set lo up || exit 77
+$enter ip link set lo up || exit 77
 $enter ip addr add 10.78.0.2/24 dev far && $enter ip -6 addr add fd78::2/64 dev far nodad || exit 77
-$enter ip link set far up";
+ip link set near up && $enter ip link set far up";
+
+/// What the ends say when they are ready: the way to groups is there, and no address is being looked at for another owner.
+const READY: &str = "\
+for end in \"ip -6\" \"nsenter --net=/proc/$1/ns/net ip -6\"; do
+    $end route show table local | grep -q 'ff00::/8 dev [nf]' || exit 1
+    [ -z \"$($end addr show tentative)\" ] || exit 1
+done";
 
 /// How long an interface may take to come up.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -78,8 +85,8 @@ impl Wire {
         }
         ensure!(status.success(), "the wire: {status}");
         wait_for("the wire", LIMIT, || {
-            let state = fs::read_to_string("/sys/class/net/near/operstate").unwrap_or_default();
-            Ok((state.trim() != "down").then_some(()))
+            let ready = Command::new("sh").args(["-c", READY, "sh", &wire.far.id().to_string()]).status()?;
+            Ok(ready.success().then_some(()))
         })?;
         Ok(Some(wire))
     }

@@ -132,7 +132,7 @@ fn a_paused_or_removed_torrent_is_announced_nowhere_and_again_when_it_is_resumed
     let mut since = world.now;
     world.run_until(since + minutes(2), |_| false);
     let (_, announced, local) = heard(&world, since);
-    assert!(announced > 0 && local == 1, "{announced} {local}");
+    assert!(announced > 0 && (1..=2).contains(&local), "{announced} {local}");
 
     since = world.now;
     world.node_mut(seed).engine.pause(since, key);
@@ -145,7 +145,7 @@ fn a_paused_or_removed_torrent_is_announced_nowhere_and_again_when_it_is_resumed
     world.touch(seed);
     world.run_until(since + minutes(2), |_| false);
     let (_, announced, local) = heard(&world, since);
-    assert!(announced > 0 && local == 1, "as soon as it goes on: {announced} {local}");
+    assert!(announced > 0 && (1..=2).contains(&local), "as soon as it goes on: {announced} {local}");
 
     // In the middle of a lookup.
     world.run_until(world.now + minutes(20), |world| {
