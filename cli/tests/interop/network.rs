@@ -65,7 +65,10 @@ pub(crate) fn inside(name: &str, test: impl FnOnce() -> Result<()>) -> Result<()
     }
     ensure!(output.status.success(), "inside of the network:\n{said}");
     ensure!(said.contains("1 passed"), "no test ran inside of the network:\n{said}");
-    Ok(())
+    match said.lines().find_map(|line| line.strip_prefix("skipped: ")) {
+        Some(why) => skip(why),
+        None => Ok(()),
+    }
 }
 
 /// Tells once, past the capture of test output.
