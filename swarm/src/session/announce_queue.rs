@@ -50,12 +50,12 @@ impl<T: Clone + Eq + Hash, A> Queue<T, A> {
         }
     }
 
-    pub(super) fn push(&mut self, ticket: T, host: Host, ask: A) {
+    pub(super) fn push(&mut self, ticket: T, host: &Host, ask: A) {
         self.came += 1;
         self.places.insert(ticket.clone(), self.came);
         self.hosts.entry(host.clone()).or_default().waiting.insert(self.came);
         self.waiting.insert(self.came, Entry { ticket, host: host.clone(), ask });
-        self.settle(&host);
+        self.settle(host);
     }
 
     /// The next one, if there is room. It is under way until [`Self::ended`].
@@ -124,11 +124,11 @@ mod tests {
     #[test]
     fn a_host_has_few_at_a_time_and_holds_no_other_up() {
         let mut queue = Queue::new(2, 5);
-        (0..10).for_each(|n| queue.push(n, host(1), n));
-        (10..14).for_each(|n| queue.push(n, host(2), n));
+        (0..10).for_each(|n| queue.push(n, &host(1), n));
+        (10..14).for_each(|n| queue.push(n, &host(2), n));
         assert_eq!(all(&mut queue), [0, 1, 10, 11]);
-        queue.push(20, host(3), 20);
-        queue.push(21, host(4), 21);
+        queue.push(20, &host(3), 20);
+        queue.push(21, &host(4), 21);
         assert_eq!(all(&mut queue), [20], "five in all");
         queue.ended(&host(3));
         queue.ended(&host(1));
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn what_is_dropped_makes_way_and_nothing_is_left_behind() {
         let mut queue = Queue::new(1, 9);
-        (0..4).for_each(|n| queue.push(n, host(1), n));
+        (0..4).for_each(|n| queue.push(n, &host(1), n));
         assert!(queue.drop_waiting(&0) && !queue.drop_waiting(&0) && queue.drop_waiting(&2));
         assert_eq!(all(&mut queue), [1]);
         assert!(!queue.drop_waiting(&1), "it is under way");
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn a_ticket_that_comes_again_counts_anew() {
         let mut queue = Queue::new(1, 9);
-        queue.push(7, host(1), 70);
+        queue.push(7, &host(1), 70);
         assert_eq!(all(&mut queue), [70]);
-        queue.push(7, host(1), 71);
+        queue.push(7, &host(1), 71);
         assert!(all(&mut queue).is_empty());
         queue.ended(&host(1));
         assert_eq!(all(&mut queue), [71]);

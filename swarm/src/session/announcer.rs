@@ -68,7 +68,7 @@ impl Desk {
         self.open.send_modify(|open| *open += 1);
         let host = announce.url.host_port();
         let ask = Ask { torrent, id, announce };
-        self.waiting().queue.push(ask.ticket(), host, ask);
+        self.waiting().queue.push(ask.ticket(), &host, ask);
         self.news.notify_one();
     }
 
