@@ -31,7 +31,11 @@ impl Origins {
             dht: count(Source::Dht),
             pex: count(Source::Pex),
             lsd: count(Source::Lsd),
-            user: count(Source::User),
+            user: count(Source::User)
+                + peers
+                    .iter()
+                    .filter(|peer| peer.sources.has(Source::Link) && !peer.sources.has(Source::User))
+                    .count(),
             incoming: count(Source::Incoming),
             resume: count(Source::Resume),
         }

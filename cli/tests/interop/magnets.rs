@@ -52,7 +52,7 @@ with_each_client! {
         leeches by [finds_us_by_tracker: Tracker, finds_us_by_dht: Dht, finds_us_by_pex: Pex, finds_us_by_lsd: Lsd];
     qbittorrent: Qbittorrent,
         seeds by [is_found_by_tracker: Tracker, is_found_by_name: Named, is_found_by_dht: Dht, is_found_by_pex: Pex, is_found_by_lsd: Lsd],
-        leeches by [finds_us_by_tracker: Tracker, finds_us_by_name: Named, finds_us_by_dht: Dht, finds_us_by_lsd: Lsd];
+        leeches by [finds_us_by_tracker: Tracker, finds_us_by_name: Named, finds_us_by_dht: Dht, finds_us_by_pex: Pex, finds_us_by_lsd: Lsd];
     rtorrent: Rtorrent,
         seeds by [is_found_by_tracker: Tracker, is_found_by_name: Named, is_found_by_dht: Dht, is_found_by_pex: Pex],
         leeches by [finds_us_by_tracker: Tracker, finds_us_by_pex: Pex];
@@ -88,6 +88,13 @@ fn meet(seeder: &dyn Client, leecher: &dyn Client, way: Way) -> Result<()> {
             (seed.dht, leech.dht) = (Some(nodes.clone()), Some(nodes));
         }
         Way::Pex => (seed.pex, leech.pex) = (true, true),
+    }
+    if way == Way::Lsd && leecher.name() == "unchoke" {
+        // It tells nobody of a torrent that may be private, and hears who tells of it: at once, or some minutes later.
+        let mut leeching = leecher.start(&leech)?;
+        wait_state(&mut *leeching, leecher.name(), &[State::Downloading])?;
+        let mut seeding = seeder.start(&seed)?;
+        return finish(&mut *leeching, leecher, &mut *seeding, seeder, &leech);
     }
     let mut seeding = seeder.start(&seed)?;
     wait_state(&mut *seeding, seeder.name(), &[State::Complete])?;

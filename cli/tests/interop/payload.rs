@@ -117,7 +117,8 @@ impl Payload {
         Sha1::digest(self.info()).to_vec()
     }
 
-    fn info(&self) -> Vec<u8> {
+    /// The info dictionary.
+    pub(crate) fn info(&self) -> Vec<u8> {
         let mut out = b"d".to_vec();
         match self.files {
             [("", size)] => {

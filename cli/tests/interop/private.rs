@@ -2,10 +2,10 @@
 //! the peers that the tracker named.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::client::{Client, Job, State, finish, wait_state};
@@ -18,6 +18,9 @@ use crate::watch::{Packet, Watch};
 
 /// How long a session goes on after the transfer: longer than it takes to announce to the local network or the DHT.
 const AFTER: Duration = Duration::from_secs(8);
+
+/// How long somebody who has the metadata waits before giving it: a magnet looks elsewhere meanwhile.
+const HESITATION: Duration = Duration::from_secs(4);
 
 /// The peer id of somebody who was told of the torrent by nobody.
 const STRANGER: &[u8; 20] = b"-XX0000-a stranger!!";
@@ -44,6 +47,109 @@ fn a_public_torrent_shows_that_the_watch_sees() -> Result<()> {
         ensure!(seen.has(b"8:msg_typei1e"), "no metadata for whoever asks");
         Ok(())
     })
+}
+
+#[test]
+fn a_magnet_that_turns_out_private_is_told_to_nobody_from_then_on() -> Result<()> {
+    let name = concat!(module_path!(), "::a_magnet_that_turns_out_private_is_told_to_nobody_from_then_on");
+    inside(name, || {
+        let seen = magnet_session()?;
+        let hash = PRIVATE.info_hash_bytes();
+        let ours: Vec<_> = seen.packets.iter().filter(|packet| packet.from == host(2)).collect();
+        let known = seen.packets.iter().position(|packet| packet.has(b"8:msg_typei1e"));
+        let known = known.context("nobody gave the metadata")?;
+        let asks = |packet: &&Packet| packet.udp && packet.from == host(2) && packet.has(&hash);
+        let (before, after) = seen.packets.split_at(known);
+        ensure!(
+            before.iter().any(|packet| asks(&packet)),
+            "it does not look in the DHT before: the watch is blind"
+        );
+        // What is on its way when the metadata comes is out already.
+        let late = after.iter().filter(asks).count();
+        ensure!(late <= 8, "it looks in the DHT after it is known: {late} packets");
+        ensure!(!ours.iter().any(|packet| packet.has(b"announce_peer")), "announced to the DHT");
+        ensure!(!ours.iter().any(|packet| packet.has(b"BT-SEARCH")), "told to the local network");
+        ensure!(!ours.iter().any(|packet| packet.has(b"5:added")), "peers are exchanged");
+        ensure!(
+            ours.iter().any(|packet| packet.has(b"6:ut_pexi0e")),
+            "it does not say that it takes no peers"
+        );
+        Ok(())
+    })
+}
+
+/// A magnet link of a private torrent, with everything switched on: somebody who should not gives its metadata, and what its
+/// tracker names gives the rest.
+fn magnet_session() -> Result<Seen> {
+    let dir = TempDir::new()?;
+    let mut node = Job::seed(&MULTI, &dir.path().join("node"), host(4))?;
+    node.dht = Some(Vec::new());
+    let mut seed = Job::seed(&PRIVATE, dir.path(), host(1))?;
+    let mut leech = Job::leech(&PRIVATE, &dir.path().join("leech"), host(2))?;
+    let tracker = StaticTracker::start(host(3), &[seed.listen])?;
+    seed.trackers.push(tracker.url());
+    (leech.magnet, leech.pex, leech.lsd, leech.dht) = (true, true, true, Some(vec![node.listen]));
+    leech.trackers.push(tracker.url());
+    leech.peers.push(give(&PRIVATE)?);
+    let mut other = Unchoke.start(&node)?;
+    wait_state(&mut *other, "the node", &[State::Complete])?;
+    let watch = Watch::start()?;
+    let mut seeding = Unchoke.start(&seed)?;
+    wait_state(&mut *seeding, Unchoke.name(), &[State::Complete])?;
+    let mut leeching = Unchoke.start(&leech)?;
+    finish(&mut *leeching, &Unchoke, &mut *seeding, &Unchoke, &leech)?;
+    std::thread::sleep(AFTER);
+    drop((leeching, seeding, tracker, other));
+    Ok(Seen { packets: watch.end() })
+}
+
+/// Somebody who gives the metadata of a torrent to whoever asks, some seconds later, and nothing else.
+fn give(payload: &Payload) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((host(6), 0))?;
+    let addr = listener.local_addr()?;
+    let (info, hash) = (payload.info(), payload.info_hash_bytes());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Who hangs up comes again.
+            let _ = stream.and_then(|stream| give_to(stream, &info, &hash));
+        }
+    });
+    Ok(addr)
+}
+
+fn give_to(mut stream: TcpStream, info: &[u8], hash: &[u8]) -> std::io::Result<()> {
+    let mut head = [0; 68];
+    stream.read_exact(&mut head)?;
+    let mut out = handshake(hash);
+    let said = format!("d1:md11:ut_metadatai1ee13:metadata_sizei{}ee", info.len());
+    out.extend(extended(0, said.as_bytes()));
+    stream.write_all(&out)?;
+    loop {
+        let mut len = [0; 4];
+        stream.read_exact(&mut len)?;
+        let mut message = vec![0; u32::from_be_bytes(len) as usize];
+        stream.read_exact(&mut message)?;
+        if message.starts_with(&[20, 1]) {
+            std::thread::sleep(HESITATION);
+            let mut data = format!("d8:msg_typei1e5:piecei0e10:total_sizei{}ee", info.len()).into_bytes();
+            data.extend(info);
+            stream.write_all(&extended(2, &data))?;
+        }
+    }
+}
+
+fn handshake(hash: &[u8]) -> Vec<u8> {
+    let mut out = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0".to_vec();
+    out.extend(hash);
+    out.extend(STRANGER);
+    out
+}
+
+fn extended(id: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = (body.len() as u32 + 2).to_be_bytes().to_vec();
+    out.extend([20, id]);
+    out.extend(body);
+    out
 }
 
 struct Seen {
@@ -85,14 +191,9 @@ fn session(payload: &Payload) -> Result<Seen> {
 fn ask(peer: SocketAddr, payload: &Payload) -> Result<()> {
     let mut stream = TcpStream::connect(peer)?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut out = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0".to_vec();
-    out.extend(payload.info_hash_bytes());
-    out.extend(STRANGER);
-    for (id, body) in [(0, "d1:md11:ut_metadatai1e6:ut_pexi2eee"), (2, "d8:msg_typei0e5:piecei0ee")] {
-        out.extend((body.len() as u32 + 2).to_be_bytes());
-        out.extend([20, id]);
-        out.extend(body.bytes());
-    }
+    let mut out = handshake(&payload.info_hash_bytes());
+    out.extend(extended(0, b"d1:md11:ut_metadatai1e6:ut_pexi2eee"));
+    out.extend(extended(2, b"d8:msg_typei0e5:piecei0ee"));
     stream.write_all(&out)?;
     // Until it has nothing to say any more, or parts.
     let mut answer = [0; 4096];

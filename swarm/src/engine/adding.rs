@@ -93,6 +93,17 @@ impl Engine {
         Some(key)
     }
 
+    /// The info dictionary of a torrent that was added by its hashes says that it is private. That counts at once (BEP 27), not
+    /// only when its files are open: it is not looked for in the DHT any more, and parts with peers that it may not use.
+    pub fn declare_private(&mut self, now: Time, key: TorrentKey) {
+        self.cx.at(now);
+        self.shard.declare_private(&mut self.cx, key);
+        if self.shard.torrent(key).is_some_and(|torrent| torrent.is_private()) {
+            self.stop_seeking(key);
+        }
+        self.maintain();
+    }
+
     /// Makes a torrent that was added by its hashes a whole one, under the same key. What peers said of their pieces counts
     /// now; who said what cannot be is dropped. `priorities` hold before the first request goes out. A private
     /// torrent forgets the peers that it may not use (BEP 27). It stays paused or running as it is, whatever `add` says. Whether it

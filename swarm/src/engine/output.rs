@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use metainfo::{PieceIndex, TorrentId};
 use storage::{Job, StorageError};
@@ -11,6 +10,7 @@ use super::TorrentKey;
 use super::close::Close;
 use super::dht::DhtEvent;
 use super::link::ConnId;
+use super::metadata::Info;
 use super::shard::SourceId;
 use super::tracker::{Announce, AnnounceId};
 
@@ -153,7 +153,7 @@ pub enum Event {
         /// Which torrent.
         torrent: TorrentKey,
         /// The dictionary as it was written.
-        info: Arc<[u8]>,
+        info: Info,
     },
     /// The torrent was removed; nothing of it is in flight any more.
     Removed {

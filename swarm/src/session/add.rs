@@ -13,6 +13,7 @@ use super::dht;
 use super::event::Event;
 use super::identity::{Identity, Place, Running};
 use super::link::{Link, Unavailable};
+use super::magnet;
 use super::options::{AddError, AddOptions};
 use super::persist::{self, Begun};
 use super::registry::{Entry, Refused, Reservation};
@@ -27,6 +28,10 @@ use crate::reactor::{Handle, Plane};
 impl Session {
     /// Opens a torrent's files, checks what is there as the options say, and runs it. Dropping the future gives it up.
     ///
+    /// A torrent that was added by a magnet and awaits its metadata becomes whole by this. What was chosen for it stays, and so does
+    /// its folder if it has one; trackers, web seeds, nodes and peers are joined, but a private torrent takes none of its
+    /// magnet's. Of a torrent that is only to be seeded, these options count.
+    ///
     /// # Errors
     /// When the torrent cannot be run here, or its files cannot be used.
     pub async fn add(&self, options: AddOptions) -> Result<Torrent, AddError> {
@@ -39,10 +44,11 @@ impl Session {
         if let Some(index) = options.files.unknown(&meta) {
             return Err(AddError::NoSuchFile { index, files: meta.layout().files().len() });
         }
-        let reservation = link.registry.reserve(id).map_err(|refused| match refused {
-            Refused::Duplicate => AddError::Duplicate(id),
-            Refused::Closed => AddError::Unavailable(Unavailable::Over),
-        })?;
+        let reservation = match link.registry.reserve(id) {
+            Ok(reservation) => reservation,
+            Err(Refused::Duplicate) => return magnet::feed(link, options).await,
+            Err(Refused::Closed) => return Err(AddError::Unavailable(Unavailable::Over)),
+        };
         let permit = link.checks.clone().acquire_owned().await.map_err(|_| Unavailable::Over)?;
         let attempt = Attempt::new(link.reactor.clone());
         let (state, opener) = (attempt.state.clone(), link.clone());

@@ -64,10 +64,13 @@ impl Torrent {
 
     async fn forget(&self) {
         let Some(store) = self.link.store.clone() else { return };
-        let identity = self.entry.identity.clone();
+        let (identity, link) = (self.entry.identity.clone(), self.link.clone());
         let forget = move || match (identity.kept(), identity.note()) {
             (Some(kept), _) => kept.forget(),
-            (None, Some(key)) => persist::magnet::forget(&*store, key),
+            (None, Some(key)) => {
+                let _noting = link.magnets.noting();
+                persist::magnet::forget(&*store, key)
+            }
             (None, None) => Ok(()),
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {

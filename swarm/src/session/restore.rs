@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use metainfo::Magnet;
 use storage::record::{Key, Listing, Record, Source, Store, StoreError, Summary};
 
 use super::Session;
 use super::link::{Link, Unavailable};
-use super::magnet::MagnetOptions;
+use super::magnet::{Choice, MagnetOptions, Noted};
 use super::options::{AddError, AddOptions};
 use super::persist;
 use super::registry::Refused;
@@ -76,8 +77,10 @@ fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, S
     let bytes = match source {
         Source::Torrent(bytes) => bytes,
         Source::Magnet(link) => {
-            let Ok(magnet) = link.parse() else { return Ok(None) };
+            let Ok(magnet) = link.parse::<Magnet>() else { return Ok(None) };
+            let noted = Noted { select: magnet.select.clone(), priorities: choices.priorities };
             return Ok(Some(Added::Magnet(Box::new(MagnetOptions {
+                files: Choice::of_noted(&noted),
                 order: wanted::order(choices.order),
                 preallocate: choices.preallocate,
                 placing: persist::placing(&state.finishing),

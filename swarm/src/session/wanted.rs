@@ -3,7 +3,7 @@
 use storage::record::Order;
 
 use super::files_error::FilesError;
-use super::magnet::Choice;
+use super::magnet::{self, Choice};
 use super::selection::Selection;
 use super::torrent::Torrent;
 use crate::engine::PieceOrder;
@@ -41,7 +41,7 @@ impl Torrent {
             }
         })
         .await?;
-        self.record(|choices| choices.order = recorded(order));
+        self.record(|choices| choices.order = recorded(order)).await;
         Ok(())
     }
 
@@ -70,17 +70,24 @@ impl Torrent {
             identity.choose(choice);
         })
         .await?;
-        if let (Some(meta), Some(selection)) = (self.meta(), selection) {
-            self.record(|choices| choices.priorities = selection.encode(meta));
-        }
+        let known = self.meta().zip(selection);
+        self.record(|choices| {
+            if let Some((meta, selection)) = known {
+                choices.priorities = selection.encode(meta);
+            }
+        })
+        .await;
         Ok(())
     }
 
-    /// Has a choice recorded soon.
-    fn record(&self, choose: impl FnOnce(&mut storage::record::Choices)) {
-        if let Some(kept) = self.entry.identity.kept() {
-            kept.choose(choose);
-            self.link.saver.changed(self.id);
+    /// Has a choice recorded: soon, or at once while it is only known by a magnet.
+    async fn record(&self, choose: impl FnOnce(&mut storage::record::Choices)) {
+        match self.entry.identity.kept() {
+            Some(kept) => {
+                kept.choose(choose);
+                self.link.saver.changed(self.id);
+            }
+            None => magnet::note(&self.link, self.id).await,
         }
     }
 }

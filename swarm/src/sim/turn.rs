@@ -155,7 +155,7 @@ impl World {
                         node.completed.get_or_insert(now);
                     }
                     if let Event::Metadata { info, .. } = &event {
-                        node.furnish(now, info);
+                        node.furnish(now, &info.to_bytes());
                     }
                     node.events.push((now, event));
                 }

@@ -1,13 +1,20 @@
 //! Torrents that are added by a magnet.
 
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
 use metainfo::{Builder, InfoHashes, Magnet, TorrentId, Version};
+use storage::record::{Order, Store};
 use swarm::engine::Activity;
 use swarm::session::{
-    AddError, AddOptions, Choice, Event, MagnetOptions, Selection, Session, Torrent, Unavailable, WaitError,
+    AddError, AddOptions, Choice, Event, MagnetOptions, PieceOrder, Priority, RedbStore, Selection, Session,
+    SessionConfig, Torrent, Unavailable, WaitError,
 };
 use tempfile::TempDir;
 
-use crate::world::{Content, add, end, event, seeder, session, soon, tracker};
+use crate::world::{Content, add, config, end, event, seeder, session, soon, tracker};
 
 /// A magnet that names these peers.
 fn magnet(content: &Content, of: &Session) -> Magnet {
@@ -63,7 +70,8 @@ async fn before_it_is_known_it_has_a_name_and_no_files_and_goes_without_a_trace(
     assert_eq!(torrent.files().await.unwrap(), []);
     let status = torrent.status().await.unwrap();
     assert_eq!(status.activity, Activity::Metadata { have: 0, pieces: None, peers: 0 });
-    assert_eq!(leech.add_magnet(options()).await.unwrap_err(), AddError::Duplicate(content.meta.id()));
+    assert_eq!(add_magnet(&leech, options()).await.id(), torrent.id(), "it is the same one");
+    assert_eq!(leech.torrents().len(), 1);
     soon(torrent.remove()).await.unwrap();
     assert_eq!(torrent.status().await, Err(Unavailable::Removed));
     assert!(std::fs::read_dir(to.path()).unwrap().next().is_none(), "nothing was made");
@@ -240,4 +248,190 @@ async fn a_session_ends_while_it_awaits_metadata() {
     });
     end([leech]).await;
     assert!(soon(waiting).await.unwrap().is_err());
+}
+
+/// Addresses of trackers that nobody has.
+const TRACKERS: [&str; 3] = ["http://127.0.0.1:9/a", "http://127.0.0.1:9/b", "http://127.0.0.1:9/c"];
+
+async fn urls(torrent: &Torrent) -> Vec<String> {
+    torrent.trackers().await.unwrap().into_iter().map(|tracker| tracker.url).collect()
+}
+
+#[tokio::test]
+async fn a_torrent_file_makes_its_magnet_whole() {
+    for private in [false, true] {
+        let content = Content::folder(41, &[100_000, 200_000], |b: Builder| {
+            b.private(private).tracker(TRACKERS[1]).web_seed("http://two.invalid/")
+        });
+        let (from, to, other) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (seed, _seeding) = seeder(&content, from.path()).await;
+        let leech = session().await;
+        let named = Magnet {
+            trackers: vec![TRACKERS[0].into()],
+            web_seeds: vec!["http://one.invalid/".into()],
+            ..Magnet::new(*content.meta.info_hashes())
+        };
+        let waiting = add_magnet(&leech, MagnetOptions::download(named, to.path())).await;
+        waiting.select(&Selection::Files(vec![1])).await.unwrap();
+        let options = AddOptions {
+            peers: seed.listening().to_vec(),
+            trackers: vec![TRACKERS[2].into()],
+            ..AddOptions::download(content.meta.clone(), other.path())
+        };
+        let torrent = add(&leech, options.clone()).await;
+        assert_eq!(leech.torrents().len(), 1, "it is the same one");
+        let known = soon(waiting.wait_metadata()).await.unwrap();
+        assert!(Arc::ptr_eq(torrent.meta().unwrap(), &known));
+        let (trackers, seeds): (&[&str], &[&str]) = if private {
+            (&TRACKERS[1..2], &["http://two.invalid/"])
+        } else {
+            (&[TRACKERS[1], TRACKERS[0]], &["http://two.invalid/", "http://one.invalid/"])
+        };
+        assert_eq!(known.trackers().iter().flatten().collect::<Vec<_>>(), trackers);
+        assert_eq!(known.web_seeds(), seeds);
+        assert_eq!(urls(&waiting).await.len(), 3);
+        soon(waiting.wait_complete()).await.unwrap();
+        content.assert_files(to.path(), &[1]);
+        assert!(!to.path().join(content.meta.layout().files()[0].path.as_str()).exists(), "what was chosen");
+        assert!(std::fs::read_dir(other.path()).unwrap().next().is_none(), "its folder was chosen before");
+        assert_eq!(leech.add(options).await.unwrap_err(), AddError::Duplicate(content.meta.id()));
+        end([leech, seed]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_torrent_file_says_what_a_magnet_without_a_folder_does_not() {
+    let content = Content::folder(42, &[100_000, 200_000], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let asked = MagnetOptions::metadata(Magnet::new(*content.meta.info_hashes()));
+    let waiting = add_magnet(&leech, asked.clone()).await;
+    let options = AddOptions {
+        peers: seed.listening().to_vec(),
+        files: Selection::Files(vec![0]),
+        ..AddOptions::download(content.meta.clone(), to.path())
+    };
+    add(&leech, options).await;
+    soon(waiting.wait_complete()).await.unwrap();
+    content.assert_files(to.path(), &[0]);
+    soon(waiting.remove()).await.unwrap();
+    // What is there already is seeded from where it is, wherever a magnet was to put it.
+    let unused = TempDir::new().unwrap();
+    let waiting = add_magnet(&leech, MagnetOptions { dir: Some(unused.path().into()), ..asked }).await;
+    add(&leech, AddOptions::seed(content.meta.clone(), from.path())).await;
+    soon(waiting.wait_complete()).await.unwrap();
+    assert!(std::fs::read_dir(unused.path()).unwrap().next().is_none());
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_torrent_file_that_cannot_be_used_refuses_its_magnet() {
+    let content = Content::folder(43, &[100_000], |builder| builder);
+    let to = TempDir::new().unwrap();
+    let leech = session().await;
+    let dir = to.path().join("a file");
+    std::fs::write(&dir, "").unwrap();
+    let named = Magnet::new(*content.meta.info_hashes());
+    let waiting = add_magnet(&leech, MagnetOptions::download(named, &dir)).await;
+    let mut events = leech.events();
+    let refused = leech.add(AddOptions::download(content.meta.clone(), to.path())).await;
+    assert!(matches!(refused, Err(AddError::Storage(_))), "{refused:?}");
+    event(&mut events, |event| matches!(event, Event::Refused { .. })).await;
+    assert!(soon(waiting.wait_metadata()).await.is_err() || waiting.status().await.is_err());
+    end([leech]).await;
+}
+
+#[tokio::test]
+async fn a_second_magnet_adds_to_the_first() {
+    let content = Content::folder(44, &[100_000, 100_000], |builder| builder);
+    let (from, to, other) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let hashes = *content.meta.info_hashes();
+    let first = Magnet { trackers: vec![TRACKERS[0].into()], select: vec![1..=1], ..Magnet::new(hashes) };
+    let waiting = add_magnet(&leech, MagnetOptions::download(first, to.path())).await;
+    let second = Magnet {
+        trackers: vec![TRACKERS[1].into(), TRACKERS[0].into()],
+        web_seeds: vec!["http://two.invalid/".into()],
+        ..magnet(&content, &seed)
+    };
+    let again = add_magnet(&leech, MagnetOptions::download(second, other.path())).await;
+    assert_eq!(again.id(), waiting.id());
+    assert_eq!(urls(&waiting).await.len(), 2);
+    soon(waiting.wait_complete()).await.unwrap();
+    let meta = waiting.meta().unwrap();
+    assert_eq!(meta.trackers().iter().flatten().collect::<Vec<_>>(), &TRACKERS[..2]);
+    assert_eq!(meta.web_seeds(), ["http://two.invalid/"]);
+    content.assert_files(to.path(), &[1]);
+    assert!(std::fs::read_dir(other.path()).unwrap().next().is_none(), "the first folder counts");
+    end([leech, seed]).await;
+}
+
+/// Names the folder of the process that is killed.
+const VARIABLE: &str = "UNCHOKE_TEST_MAGNETS";
+const NAME: &str = "magnets::what_was_chosen_before_a_kill_is_chosen_after_it";
+
+fn store(dir: &Path) -> Arc<RedbStore> {
+    Arc::new(RedbStore::open(dir.join("session.redb")).unwrap())
+}
+
+fn wanted() -> Content {
+    Content::folder(45, &[100_000, 200_000, 100_000, 100_000], |builder| builder)
+}
+
+/// The process that is killed: chooses, says so, and waits for metadata that do not come.
+async fn choose_and_wait(dir: &Path) -> ! {
+    let session = Session::start(SessionConfig { store: Some(store(dir)), ..config() }).await.unwrap();
+    let hashes = *wanted().meta.info_hashes();
+    let named = Magnet { select: vec![0..=1], ..Magnet::new(hashes) };
+    let torrent = session.add_magnet(MagnetOptions::download(named, dir.join("first"))).await.unwrap();
+    torrent.set_priorities(vec![(0, Priority::Skip), (3, Priority::High)]).await.unwrap();
+    torrent.set_order(PieceOrder::Sequential).await.unwrap();
+    let more = Magnet { trackers: vec![TRACKERS[0].into()], ..Magnet::new(hashes) };
+    session.add_magnet(MagnetOptions::download(more, dir.join("second"))).await.unwrap();
+    println!("chosen");
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn what_was_chosen_before_a_kill_is_chosen_after_it() {
+    if let Some(dir) = std::env::var_os(VARIABLE) {
+        choose_and_wait(Path::new(&dir)).await;
+    }
+    let dir = TempDir::new().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(VARIABLE, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let chosen = said.any(|line| line.contains("chosen"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(chosen, "the process that is killed failed");
+    let content = wanted();
+    let from = content.placed();
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let store = store(dir.path());
+    let session = Session::start(SessionConfig { store: Some(store.clone()), ..config() }).await.unwrap();
+    let listing = session.recorded().await.unwrap();
+    assert_eq!(listing.summaries.len(), 1);
+    let torrent = soon(session.restore(&listing.summaries[0])).await.unwrap();
+    assert_eq!(urls(&torrent).await, TRACKERS[..1]);
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    let folder = dir.path().join("first");
+    content.assert_files(&folder, &[1, 3]);
+    let files = content.meta.layout().files();
+    for file in [0, 2] {
+        assert!(!folder.join(files[file].path.as_str()).exists(), "file {file} was not wanted");
+    }
+    end([session]).await;
+    let summary = store.list().unwrap().summaries.remove(0);
+    let key = storage::record::Key { id: content.meta.id(), dir: summary.dir };
+    let choices = store.load(&key).unwrap().unwrap().state.choices;
+    assert_eq!((choices.priorities, choices.order), (vec![0, 2, 0, 3], Order::Sequential));
+    end([seed]).await;
 }

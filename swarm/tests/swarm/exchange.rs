@@ -10,7 +10,7 @@ use metainfo::Builder;
 use swarm::engine::candidates::Source;
 use swarm::engine::scope::Scope;
 use swarm::engine::{Close, Event, Time, Violation};
-use swarm::sim::{Access, Content, Heard, Line, NodeId, Role, Scripted, World};
+use swarm::sim::{Access, Content, DiskSpeed, Heard, Line, NodeId, Role, Scripted, World};
 use wire::peer::{
     DontHave, ExtendedHandshake, Extensions, Message, MetadataMessage, PexFlags, PexMessage, PexPeer,
     Reserved,
@@ -185,21 +185,27 @@ fn the_local_network_finds_a_magnet_its_seed() {
     let mut world = World::new(5);
     let far = world.add(&content, Role::Seed, Access::default());
     world.on_one_lan();
-    let seed = world.add(&content, Role::Seed, Access::default());
+    let early = world.add(&content, Role::Magnet, Access::default());
     world.run_until(Time::from_secs(100), |_| false);
-    let magnet = world.add(&content, Role::Magnet, Access::default());
-    let took =
-        world.run_until_complete(&[magnet], Time::from_secs(160)).expect("nobody told it but the network");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(world.node(early).local.is_empty(), "nobody knows yet whether it is private");
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.run_until_complete(&[early], Time::from_secs(120)).expect("nobody told it but the network");
+    let furnished = world.node(early).furnished.unwrap();
+    assert!(world.node(early).local.iter().all(|(at, _)| *at >= furnished));
+    // Who comes later hears the next announce of either.
+    let late = world.add(&content, Role::Magnet, Access::default());
+    let took = world.run_until_complete(&[late], Time::from_secs(450)).expect("it is announced again");
+    assert!(took < Duration::from_secs(320), "{took:?}");
     world.run_until(Time::from_secs(3600), |_| false);
-    for id in [seed, magnet] {
+    for id in [seed, early] {
         let sent = &world.node(id).local;
         // Once more after the first minute, and once in answer to who is new.
-        assert!((11..=14).contains(&sent.len()), "every five minutes, not {} times", sent.len());
+        assert!((10..=15).contains(&sent.len()), "every five minutes, not {} times", sent.len());
         assert!(sent.windows(2).all(|pair| pair[1].0 >= pair[0].0 + Duration::from_secs(60)));
     }
     assert!(world.node(far).dials.is_empty());
-    assert!(world.node(seed).dials.iter().all(|(_, addr)| *addr == world.addr(magnet)), "not itself");
+    let others = [world.addr(early), world.addr(late)];
+    assert!(world.node(seed).dials.iter().all(|(_, addr)| others.contains(addr)), "not itself");
 }
 
 #[test]
@@ -321,7 +327,7 @@ fn a_magnet_that_turns_out_private_drops_who_it_may_not_use() {
             _ => {}
         }
     };
-    let sources = [Source::User, Source::Tracker, Source::Dht, Source::Pex, Source::Lsd];
+    let sources = [Source::User, Source::Tracker, Source::Dht, Source::Pex, Source::Lsd, Source::Link];
     let peers: Vec<_> = sources
         .iter()
         .map(|source| {
@@ -347,18 +353,107 @@ fn a_magnet_that_turns_out_private_drops_who_it_may_not_use() {
     world.run_until(Time::from_secs(200), |_| false);
     assert!(world.node(magnet).furnished.is_some());
     let open: Vec<_> = peers.iter().map(|(_, log)| log.borrow().open()).collect();
-    assert_eq!(open, [1, 1, 0, 0, 0], "what may name peers of a private torrent");
+    assert_eq!(open, [1, 1, 0, 0, 0, 0], "what may name peers of a private torrent");
     let left =
         world.node(magnet).events.iter().filter(|(_, event)| {
             matches!(event, swarm::engine::Event::PeerLeft { reason: Close::Private, .. })
         });
-    assert_eq!(left.count(), 3);
-    let furnished = world.node(magnet).furnished.unwrap();
-    assert!(world.node(magnet).local.iter().all(|(at, _)| *at <= furnished));
+    assert_eq!(left.count(), 4);
+    assert!(world.node(magnet).local.is_empty());
     let last = caller.borrow().handshakes.last().cloned().unwrap();
     assert_eq!(last.metadata_size, None);
     assert_eq!(caller.borrow().pex, 0);
     world.check();
+}
+
+#[test]
+fn a_magnet_that_is_said_to_be_private_is_at_once() {
+    let content = private(10);
+    let mut world = World::new(10);
+    world.on_one_lan();
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    let silent = |line: &mut Line<'_>, heard: Heard<'_>| {
+        if matches!(heard, Heard::Handshake(_)) {
+            hello(line);
+        }
+    };
+    let to = world.addr(magnet);
+    // Two dial it: one that the local network told of, one that nobody told of.
+    let [(told, log), (_, untold)] =
+        [0; 2].map(|_| Scripted::new(&content).dials(to).enter(&mut world, Access::default(), silent));
+    world.run_until(Time::from_secs(1), |_| false);
+    let id = content.torrent.id().0;
+    let announce = wire::lsd::Announce { port: 7000, hashes: vec![id].into(), cookie: None };
+    let from = world.addr(told);
+    world.overhear(magnet, from, &announce);
+    world.run_until(Time::from_secs(2), |_| false);
+    assert_eq!([log.borrow().open(), untold.borrow().open()], [1, 1]);
+    let now = world.now;
+    let node = world.node_mut(magnet);
+    node.engine.declare_private(now, node.torrent);
+    world.overhear(magnet, "192.168.1.9:6771".parse().unwrap(), &announce);
+    world.run_until(Time::from_secs(60), |_| false);
+    assert_eq!([log.borrow().open(), untold.borrow().open()], [0, 1]);
+    world.run_until(Time::from_secs(400), |_| false);
+    assert!(
+        world.node(magnet).dials.iter().all(|(_, addr)| addr.ip().to_string() != "192.168.1.9"),
+        "a neighbour"
+    );
+    assert!(world.node(magnet).local.is_empty());
+    world.check();
+}
+
+#[test]
+fn addresses_are_bounded_by_the_budget_whoever_names_them() {
+    const BUDGET: usize = 1 << 20;
+    let content = content(11);
+    for way in [Source::Lsd, Source::Pex, Source::Incoming] {
+        let mut world = World::new(11);
+        world.on_one_lan();
+        let magnet =
+            world.add_with(&content, Role::Magnet, Access::default(), DiskSpeed::default(), |config| {
+                config.memory_budget = BUDGET;
+            });
+        let id = content.torrent.id().0;
+        let to = world.addr(magnet);
+        let most = BUDGET / 16;
+        for n in 0..600u16 {
+            let host = std::net::Ipv4Addr::new(192, 168, (n >> 8) as u8 + 10, n as u8);
+            match way {
+                Source::Lsd => {
+                    let announce = wire::lsd::Announce { port: 7000, hashes: vec![id].into(), cookie: None };
+                    world.overhear(magnet, (host, 6771).into(), &announce);
+                }
+                Source::Pex if n % 50 == 0 => {
+                    let names = (0..50).map(move |at| (host, 7000 + at).into()).collect::<Vec<_>>();
+                    let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
+                        if matches!(heard, Heard::Handshake(_)) {
+                            hello(line);
+                            say_pex(line, &named(names.clone()));
+                        }
+                    };
+                    Scripted::new(&content).dials(to).enter(&mut world, Access::default(), script);
+                }
+                Source::Incoming if n < 400 => {
+                    let script = |line: &mut Line<'_>, heard: Heard<'_>| {
+                        if matches!(heard, Heard::Handshake(_)) {
+                            hello(line);
+                        }
+                    };
+                    Scripted::new(&content).dials(to).enter(&mut world, Access::default(), script);
+                }
+                _ => {}
+            }
+        }
+        let mut held = 0;
+        world.run_until(Time::from_secs(20), |world| {
+            held = held.max(world.node(magnet).engine.memory().candidates);
+            false
+        });
+        assert!(held <= most, "{way:?}: {held} bytes");
+        assert!(held > most / 2, "{way:?}: {held} bytes, nothing was tried");
+        world.check();
+    }
 }
 
 #[test]

@@ -201,6 +201,56 @@ fn liars_silent_ones_and_absurd_sizes_do_not_hold_a_magnet_up() {
 }
 
 #[test]
+fn slow_liars_do_not_hold_a_magnet_up() {
+    // Each spoils what others send with its first answer, and then answers as late as it may.
+    let slowly = Duration::from_millis(7_500);
+    for seed in 0..4 {
+        println!("seed {seed}");
+        let content = wordy(seed);
+        let size = content.torrent.info_bytes().len() as u64;
+        let mut world = World::new(seed);
+        let magnet = world.add(&content, Role::Magnet, Access::default());
+        for liar in 0..20 {
+            // Half of them claim the right size, the others two by two the same wrong ones.
+            let claimed = if liar % 2 == 0 { size } else { size + 20_000 * (liar / 4 + 1) };
+            let mut waiting = std::collections::VecDeque::new();
+            let mut hurries = liar % 2 == 0;
+            let lie = move |line: &mut Line<'_>, piece: u32| {
+                let len = (claimed - u64::from(piece) * META_PIECE as u64).min(META_PIECE as u64) as usize;
+                let total_size = Some(claimed);
+                say_metadata(line, MetadataMessage::Data { piece, total_size, data: &vec![9; len] });
+            };
+            let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+                Heard::Handshake(_) => {
+                    line.say(Message::HaveAll);
+                    offer(line, Some(claimed));
+                }
+                Heard::Wake => waiting.drain(..).for_each(|piece| lie(line, piece)),
+                heard => match asked(&heard) {
+                    Some(piece) if std::mem::take(&mut hurries) => lie(line, piece),
+                    Some(piece) => {
+                        waiting.push_back(piece);
+                        line.wake_in(slowly);
+                    }
+                    None => {}
+                },
+            };
+            Scripted::new(&content).dials(world.addr(magnet)).enter(&mut world, Access::default(), script);
+        }
+        world.run_until(Time::from_secs(3), |_| false);
+        let honest = world.add(&content, Role::Seed, Access::default());
+        world.introduce(magnet, honest);
+        let furnished = |world: &World| world.node(magnet).furnished.is_some();
+        assert!(world.run_until(Time::from_secs(60), furnished), "seed {seed}: no metadata in a minute");
+        println!("seed {seed}: {:?}", world.now);
+        let addr = world.addr(honest);
+        let banned = |event: &Event| matches!(event, Event::PeerBanned { addr: of, .. } if *of == addr);
+        assert!(!world.node(magnet).events.iter().any(|(_, event)| banned(event)));
+        world.check();
+    }
+}
+
+#[test]
 fn a_lone_liar_is_out_and_not_asked_again() {
     let content = wordy(5);
     let mut world = World::new(5);

@@ -188,7 +188,8 @@ impl Running for Peer {
         match info["state"].as_str().unwrap_or_default() {
             "error" | "missingFiles" => bail!("qBittorrent: {info}"),
             raw if raw.starts_with("checking") => Ok(State::Busy),
-            raw if raw.ends_with("UP") => {
+            // It says `uploading`, not `stalledUP`, for as long as anybody takes something.
+            raw if raw.ends_with("UP") || raw == "uploading" => {
                 self.dial_once()?;
                 Ok(if info["amount_left"] == 0 { State::Complete } else { State::Busy })
             }

@@ -145,6 +145,18 @@ impl Candidates {
     /// A source named an address. `scope` is how far whoever named it reaches; the user and what we kept ourselves are
     /// [`Scope::Loopback`], which may name everything.
     pub fn add(&mut self, now: Time, addr: SocketAddr, source: Source, scope: Scope) -> Added {
+        self.add_within(usize::MAX, now, addr, source, scope)
+    }
+
+    /// The same, but no more than so many addresses are known afterwards, if it were no more before.
+    pub fn add_within(
+        &mut self,
+        most: usize,
+        now: Time,
+        addr: SocketAddr,
+        source: Source,
+        scope: Scope,
+    ) -> Added {
         let addr = scope::canonical(addr);
         if !self.accepts(addr, source, scope) {
             return Added::Refused;
@@ -157,7 +169,8 @@ impl Candidates {
         entry.sources.insert(source);
         let local = Scope::of(addr.ip()).is_some_and(Scope::is_local);
         let crowded = !local && self.book.range(ports_of(addr.ip())).count() >= self.config.per_address;
-        if crowded || (self.book.len() >= self.config.capacity && !self.evict_for(&entry)) {
+        let most = most.min(self.config.capacity);
+        if crowded || (self.book.len() >= most && !self.evict_for(&entry)) {
             return Added::Refused;
         }
         self.book.insert(addr, entry);
@@ -316,7 +329,7 @@ impl Candidates {
     }
 
     fn accepts(&self, addr: SocketAddr, source: Source, scope: Scope) -> bool {
-        let port = addr.port() >= 1024 || source == Source::User;
+        let port = addr.port() >= 1024 || matches!(source, Source::User | Source::Link);
         port && self.config.sources.has(source)
             && scope::may_name(scope, addr)
             && !self.banned.contains(&addr.ip())

@@ -3,7 +3,7 @@
 /// Who told us of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
-    /// The user asked for it (also `x.pe` of a magnet that the user gave).
+    /// The user asked for it.
     User,
     /// Found on the local network (BEP 14).
     Lsd,
@@ -17,6 +17,8 @@ pub enum Source {
     Pex,
     /// The DHT (BEP 5).
     Dht,
+    /// The magnet link that the user gave (`x.pe`, BEP 9).
+    Link,
 }
 
 /// A set of sources.
@@ -25,7 +27,7 @@ pub struct Sources(u8);
 
 impl Sources {
     /// Every source.
-    pub const ALL: Self = Self(0x7f);
+    pub const ALL: Self = Self(0xff);
     /// What a private torrent may use (BEP 27).
     pub const PRIVATE: Self = Self::of(&[Source::User, Source::Resume, Source::Incoming, Source::Tracker]);
 
@@ -38,6 +40,17 @@ impl Sources {
             at += 1;
         }
         Self(bits)
+    }
+
+    /// Who names peers to all the world, which a private torrent is not told to.
+    const OPEN: Self = Self::of(&[Source::Lsd, Source::Pex, Source::Dht, Source::Link]);
+    /// Who knows of a private torrent.
+    const MEMBERS: Self = Self::of(&[Source::User, Source::Resume, Source::Tracker]);
+
+    /// Whether a peer was named by others than those who know of a private torrent. One that is not named at all dialled us:
+    /// its tracker may have named us.
+    pub const fn are_open(self) -> bool {
+        self.and(Self::OPEN).0 != 0 && self.and(Self::MEMBERS).0 == 0
     }
 
     /// Whether the source is in the set.
@@ -64,7 +77,7 @@ impl Sources {
     /// How little the best of the sources is trusted: 0 the user's word, 1 what we or the local network know, 2
     /// trackers, 3 the word of strangers.
     pub(super) const fn distrust(self) -> u8 {
-        if self.has(Source::User) {
+        if self.has(Source::User) || self.has(Source::Link) {
             0
         } else if self.has(Source::Lsd) || self.has(Source::Resume) || self.has(Source::Incoming) {
             1

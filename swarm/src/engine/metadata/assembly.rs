@@ -1,18 +1,26 @@
 //! The pieces of one claimed info dictionary.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::{ASKERS, HASTE, pieces_of};
+use metainfo::InfoHashes;
+
+use super::digest::Digest;
+use super::info::Info;
+use super::pieces_of;
 use crate::engine::time::Time;
+
+/// Peers that may be asked for the same piece at once, when nothing else is left to ask for.
+const ASKERS: u32 = 2;
+/// Twice as many after each such time: who is slow, or sits on it, does not keep it from us for long.
+const HASTE: Duration = Duration::from_millis(500);
 
 /// Pieces that are said to make a dictionary of one size. It holds no more than what came.
 #[derive(Debug)]
-pub(super) struct Assembly<K, W> {
+pub(super) struct Assembly<W> {
     pub(super) name: u64,
     /// Bytes of the whole, as claimed.
     pub(super) size: u64,
-    /// The only one that is asked; `None`: all that claim the size.
-    pub(super) alone: Option<K>,
     pub(super) since: Time,
     /// Pieces from here on were never asked for.
     fresh: u32,
@@ -22,20 +30,24 @@ pub(super) struct Assembly<K, W> {
     asked: BTreeMap<u32, (u32, Time)>,
     pieces: BTreeMap<u32, (W, Box<[u8]>)>,
     held: usize,
+    digest: Digest,
+    /// Pieces that are in the digest.
+    hashed: u32,
 }
 
-impl<K: Copy, W: Copy + Ord> Assembly<K, W> {
-    pub(super) fn new(name: u64, size: u64, alone: Option<K>, since: Time) -> Self {
+impl<W: Copy + Ord> Assembly<W> {
+    pub(super) fn new(name: u64, size: u64, since: Time, hashes: &InfoHashes) -> Self {
         Self {
             name,
             size,
-            alone,
             since,
             fresh: 0,
             again: BTreeSet::new(),
             asked: BTreeMap::new(),
             pieces: BTreeMap::new(),
             held: 0,
+            digest: Digest::new(hashes),
+            hashed: 0,
         }
     }
 
@@ -73,20 +85,42 @@ impl<K: Copy, W: Copy + Ord> Assembly<K, W> {
         }
     }
 
-    /// A piece came; whether it is new.
-    pub(super) fn insert(&mut self, piece: u32, who: W, data: &[u8]) -> bool {
+    /// A piece came.
+    pub(super) fn insert(&mut self, piece: u32, who: W, data: &[u8]) {
         self.asked.remove(&piece);
         self.again.remove(&piece);
-        if self.pieces.contains_key(&piece) {
-            return false;
+        if !self.pieces.contains_key(&piece) {
+            self.held += data.len();
+            self.pieces.insert(piece, (who, data.into()));
         }
-        self.held += data.len();
-        self.pieces.insert(piece, (who, data.into()));
-        true
     }
 
-    pub(super) fn is_whole(&self) -> bool {
-        self.received() == self.pieces()
+    /// Hashes up to so many of the pieces that are there; how many it were.
+    pub(super) fn hash(&mut self, most: u32) -> u32 {
+        let before = self.hashed;
+        while self.hashed - before < most
+            && let Some((_, data)) = self.pieces.get(&self.hashed)
+        {
+            self.digest.update(data);
+            self.hashed += 1;
+        }
+        self.hashed - before
+    }
+
+    /// Whether the next piece to hash is there.
+    pub(super) fn lags(&self) -> bool {
+        self.pieces.contains_key(&self.hashed)
+    }
+
+    /// Whether all of it is there and hashed.
+    pub(super) fn is_hashed(&self) -> bool {
+        self.hashed == self.pieces()
+    }
+
+    /// Whether it goes on for longer than so many turns, at the pace it has.
+    pub(super) fn drags(&self, now: Time, most: Duration) -> bool {
+        let spent = now - self.since;
+        self.received() == 0 || spent.saturating_mul(self.pieces()) / self.received() > most
     }
 
     pub(super) fn received(&self) -> u32 {
@@ -106,16 +140,14 @@ impl<K: Copy, W: Copy + Ord> Assembly<K, W> {
         self.pieces.values().map(|(who, _)| *who).collect()
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.held);
-        for (_, data) in self.pieces.into_values() {
-            bytes.extend_from_slice(&data);
-        }
-        bytes
+    /// The dictionary, if it has all the hashes. To be asked once all of it is hashed.
+    pub(super) fn judge(self, hashes: &InfoHashes) -> Option<Info> {
+        let pieces = self.pieces.into_values().map(|(_, data)| data);
+        self.digest.matches(hashes).then(|| Info::of(pieces))
     }
 }
 
 /// When another one may be asked for what so many were asked for.
 fn due(askers: u32, since: Time) -> Time {
-    since + HASTE * (askers + 1).saturating_sub(ASKERS)
+    since + HASTE * (askers / ASKERS).checked_ilog2().map_or(0, |doublings| doublings + 1)
 }

@@ -1,13 +1,16 @@
 //! A table of peers, honest and not, asked until the dictionary is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use metainfo::{InfoHashV1, InfoHashV2, InfoHashes};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
 
 use super::*;
+use crate::engine::time::Time;
 
 const SIZE: usize = 5 * PIECE + 100;
 
@@ -35,26 +38,48 @@ enum Ways {
     Liar,
     /// Wrong bytes of this size.
     OtherSize(u64),
+    /// Right size, wrong bytes: the first at once, so that it spoils what others send, the rest as late as it may.
+    SlowLiar,
+    /// Wrong bytes of this size, as late as it may.
+    SlowSize(u64),
     /// Says another total with its data.
     Changes,
     /// Cuts what it sends.
     Short,
 }
 
+/// What peers that take their time take: they are not given up on yet.
+const SLOWLY: Duration = PATIENCE.saturating_sub(Duration::from_millis(300));
+
 /// Plays until the dictionary is there. How long it took, who was found guilty, and the most bytes held.
 fn play(seed: u64, ways: &[Ways], patience: Duration) -> Option<(Duration, BTreeSet<usize>, usize)> {
+    play_in(u64::MAX, SIZE, seed, ways, patience)
+}
+
+/// The same with a dictionary of this size, when those that are claimed have so much room.
+fn play_in(
+    room: u64,
+    size_of_right: usize,
+    seed: u64,
+    ways: &[Ways],
+    patience: Duration,
+) -> Option<(Duration, BTreeSet<usize>, usize)> {
     println!("seed {seed}");
-    let right = info(1, SIZE);
+    let right = info(1, size_of_right);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut fetch = Fetch::<usize, usize>::new(InfoHashes::v1_only(v1(&right)));
+    if room < u64::MAX {
+        fetch.set_room(room);
+    }
     let mut now = Time::from_secs(1);
     let start = now;
     let mut answers: BTreeMap<(Time, u64), (usize, u32)> = BTreeMap::new();
-    let mut guilty = BTreeSet::new();
+    let (mut guilty, mut hurried) = (BTreeSet::new(), BTreeSet::new());
     let (mut serial, mut most) = (0, 0);
     let mut requests: BTreeMap<usize, usize> = BTreeMap::new();
     for (peer, ways) in ways.iter().enumerate() {
-        let size = if let Ways::OtherSize(size) = ways { *size } else { SIZE as u64 };
+        let size =
+            if let Ways::OtherSize(size) | Ways::SlowSize(size) = ways { *size } else { right.len() as u64 };
         fetch.add_peer(now, peer, peer, size);
     }
     loop {
@@ -64,16 +89,20 @@ fn play(seed: u64, ways: &[Ways], patience: Duration) -> Option<(Duration, BTree
                     serial += 1;
                     *requests.entry(peer).or_default() += 1;
                     assert!(requests[&peer] <= OUTSTANDING, "{peer} is asked for too much");
-                    answers.insert(
-                        (now + Duration::from_millis(rng.random_range(20..60)), serial),
-                        (peer, piece),
-                    );
+                    let slowly = match ways[peer] {
+                        Ways::SlowLiar => !hurried.insert(peer),
+                        Ways::SlowSize(_) => true,
+                        _ => false,
+                    };
+                    let soon = Duration::from_millis(rng.random_range(20..60));
+                    let takes = if slowly { SLOWLY + soon } else { soon };
+                    answers.insert((now + takes, serial), (peer, piece));
                 }
                 Output::Guilty(peer) => {
                     guilty.insert(peer);
                 }
-                Output::Done(bytes) => {
-                    assert_eq!(bytes[..], right);
+                Output::Done(info) => {
+                    assert_eq!(info.to_bytes(), right);
                     assert_eq!(fetch.poll(), None);
                     return Some((now - start, guilty, most));
                 }
@@ -92,18 +121,19 @@ fn play(seed: u64, ways: &[Ways], patience: Duration) -> Option<(Duration, BTree
             answers.pop_first();
             let waiting = requests.entry(peer).or_default();
             *waiting = waiting.saturating_sub(1);
-            let start = (piece as usize * PIECE).min(SIZE);
-            let data = &right[start..(start + PIECE).min(SIZE)];
+            let size = right.len();
+            let start = (piece as usize * PIECE).min(size);
+            let data = &right[start..(start + PIECE).min(size)];
             match ways[peer] {
-                Ways::Honest => fetch.handle_data(now, peer, piece, Some(SIZE as u64), data).unwrap(),
+                Ways::Honest => fetch.handle_data(now, peer, piece, Some(size as u64), data).unwrap(),
                 Ways::Silent => {
                     requests.remove(&peer);
                 }
                 Ways::Rejects => fetch.handle_reject(now, peer, piece),
-                Ways::Liar => {
-                    fetch.handle_data(now, peer, piece, Some(SIZE as u64), &vec![7; data.len()]).unwrap();
+                Ways::Liar | Ways::SlowLiar => {
+                    fetch.handle_data(now, peer, piece, Some(size as u64), &vec![7; data.len()]).unwrap();
                 }
-                Ways::OtherSize(size) => {
+                Ways::OtherSize(size) | Ways::SlowSize(size) => {
                     let data = vec![7; len_of(size, piece)];
                     fetch.handle_data(now, peer, piece, Some(size), &data).unwrap();
                 }
@@ -155,7 +185,8 @@ fn both_hashes_of_a_hybrid_have_to_match() {
         fetch.add_peer(Time::ZERO, 1, 1, 50);
         assert_eq!(fetch.poll(), Some(Output::Request { peer: 1, piece: 0 }));
         fetch.handle_data(Time::ZERO, 1, 0, None, &one).unwrap();
-        let expected = if right { Output::Done(one.clone().into()) } else { Output::Guilty(1) };
+        let whole = Info::of([one.clone().into_boxed_slice()]);
+        let expected = if right { Output::Done(whole) } else { Output::Guilty(1) };
         assert_eq!(fetch.poll(), Some(expected));
     }
 }
@@ -174,7 +205,7 @@ fn one_honest_peer_is_enough_whatever_the_others_do() {
         (&[huge, Honest], 1),
         (&[huge, huge, huge, Honest], 1),
         (&[OtherSize(40_000), OtherSize(40_000), OtherSize(40_000), Honest], 2),
-        (&[OtherSize(1), OtherSize(2), OtherSize(3), OtherSize(4), OtherSize(5), OtherSize(6), Honest], 70),
+        (&[OtherSize(1), OtherSize(2), OtherSize(3), OtherSize(4), OtherSize(5), OtherSize(6), Honest], 1),
         (&[Changes, Short, Honest], 1),
         (&[Liar, Silent, huge, Rejects, Short, Changes, OtherSize(9), Liar, Silent, Silent, Honest], 10),
     ];
@@ -223,7 +254,7 @@ fn a_slow_peer_is_taken_at_its_own_pace() {
         while let Some(output) = fetch.poll() {
             match output {
                 Output::Request { piece, .. } => asked.push_back(piece),
-                Output::Done(bytes) => return assert_eq!(bytes[..], right),
+                Output::Done(info) => return assert_eq!(info.to_bytes(), right),
                 Output::Guilty(_) => panic!("it is only slow"),
             }
         }
@@ -248,4 +279,83 @@ fn what_nobody_asked_for_is_not_taken_and_too_much_of_it_is_an_offence() {
     assert!(results[..64].iter().all(Result::is_ok));
     assert!(results[65..].iter().all(Result::is_err));
     assert_eq!(fetch.held_bytes(), 0);
+}
+
+#[test]
+fn slow_liars_hold_up_nobody() {
+    use Ways::{Honest, SlowLiar, SlowSize};
+    let twenty = |ways: &dyn Fn(u64) -> Ways| (0..20).map(ways).chain([Honest]).collect::<Vec<_>>();
+    for (ways, seconds) in [
+        (twenty(&|_| SlowLiar), 10),
+        // Two for each of ten sizes, so that every one of them has more votes than the right one.
+        (twenty(&|n| SlowSize(50_000 + n / 2)), 1),
+        (twenty(&|n| SlowSize(MAX_SIZE - n / 2)), 10),
+        (twenty(&|n| if n < 10 { SlowLiar } else { SlowSize(40_000 * n) }), 10),
+    ] {
+        for seed in 0..10 {
+            let played = play(seed, &ways, Duration::from_secs(seconds));
+            let (_, guilty, _) = played.unwrap_or_else(|| panic!("seed {seed}: {ways:?} took too long"));
+            assert!(!guilty.contains(&20), "seed {seed}: an honest one is found guilty");
+        }
+    }
+}
+
+#[test]
+fn with_little_room_everyone_has_a_turn_and_the_room_is_kept() {
+    use Ways::{Honest, SlowLiar, SlowSize};
+    const LARGE: usize = 40 * PIECE;
+    let room = 2 * LARGE as u64;
+    for seed in 0..10 {
+        for liar in [SlowLiar, SlowSize(LARGE as u64 + 1)] {
+            let mut ways = vec![liar; 20];
+            ways.push(Honest);
+            let played = play_in(room, LARGE, seed, &ways, Duration::from_secs(150));
+            let (_, guilty, held) = played.unwrap_or_else(|| panic!("seed {seed}: {liar:?} took too long"));
+            assert!(!guilty.contains(&20));
+            assert!(held as u64 <= room, "seed {seed}: {held} bytes held");
+        }
+    }
+}
+
+#[test]
+fn what_comes_out_of_order_is_hashed_a_little_at_a_time() {
+    const PIECES: u32 = 500;
+    let right = info(3, PIECES as usize * PIECE);
+    let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(&right)));
+    let mut now = Time::from_secs(1);
+    fetch.add_peer(now, 1, 1, right.len() as u64);
+    // The first piece comes last.
+    let mut asked = VecDeque::new();
+    let mut first = false;
+    while asked.len() < 2 || !first {
+        while let Some(Output::Request { piece, .. }) = fetch.poll() {
+            first |= piece == 0;
+            asked.push_back(piece);
+        }
+        let Some(piece) = asked.iter().copied().find(|piece| *piece != 0) else { break };
+        asked.retain(|other| *other != piece);
+        now += Duration::from_millis(1);
+        let start = piece as usize * PIECE;
+        fetch.handle_data(now, 1, piece, None, &right[start..start + PIECE]).unwrap();
+        if fetch.progress().have == PIECES - 1 {
+            break;
+        }
+    }
+    fetch.handle_data(now, 1, 0, None, &right[..PIECE]).unwrap();
+    let mut turns = 1;
+    let done = loop {
+        match fetch.poll() {
+            Some(Output::Done(info)) => break info,
+            Some(_) => {}
+            None => {
+                now = fetch.next_timeout(now).expect("more to hash");
+                assert!(now < Time::from_secs(3), "nothing is waited for");
+                fetch.handle_timeout(now);
+                turns += 1;
+            }
+        }
+    };
+    assert_eq!(turns, PIECES.div_ceil(HASHED_AT_ONCE));
+    assert_eq!(done.to_bytes(), right);
+    assert_eq!((done.len(), fetch.held_bytes()), (right.len(), 0));
 }

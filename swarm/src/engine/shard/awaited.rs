@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use metainfo::InfoHashes;
 
@@ -24,8 +23,10 @@ const MOST_NAMED: usize = 3000;
 pub(crate) struct Awaited {
     pub(super) hashes: InfoHashes,
     pub(super) fetch: Fetch<PeerKey, Sender>,
-    /// The dictionary, once it is there; the application is opening files.
-    pub(super) info: Option<Arc<[u8]>>,
+    /// Pieces of the dictionary, once it is there; the application is opening files.
+    pub(super) found: Option<u32>,
+    /// Whether the dictionary says that the torrent is private, as far as the application has told.
+    pub(super) private: bool,
     /// Bytes of what peers said of their pieces.
     pub(super) early: usize,
     /// Which tracker named whom, so that a private torrent may keep to one.
@@ -34,7 +35,14 @@ pub(crate) struct Awaited {
 
 impl Awaited {
     pub(super) fn new(hashes: InfoHashes) -> Self {
-        Self { hashes, fetch: Fetch::new(hashes), info: None, early: 0, named: BTreeSet::new() }
+        Self {
+            hashes,
+            fetch: Fetch::new(hashes),
+            found: None,
+            private: false,
+            early: 0,
+            named: BTreeSet::new(),
+        }
     }
 
     /// A tracker named peers.

@@ -6,7 +6,7 @@ use metainfo::TorrentId;
 
 use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
-use crate::engine::candidates::Source;
+use crate::engine::candidates::{Added, Source};
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::hub::Arrival;
@@ -25,14 +25,26 @@ impl Shard {
         source: Source,
         scope: Scope,
     ) {
-        let most = self.most_candidates(cx);
-        let Some(torrent) = self.torrent_mut(key) else { return };
+        if self.torrent(key).is_none() {
+            return;
+        }
         for addr in addrs {
-            if torrent.candidates.len() < most || torrent.candidates.get(*addr).is_some() {
-                torrent.candidates.add(cx.now, *addr, source, scope);
-            }
+            self.learn(cx, key.slot(), *addr, source, scope);
         }
         self.arm_dial(cx, key.slot());
+    }
+
+    /// The address of a peer was learnt. Whoever named it, it counts towards the memory that all addresses have.
+    pub(super) fn learn(
+        &mut self,
+        cx: &Cx,
+        slot: usize,
+        addr: SocketAddr,
+        source: Source,
+        scope: Scope,
+    ) -> Added {
+        let most = self.most_candidates(cx);
+        self.torrents[slot].candidates.add_within(most, cx.now, addr, source, scope)
     }
 
     /// Somebody said which address we have. Once enough agree, candidates are ranked by it (BEP 40).

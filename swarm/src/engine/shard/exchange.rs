@@ -67,10 +67,9 @@ impl Shard {
     ) -> Result<(), Close> {
         let peer = &mut self.peers[key.slot()];
         let slot = peer.torrent.slot();
-        let torrent = &mut self.torrents[slot];
         let Some(scope) = Scope::of(peer.link.addr.ip()) else { return Ok(()) };
         // What turns out to be private forgets whom it learnt of this way.
-        if !cx.config.pex || torrent.is_private() {
+        if !cx.config.pex || self.torrents[slot].is_private() {
             return Ok(());
         }
         let partner = peer.exchange.get_or_insert_with(|| Box::new(Partner::new(cx.now, &mut cx.rng)));
@@ -84,10 +83,9 @@ impl Shard {
             if self.listen_port == Some(named.addr.port()) && self.external.was_named(named.addr.ip()) {
                 continue;
             }
-            if torrent.candidates.add(cx.now, named.addr, Source::Pex, scope) == Added::New
-                && named.flags.has(PexFlags::SEED)
-            {
-                torrent.candidates.handle_seed(cx.now, named.addr, true);
+            let added = self.learn(cx, slot, named.addr, Source::Pex, scope);
+            if added == Added::New && named.flags.has(PexFlags::SEED) {
+                self.torrents[slot].candidates.handle_seed(cx.now, named.addr, true);
             }
         }
         self.arm_dial(cx, slot);

@@ -13,10 +13,12 @@ use crate::engine::scope::Scope;
 use crate::engine::time::Time;
 
 impl Shard {
-    /// A torrent has turns from now on, if it may be announced; one that may not takes no turn of others.
+    /// A torrent has turns from now on, if it may be announced: it runs, and is known to be public. A private torrent is none of the
+    /// neighbours' business, and what a magnet names nobody knows yet (BEP 27); it hears who announces it. One that may not
+    /// takes no turn of others.
     pub(super) fn list_locally(&mut self, cx: &Cx, slot: usize) {
         let torrent = &self.torrents[slot];
-        if torrent.is_private() || torrent.keeping.is_paused() {
+        if !torrent.is_public() || torrent.keeping.is_paused() {
             self.lsd.remove(slot);
         } else {
             self.lsd.add(cx.now, slot);
@@ -52,10 +54,9 @@ impl Shard {
         addr.set_port(announce.port);
         for hash in announce.hashes.iter() {
             let Some(key) = self.by_id.get(&TorrentId(*hash)).copied() else { continue };
-            let torrent = &mut self.torrents[key.slot()];
-            if !torrent.is_private() {
+            if !self.torrents[key.slot()].is_private() {
                 // Only who is new: two that answer each other would go on for ever.
-                if torrent.candidates.add(cx.now, addr, Source::Lsd, scope) == Added::New {
+                if self.learn(cx, key.slot(), addr, Source::Lsd, scope) == Added::New {
                     self.lsd.answer(cx.now, key.slot());
                 }
                 self.arm_dial(cx, key.slot());

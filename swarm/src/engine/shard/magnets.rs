@@ -39,10 +39,9 @@ impl Shard {
         torrent.awaits = Some(Box::new(Awaited::new(add.hashes)));
         torrent.tracker.hurry();
         torrent.activity = torrent.next_activity();
-        self.list_locally(cx, key.slot());
         self.mode_changed(cx, key.slot());
         self.run_tracker(cx, key.slot());
-        self.add_peers(cx, key, &add.peers, Source::User, Scope::Loopback);
+        self.add_peers(cx, key, &add.peers, Source::Link, Scope::Loopback);
         Some(key)
     }
 
@@ -105,15 +104,29 @@ impl Shard {
         true
     }
 
-    /// Forgets the peers that a private torrent may not use, and parts with them.
+    /// A torrent that awaits being whole is known to be private.
+    pub(crate) fn declare_private(&mut self, cx: &mut Cx, key: TorrentKey) {
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        if let Some(awaits) = torrent.awaits.as_mut().filter(|awaits| !awaits.private) {
+            awaits.private = true;
+            torrent.tracker.set_nature(true, false);
+            self.go_private(cx, key.slot());
+            let said = self.what_it_is(cx, key.slot(), true);
+            self.say_to_all(cx, key.slot(), &said);
+        }
+    }
+
+    /// Forgets the peers that a private torrent may not use, and parts with them. Who dialled us and was named by nobody stays.
     fn go_private(&mut self, cx: &mut Cx, slot: usize) {
-        let dropped = self.torrents[slot].candidates.purge(cx.now, Sources::PRIVATE);
-        for key in self.torrents[slot].peers.clone() {
-            let peer = &self.peers[key.slot()];
-            // Who dialled us, we did not find.
-            if peer.link.outgoing && peer.listens.is_some_and(|addr| dropped.contains(&addr)) {
-                self.leave(cx, key, Close::Private);
-            }
+        let torrent = &mut self.torrents[slot];
+        let is_open = |key: &PeerKey| {
+            let known = self.peers[key.slot()].listens.and_then(|addr| torrent.candidates.get(addr));
+            known.is_some_and(|known| known.sources.are_open())
+        };
+        let dropped: Vec<PeerKey> = torrent.peers.iter().copied().filter(is_open).collect();
+        torrent.candidates.purge(cx.now, Sources::PRIVATE);
+        for key in dropped {
+            self.leave(cx, key, Close::Private);
         }
     }
 

@@ -241,11 +241,11 @@ impl Shard {
         }
         if let Some(port) = listens {
             let addr = std::net::SocketAddr::new(peer.link.addr.ip(), port);
-            let torrent = &mut self.torrents[peer.torrent.slot()];
+            let slot = peer.torrent.slot();
             if let Some(scope) = Scope::of(addr.ip()) {
-                torrent.candidates.add(cx.now, addr, Source::Incoming, scope);
-                torrent.candidates.handle_connected(cx.now, addr);
                 peer.listens = Some(addr);
+                self.learn(cx, slot, addr, Source::Incoming, scope);
+                self.torrents[slot].candidates.handle_connected(cx.now, addr);
             }
         }
         self.list_peer(cx, key);

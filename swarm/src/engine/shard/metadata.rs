@@ -30,11 +30,8 @@ impl Torrent {
         let awaits = self.awaits.as_ref().filter(|_| matches!(self.activity, Activity::Metadata { .. }));
         let Some(awaits) = awaits else { return self.activity.clone() };
         let progress = awaits.fetch.progress();
-        let (have, pieces) = match &awaits.info {
-            Some(info) => {
-                let pieces = pieces_of(info.len() as u64);
-                (pieces, Some(pieces))
-            }
+        let (have, pieces) = match awaits.found {
+            Some(pieces) => (pieces, Some(pieces)),
             None => (progress.have, progress.pieces),
         };
         Activity::Metadata { have, pieces, peers: progress.peers }
@@ -103,7 +100,7 @@ impl Shard {
                     self.say_extension(cx, peer, Extension::Metadata, &payload);
                 }
                 Some(Output::Done(info)) => {
-                    awaits.info = Some(info.clone());
+                    awaits.found = Some(pieces_of(info.len() as u64));
                     cx.out.event(Event::Metadata { torrent: torrent.key, info });
                 }
                 Some(Output::Guilty(sender)) => {

@@ -183,6 +183,7 @@ impl Torrent {
     /// Whether it is known to be private (BEP 27).
     pub(crate) fn is_private(&self) -> bool {
         self.meta.as_ref().is_some_and(|meta| meta.private())
+            || self.awaits.as_ref().is_some_and(|awaits| awaits.private)
     }
 
     /// Whether it is known not to be.

@@ -1,5 +1,6 @@
 //! Which files are wanted of a torrent that is not known yet.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -12,55 +13,157 @@ use crate::session::selection::Selection;
 
 /// Which files are wanted, decided when it is known which there are: before the first request goes out.
 #[derive(Clone)]
-pub struct Choice(Arc<Decide>);
+pub struct Choice {
+    base: Base,
+    /// Files that are wanted otherwise.
+    changes: Vec<(usize, Priority)>,
+}
 
-type Decide = dyn Fn(&Torrent) -> Result<Selection, AddError> + Send + Sync;
+#[derive(Clone)]
+enum Base {
+    Hinted(Vec<RangeInclusive<u32>>),
+    Selection(Selection),
+    Decided(Arc<Decide>),
+}
+
+type Decide = dyn Fn(&Torrent) -> Result<Selection, String> + Send + Sync;
+
+/// A choice as it is recorded of a magnet: the files that its link hints at (`so`, BEP 53), and a number for each file up to the
+/// last one that is not wanted as usual. With hints, only the numbers of files that are hinted at count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) struct Noted {
+    pub(in crate::session) select: Vec<RangeInclusive<u32>>,
+    pub(in crate::session) priorities: Vec<u8>,
+}
+
+/// Files whose choice is recorded before it is known whether there are any. No torrent has as many.
+const MOST_NOTED: usize = 1 << 20;
 
 impl Choice {
-    /// Asks this when the torrent is known. An error is the reason why the torrent is refused.
+    /// Asks this when the torrent is known. An error is the reason why the torrent is refused. Such a choice cannot be
+    /// recorded before.
     pub fn new(decide: impl Fn(&Torrent) -> Result<Selection, String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(move |torrent| decide(torrent).map_err(AddError::Selection)))
+        Base::Decided(Arc::new(decide)).into()
     }
 
     /// What a magnet hints at (`so`, BEP 53); everything when it hints at nothing. Indices that there are no files for count
     /// only if there are no others.
     pub fn hinted(ranges: &[RangeInclusive<u32>]) -> Self {
-        if ranges.is_empty() {
-            return Self::default();
-        }
-        let ranges = ranges.to_vec();
-        Self(Arc::new(move |torrent| {
-            let files = torrent.layout().files().len();
-            let is_hinted = |file: &usize| ranges.iter().any(|range| range.contains(&(*file as u32)));
-            let wanted: Vec<usize> = (0..files).filter(is_hinted).collect();
-            match ranges.first() {
-                Some(first) if wanted.is_empty() => {
-                    Err(AddError::NoSuchFile { index: *first.start() as usize, files })
-                }
-                _ => Ok(Selection::Files(wanted)),
-            }
-        }))
+        Base::Hinted(ranges.to_vec()).into()
     }
 
     /// The same, but some files are wanted otherwise.
-    pub(in crate::session) fn with(self, changes: Vec<(usize, Priority)>) -> Self {
-        Self(Arc::new(move |torrent| {
-            let mut priorities = self.decide(torrent)?.priorities(torrent);
-            let files = priorities.len();
-            for (index, priority) in changes.iter().copied() {
-                let known = priorities.get_mut(index).ok_or(AddError::NoSuchFile { index, files })?;
-                *known = priority;
-            }
-            Ok(Selection::Ranked(priorities))
-        }))
+    pub(in crate::session) fn with(mut self, changes: Vec<(usize, Priority)>) -> Self {
+        self.changes.retain(|(index, _)| changes.iter().all(|(changed, _)| changed != index));
+        self.changes.extend(changes);
+        self
     }
 
     pub(in crate::session) fn decide(&self, torrent: &Torrent) -> Result<Selection, AddError> {
-        let selection = (self.0)(torrent)?;
-        match selection.unknown(torrent) {
-            Some(index) => Err(AddError::NoSuchFile { index, files: torrent.layout().files().len() }),
-            None => Ok(selection),
+        let files = torrent.layout().files().len();
+        let selection = match &self.base {
+            Base::Hinted(ranges) => hinted(ranges, files)?,
+            Base::Selection(selection) => selection.clone(),
+            Base::Decided(decide) => decide(torrent).map_err(AddError::Selection)?,
+        };
+        if let Some(index) = selection.unknown(torrent) {
+            return Err(AddError::NoSuchFile { index, files });
         }
+        if self.changes.is_empty() {
+            return Ok(selection);
+        }
+        let mut priorities = selection.priorities(torrent);
+        for (index, priority) in self.changes.iter().copied() {
+            let known = priorities.get_mut(index).ok_or(AddError::NoSuchFile { index, files })?;
+            *known = priority;
+        }
+        Ok(Selection::Ranked(priorities))
+    }
+
+    /// As it is recorded; `None` when only the program can tell what it means.
+    pub(in crate::session) fn noted(&self) -> Option<Noted> {
+        let mut select: Vec<RangeInclusive<u32>> = Vec::new();
+        let mut numbers: BTreeMap<usize, Priority> = BTreeMap::new();
+        let mut is_chosen = true;
+        match &self.base {
+            Base::Decided(_) => return None,
+            Base::Hinted(ranges) => {
+                select.clone_from(ranges);
+                is_chosen = !ranges.is_empty();
+            }
+            Base::Selection(Selection::Files(files)) => {
+                let files: BTreeSet<u32> =
+                    files.iter().filter_map(|file| u32::try_from(*file).ok()).collect();
+                files.into_iter().for_each(|file| include(&mut select, file));
+            }
+            Base::Selection(Selection::Ranked(priorities)) => {
+                numbers.extend(priorities.iter().copied().enumerate());
+                is_chosen = false;
+            }
+            Base::Selection(Selection::All) => is_chosen = false,
+        }
+        numbers.extend(self.changes.iter().copied());
+        numbers.retain(|file, _| *file < MOST_NOTED);
+        if is_chosen {
+            if select.is_empty() {
+                // A link cannot say that it wants none.
+                numbers.entry(0).or_insert(Priority::Skip);
+            }
+            let changed: Vec<u32> = numbers.keys().filter_map(|file| u32::try_from(*file).ok()).collect();
+            changed.into_iter().for_each(|file| include(&mut select, file));
+        }
+        numbers.retain(|_, priority| *priority != Priority::Normal);
+        let mut priorities = vec![Priority::Normal as u8; numbers.keys().last().map_or(0, |last| last + 1)];
+        for (file, priority) in numbers {
+            if let Some(number) = priorities.get_mut(file) {
+                *number = priority as u8;
+            }
+        }
+        Some(Noted { select, priorities })
+    }
+
+    /// From what was recorded.
+    pub(in crate::session) fn of_noted(noted: &Noted) -> Self {
+        let Noted { select, priorities } = noted;
+        let counts = |file: &usize| {
+            let file = u32::try_from(*file).unwrap_or(u32::MAX);
+            select.is_empty() || select.iter().any(|range| range.contains(&file))
+        };
+        let recorded = Selection::decode(priorities);
+        let files = (0..priorities.len()).filter(counts).map(|file| (file, recorded.priority(file)));
+        let changes = files.filter(|(_, priority)| *priority != Priority::Normal).collect();
+        Self::hinted(select).with(changes)
+    }
+}
+
+/// The files that a magnet hints at.
+fn hinted(ranges: &[RangeInclusive<u32>], files: usize) -> Result<Selection, AddError> {
+    let Some(first) = ranges.first() else { return Ok(Selection::All) };
+    let is_hinted = |file: &usize| {
+        let file = u32::try_from(*file).unwrap_or(u32::MAX);
+        ranges.iter().any(|range| range.contains(&file))
+    };
+    let wanted: Vec<usize> = (0..files).filter(is_hinted).collect();
+    if wanted.is_empty() {
+        return Err(AddError::NoSuchFile { index: *first.start() as usize, files });
+    }
+    Ok(Selection::Files(wanted))
+}
+
+/// Adds a file to ranges.
+fn include(ranges: &mut Vec<RangeInclusive<u32>>, file: u32) {
+    if ranges.iter().any(|range| range.contains(&file)) {
+        return;
+    }
+    match ranges.last_mut() {
+        Some(last) if last.end().checked_add(1) == Some(file) => *last = *last.start()..=file,
+        _ => ranges.push(file..=file),
+    }
+}
+
+impl From<Base> for Choice {
+    fn from(base: Base) -> Self {
+        Self { base, changes: Vec::new() }
     }
 }
 
@@ -73,7 +176,7 @@ impl Default for Choice {
 
 impl From<Selection> for Choice {
     fn from(selection: Selection) -> Self {
-        Self(Arc::new(move |_| Ok(selection.clone())))
+        Base::Selection(selection).into()
     }
 }
 
@@ -120,5 +223,43 @@ mod tests {
         assert_eq!(choice.decide(&torrent(2)), Ok(Selection::Files(vec![1])));
         assert_eq!(choice.decide(&torrent(3)), Err(AddError::NoSuchFile { index: 3, files: 3 }));
         assert_eq!(choice.decide(&torrent(4)), Err(AddError::Selection("no".into())));
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_choice_means_the_same() {
+        use Priority::{High, Low, Normal, Skip};
+        let torrent = torrent(5);
+        let all = || Choice::default();
+        let files = |list: &[usize]| Choice::from(Selection::Files(list.to_vec()));
+        for (choice, expected) in [
+            (all(), [Normal; 5]),
+            (all().with(vec![(3, High), (1, Skip)]), [Normal, Skip, Normal, High, Normal]),
+            (Choice::hinted(&[1..=2]), [Skip, Normal, Normal, Skip, Skip]),
+            (Choice::hinted(&[1..=u32::MAX]).with(vec![(2, Low)]), [Skip, Normal, Low, Normal, Normal]),
+            (Choice::hinted(&[0..=0]).with(vec![(4, Normal), (0, Skip)]), [Skip, Skip, Skip, Skip, Normal]),
+            (files(&[0, 3, 4]), [Normal, Skip, Skip, Normal, Normal]),
+            (files(&[]), [Skip; 5]),
+            (files(&[]).with(vec![(2, High)]), [Skip, Skip, High, Skip, Skip]),
+            (files(&[2]).with(vec![(2, Skip)]), [Skip; 5]),
+            (
+                files(&[2]).with(vec![(2, Skip), (1, Low)]).with(vec![(2, High)]),
+                [Skip, Low, High, Skip, Skip],
+            ),
+            (Selection::Ranked(vec![Low, Skip]).into(), [Low, Skip, Normal, Normal, Normal]),
+            (
+                Choice::from(Selection::Ranked(vec![Low, Skip])).with(vec![(1, Normal)]),
+                [Low, Normal, Normal, Normal, Normal],
+            ),
+        ] {
+            let decided = |choice: &Choice| choice.decide(&torrent).unwrap().priorities(&torrent);
+            let noted = choice.noted().unwrap();
+            assert_eq!(decided(&choice), expected, "{noted:?}");
+            assert_eq!(decided(&Choice::of_noted(&noted)), expected, "{noted:?}");
+            let again = Choice::of_noted(&noted).noted();
+            assert_eq!(again.as_ref(), Some(&noted));
+        }
+        assert_eq!(Choice::new(|_| Ok(Selection::All)).noted(), None);
+        let far = all().with(vec![(usize::MAX, High)]);
+        assert_eq!(far.noted(), Some(Noted::default()), "what there is no file for costs nothing");
     }
 }

@@ -6,156 +6,101 @@
 //!                                         Event::Metadata ─────────────▶ open, claim, check
 //!   Engine::furnish ◀───────────────────── ask
 //! ```
+//!
+//! A torrent file that is added meanwhile goes the same way: it says what peers would have said.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use metainfo::{Edit, TorrentId};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use metainfo::{Edit, Magnet, Torrent as Meta, TorrentId};
+use tokio::sync::watch;
 
-use super::MagnetOptions;
+use super::desk::Wanted;
 use crate::engine::AddTorrent;
 use crate::engine::candidates::Source;
+use crate::engine::metadata::Info;
 use crate::engine::scope::Scope;
+use crate::reactor::Plane;
 use crate::session::add::{self, Opened};
 use crate::session::claims::Claimed;
+use crate::session::dht;
 use crate::session::event::Event;
 use crate::session::identity::{Place, Running};
 use crate::session::link::{Link, Unavailable};
 use crate::session::options::{AddError, AddOptions};
-use crate::session::persist::Begun;
+use crate::session::persist::{self, Begun};
 use crate::session::registry::Entry;
 use crate::session::torrent::Torrent;
+use crate::session::wanted;
 
-/// Torrents that are made whole, or names that are looked up, at a time.
-const MAX_UNDER_WAY: usize = 16;
-
-/// Where the reactor's thread leaves what there is to do. Everything in it belongs to a torrent that runs.
-#[derive(Default)]
-pub(in crate::session) struct Desk {
-    state: Mutex<Waiting>,
-    news: Notify,
+/// What a torrent turned out to be.
+pub(super) enum Known {
+    /// What peers say, with the hashes that were looked for.
+    Info(Info),
+    /// A torrent file with these hashes, and what its user wants of it.
+    File(Box<AddOptions>),
 }
 
-#[derive(Default)]
-struct Waiting {
-    /// Those without metadata.
-    awaiting: HashMap<TorrentId, Wanted>,
-    work: Vec<Work>,
-}
-
-/// A torrent that awaits its metadata.
-pub(super) struct Wanted {
-    pub(super) entry: Entry,
-    pub(super) options: MagnetOptions,
-    /// Whoever waits for its files to be let go listens to it.
-    pub(super) held: watch::Sender<()>,
-}
-
-enum Work {
-    Furnish { id: TorrentId, wanted: Box<Wanted>, info: Arc<[u8]> },
-    Resolve { id: TorrentId, names: Vec<(String, u16)> },
-}
-
-impl Desk {
-    /// A torrent awaits its metadata.
-    pub(super) fn await_metadata(&self, id: TorrentId, wanted: Wanted) {
-        self.waiting().awaiting.insert(id, wanted);
+/// Makes a torrent whole, or refuses it: it would wait for good.
+pub(super) async fn complete(
+    link: Arc<Link>,
+    id: TorrentId,
+    wanted: Wanted,
+    known: Known,
+) -> Result<(), AddError> {
+    let entry = wanted.entry.clone();
+    let done = furnish(&link, id, wanted, known).await;
+    if let Err(error) = &done {
+        link.tell(Event::Refused { torrent: id, error: error.clone() });
+        // A session that is over has removed everything.
+        let _ = link.ask(move |plane| entry.remove(plane)).await;
     }
-
-    /// The metadata of a torrent are there, and match its hashes.
-    pub(in crate::session) fn came(&self, id: TorrentId, info: Arc<[u8]>) {
-        let mut waiting = self.waiting();
-        let Some(wanted) = waiting.awaiting.remove(&id) else { return };
-        waiting.work.push(Work::Furnish { id, wanted: wanted.into(), info });
-        drop(waiting);
-        self.news.notify_one();
-    }
-
-    /// A torrent was removed.
-    pub(in crate::session) fn gone(&self, id: TorrentId) {
-        let mut waiting = self.waiting();
-        // What is dropped here takes no lock.
-        waiting.awaiting.remove(&id);
-        waiting.work.retain(
-            |work| !matches!(work, Work::Furnish { id: of, .. } | Work::Resolve { id: of, .. } if *of == id),
-        );
-    }
-
-    /// Peers of a torrent have names that are to be looked up.
-    pub(super) fn resolve(&self, id: TorrentId, names: Vec<(String, u16)>) {
-        if !names.is_empty() {
-            self.waiting().work.push(Work::Resolve { id, names });
-            self.news.notify_one();
-        }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Serves the desk for good.
-pub(in crate::session) async fn run(link: Arc<Link>) {
-    let mut tasks = JoinSet::new();
-    loop {
-        let room = MAX_UNDER_WAY.saturating_sub(tasks.len());
-        let work: Vec<_> = {
-            let mut waiting = link.magnets.waiting();
-            let count = waiting.work.len().min(room);
-            waiting.work.drain(..count).collect()
-        };
-        for work in work {
-            tasks.spawn(perform(link.clone(), work));
-        }
-        tokio::select! {
-            () = link.magnets.news.notified() => {}
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
-        }
-    }
-}
-
-async fn perform(link: Arc<Link>, work: Work) {
-    match work {
-        Work::Furnish { id, wanted, info } => {
-            let entry = wanted.entry.clone();
-            let Err(error) = furnish(&link, id, *wanted, info).await else { return };
-            // It would wait for good.
-            link.tell(Event::Refused { torrent: id, error });
-            // A session that is over has removed everything.
-            let _ = link.ask(move |plane| entry.remove(plane)).await;
-        }
-        Work::Resolve { id, names } => {
-            for (host, port) in names {
-                let Some(entry) = link.registry.get(id) else { return };
-                let Ok(found) = link.resolver.lookup(&host, port, None).await else { continue };
-                let added = link.ask(move |plane| {
-                    let now = plane.now();
-                    plane.engine().add_peers(now, entry.key, &found, Source::User, Scope::Loopback);
-                });
-                if added.await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
+    done
 }
 
 /// Makes a torrent whole, unless only its metadata are asked for.
-async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, info: Arc<[u8]>) -> Result<(), AddError> {
+async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) -> Result<(), AddError> {
     let Wanted { entry, options, held } = wanted;
     let magnet = options.magnet.clone();
-    let parsed = tokio::task::spawn_blocking(move || parse(&info, &magnet));
-    let meta = Arc::new(parsed.await.map_err(|_| AddError::Cancelled)??);
+    let (info, file) = match known {
+        Known::Info(info) => (Some(info), None),
+        Known::File(file) => (None, Some(*file)),
+    };
+    let described = file.as_ref().map(|file| file.torrent.clone());
+    let parsed = tokio::task::spawn_blocking(move || match (info, described) {
+        (Some(info), _) => parse(&info.to_bytes(), &magnet),
+        (None, Some(meta)) => Ok(enriched(&meta, &magnet)),
+        (None, None) => Err(AddError::Cancelled),
+    });
+    let meta = parsed.await.map_err(|_| AddError::Cancelled)??;
+    let told = Told::of(&entry, &meta, file.as_ref());
+    link.ask(move |plane| told.to(plane)).await?;
+    if file.is_some() && link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
+        tokio::spawn(dht::introduce(link.clone(), meta.clone()));
+    }
     entry.identity.found(meta.clone());
     link.tell(Event::Metadata { torrent: id });
-    let selection = entry.identity.choice().decide(&meta)?;
-    let Some(options) = options.found(meta, selection) else { return Ok(()) };
+    let given = file.filter(|file| options.dir.is_none() || !file.create);
+    let options = match given {
+        // Nobody said where to put it, or it is there already.
+        Some(file) => {
+            entry.identity.choose(file.files.clone().into());
+            entry.identity.set_order(file.order);
+            AddOptions { torrent: meta.clone(), ..file }
+        }
+        None => {
+            let selection = entry.identity.choice().decide(&meta)?;
+            let Some(options) = options.found(meta.clone(), selection) else { return Ok(()) };
+            AddOptions { order: entry.identity.order(), ..options }
+        }
+    };
     let permit = link.checks.clone().acquire_owned().await.map_err(|_| Unavailable::Over)?;
     let (opener, identity) = (link.clone(), entry.identity.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        // From here on the torrent's own record counts.
+        drop(opener.magnets.noting());
         add::open(&opener, &options, identity.given_up()).map(|opened| (opened, options))
     });
     let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
@@ -173,24 +118,88 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, info: Arc<[u8]
     Ok(())
 }
 
+/// What counts as soon as it is known what a torrent is.
+struct Told {
+    entry: Entry,
+    is_private: bool,
+    /// What its file names.
+    trackers: Vec<(u32, String)>,
+    peers: Vec<SocketAddr>,
+}
+
+impl Told {
+    fn of(entry: &Entry, meta: &Meta, file: Option<&AddOptions>) -> Self {
+        let named = file.map(|file| {
+            let tiers = file.torrent.trackers().iter().cloned();
+            let tiers = tiers.chain(file.trackers.iter().map(|url| vec![url.clone()]));
+            let tiers = (entry.identity.next_tier()..).zip(tiers);
+            tiers.flat_map(|(tier, urls)| urls.into_iter().map(move |url| (tier, url))).collect()
+        });
+        Self {
+            entry: entry.clone(),
+            is_private: meta.private(),
+            trackers: named.unwrap_or_default(),
+            peers: file.map(|file| file.peers.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Tells the engine, on the reactor's thread.
+    fn to(&self, plane: &mut Plane) {
+        let (now, key) = (plane.now(), self.entry.key);
+        let engine = plane.engine();
+        if self.is_private {
+            engine.declare_private(now, key);
+        }
+        for (tier, url) in &self.trackers {
+            engine.add_tracker(now, key, *tier, url);
+        }
+        engine.add_peers(now, key, &self.peers, Source::User, Scope::Loopback);
+    }
+}
+
+/// A torrent with what its magnet names besides, unless it is private (BEP 27).
+fn enriched(meta: &Arc<Meta>, magnet: &Magnet) -> Arc<Meta> {
+    let new_trackers = lacking(meta.trackers().iter().flatten(), &magnet.trackers);
+    let new_seeds = lacking(meta.web_seeds(), &magnet.web_seeds);
+    if meta.private() || new_trackers.is_empty() && new_seeds.is_empty() {
+        return meta.clone();
+    }
+    let edited = || {
+        let file = persist::torrent_file(meta).ok()?;
+        let mut edit = Edit::new(&file).ok()?;
+        let tiers = new_trackers.into_iter().map(|url| vec![url]);
+        edit.set_trackers(&meta.trackers().iter().cloned().chain(tiers).collect::<Vec<_>>());
+        edit.set_web_seeds(&[meta.web_seeds(), &new_seeds].concat());
+        Meta::parse(&edit.finish().ok()?).ok()
+    };
+    // Too large with them: it does without.
+    edited().map_or_else(|| meta.clone(), Arc::new)
+}
+
+/// Those of some addresses that are not among others.
+fn lacking<'a>(known: impl IntoIterator<Item = &'a String>, named: &[String]) -> Vec<String> {
+    let known: BTreeSet<&String> = known.into_iter().collect();
+    named.iter().filter(|url| !known.contains(url)).cloned().collect()
+}
+
 /// The torrent that an info dictionary describes, with the trackers and web seeds of its magnet.
-fn parse(info: &[u8], magnet: &metainfo::Magnet) -> Result<metainfo::Torrent, AddError> {
+fn parse(info: &[u8], magnet: &Magnet) -> Result<Arc<Meta>, AddError> {
     let parsed = || {
         let mut edit = Edit::from_info(info)?;
         edit.set_from_magnet(magnet);
-        metainfo::Torrent::parse(&edit.finish()?)
+        Meta::parse(&edit.finish()?)
     };
     let torrent = parsed().map_err(AddError::Metadata)?;
     if torrent.info_hashes().v1() != magnet.info_hashes.v1() {
         return Err(AddError::V2Only(torrent.name().to_owned()));
     }
-    Ok(torrent)
+    Ok(Arc::new(torrent))
 }
 
 /// Runs it, on the reactor's thread. Its choices hold before the first request goes out.
 fn begin(
     link: &Link,
-    plane: &mut crate::reactor::Plane,
+    plane: &mut Plane,
     entry: &Entry,
     opened: Opened,
     options: &AddOptions,
@@ -198,22 +207,36 @@ fn begin(
 ) -> Result<(), AddError> {
     let meta = &options.torrent;
     // It may have been chosen again even now.
-    let files = entry.identity.choice().decide(meta)?;
-    let options = AddOptions { files, ..options.clone() };
-    let Begun { files, have, partial, peers, kept, finish, .. } = opened.begun;
+    let (files, order) = (entry.identity.choice().decide(meta)?, entry.identity.order());
+    let is_chosen_again = files != options.files || order != options.order;
+    let options = AddOptions { files, order, ..options.clone() };
+    let Begun { files, have, partial, peers, kept, unverified, finish } = opened.begun;
     let priorities = add::priorities(&options, &have);
     let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
     let place = Place::of(&claimed);
     let store = plane.disk().attach(Arc::new(claimed), meta.clone());
     let (now, is_full) = (plane.now(), have.is_full());
-    let add = AddTorrent { partial, recorded: kept.is_some(), ..AddTorrent::new(meta.clone(), store, have) };
+    let add = AddTorrent {
+        partial,
+        unverified,
+        recorded: kept.is_some(),
+        seed_only: !options.create,
+        ..AddTorrent::new(meta.clone(), store, have)
+    };
     if !plane.engine().furnish(now, entry.key, add, priorities) {
         plane.disk().detach(store);
         return Err(AddError::Cancelled);
     }
-    entry.identity.opened(Running { store, place, writes: true, kept, finish });
-    link.saver.writes(meta.id(), !is_full);
-    plane.engine().set_order(now, entry.key, entry.identity.order());
+    if let Some(kept) = kept.as_ref().filter(|_| is_chosen_again) {
+        kept.choose(|choices| {
+            choices.priorities = options.files.encode(meta);
+            choices.order = wanted::recorded(order);
+        });
+        link.saver.changed(meta.id());
+    }
+    entry.identity.opened(Running { store, place, writes: options.create, kept, finish });
+    link.saver.writes(meta.id(), options.create && !is_full);
+    plane.engine().set_order(now, entry.key, order);
     plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);
     Ok(())
 }

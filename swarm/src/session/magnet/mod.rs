@@ -1,15 +1,20 @@
 //! Torrents that are added by a magnet link: looked for at once, opened when their metadata are there.
 
 mod choice;
+mod desk;
 mod furnish;
+mod merge;
 mod options;
 
-use metainfo::{Magnet, TorrentId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
 use tokio::sync::watch;
 
 pub use choice::Choice;
+pub(super) use choice::Noted;
+pub(super) use desk::{Desk, note, run};
+pub(super) use merge::feed;
 pub use options::MagnetOptions;
 
 use super::Session;
@@ -22,18 +27,18 @@ use super::registry::{Entry, Refused, Reservation};
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
-use crate::engine::{AddMagnet, Direction};
+use crate::engine::{AddMagnet, Direction, Engine, Time, TorrentKey};
 use crate::reactor::Plane;
-use furnish::Wanted;
-pub(super) use furnish::{Desk, run};
+use desk::Wanted;
 
 impl Session {
     /// Looks for the torrent that a magnet names. It runs at once, and what it is will be known later:
     /// [`Event::Metadata`](super::Event::Metadata) tells, or [`Event::Refused`](super::Event::Refused), after which it is
-    /// removed. If it runs already, it is told of the magnet's trackers and peers, unless it is private.
+    /// removed. If it runs already, it is told of the magnet's trackers and peers, unless it is private; while it awaits its
+    /// metadata, that is all there is to it, and its handle is given back.
     ///
     /// # Errors
-    /// When it cannot be run here, or runs already. Whether its files can be used turns out later.
+    /// When it cannot be run here, or runs already and is known. Whether its files can be used turns out later.
     pub async fn add_magnet(&self, options: MagnetOptions) -> Result<Torrent, AddError> {
         let link = &self.link;
         let id = options.magnet.info_hashes.id();
@@ -44,10 +49,7 @@ impl Session {
         let reservation = match link.registry.reserve(id) {
             Ok(reservation) => reservation,
             Err(Refused::Closed) => return Err(AddError::Unavailable(Unavailable::Over)),
-            Err(Refused::Duplicate) => {
-                enrich(link, id, &options).await?;
-                return Err(AddError::Duplicate(id));
-            }
+            Err(Refused::Duplicate) => return merge::enrich(link, options).await,
         };
         let mut note = None;
         if let Some(store) = link.store.clone() {
@@ -67,25 +69,6 @@ impl Session {
     }
 }
 
-/// Tells a torrent that runs of what another magnet of it says.
-async fn enrich(link: &Arc<Link>, id: TorrentId, options: &MagnetOptions) -> Result<(), Unavailable> {
-    let Some(entry) = link.registry.get(id) else { return Ok(()) };
-    if entry.identity.meta().is_some_and(|meta| meta.private()) {
-        return Ok(());
-    }
-    let (peers, names) = peers(options);
-    link.magnets.resolve(id, names);
-    let trackers: Vec<String> = all_trackers(options).map(str::to_owned).collect();
-    link.ask(move |plane| {
-        let now = plane.now();
-        for url in &trackers {
-            plane.engine().add_tracker(now, entry.key, entry.identity.next_tier(), url);
-        }
-        plane.engine().add_peers(now, entry.key, &peers, Source::User, Scope::Loopback);
-    })
-    .await
-}
-
 /// A magnet that is about to be looked for.
 struct Begin {
     link: Arc<Link>,
@@ -98,13 +81,13 @@ impl Begin {
     fn run(self, plane: &mut Plane) -> Option<Entry> {
         let Self { link, options, reservation } = self;
         let (now, id) = (plane.now(), options.magnet.info_hashes.id());
-        let (peers, names) = peers(&options);
+        let mut peers = Peers::of(&options);
+        let names = std::mem::take(&mut peers.names);
         let engine = plane.engine();
-        let trackers = all_trackers(&options).map(|url| vec![url.to_owned()]).collect();
-        let key = engine.add_magnet(
-            now,
-            &AddMagnet { hashes: options.magnet.info_hashes, trackers, peers, paused: false },
-        )?;
+        let trackers = options.all_trackers().map(|url| vec![url.to_owned()]).collect();
+        let hashes = options.magnet.info_hashes;
+        let key = engine.add_magnet(now, &AddMagnet { trackers, ..AddMagnet::new(hashes) })?;
+        peers.tell(engine, now, key);
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
         engine.set_torrent_limit(now, key, Direction::Write, options.up_limit);
         let identity = Identity::named(&options.magnet, options.files.clone(), options.order);
@@ -117,20 +100,30 @@ impl Begin {
     }
 }
 
-fn all_trackers(options: &MagnetOptions) -> impl Iterator<Item = &str> {
-    options.magnet.trackers.iter().chain(&options.trackers).map(String::as_str)
+/// Peers that are named when a torrent is added.
+struct Peers {
+    /// By the link.
+    linked: Vec<SocketAddr>,
+    /// By the user besides.
+    named: Vec<SocketAddr>,
+    /// Those of the link that are to be looked up.
+    names: Vec<(String, u16)>,
 }
 
-/// The peers whose addresses are known, and those to be looked up.
-fn peers(options: &MagnetOptions) -> (Vec<SocketAddr>, Vec<(String, u16)>) {
-    let Magnet { peers, .. } = &options.magnet;
-    let mut known = options.peers.clone();
-    let mut names = Vec::new();
-    for (host, port) in peers {
-        match host.parse::<IpAddr>() {
-            Ok(ip) => known.push((ip, *port).into()),
-            Err(_) => names.push((host.clone(), *port)),
+impl Peers {
+    fn of(options: &MagnetOptions) -> Self {
+        let mut peers = Self { linked: Vec::new(), named: options.peers.clone(), names: Vec::new() };
+        for (host, port) in &options.magnet.peers {
+            match host.parse::<IpAddr>() {
+                Ok(ip) => peers.linked.push((ip, *port).into()),
+                Err(_) => peers.names.push((host.clone(), *port)),
+            }
         }
+        peers
     }
-    (known, names)
+
+    fn tell(&self, engine: &mut Engine, now: Time, torrent: TorrentKey) {
+        engine.add_peers(now, torrent, &self.linked, Source::Link, Scope::Loopback);
+        engine.add_peers(now, torrent, &self.named, Source::User, Scope::Loopback);
+    }
 }

@@ -67,6 +67,11 @@ impl MagnetOptions {
         }
     }
 
+    /// The trackers of the magnet, and others.
+    pub(super) fn all_trackers(&self) -> impl Iterator<Item = &str> {
+        self.magnet.trackers.iter().chain(&self.trackers).map(String::as_str)
+    }
+
     /// The options of the torrent that was found; `None` if its files are not asked for.
     pub(super) fn found(&self, torrent: Arc<Torrent>, files: Selection) -> Option<AddOptions> {
         let dir = self.dir.as_ref()?;

@@ -9,7 +9,7 @@ use storage::record::{
 };
 
 use super::{kept, placing};
-use crate::session::magnet::MagnetOptions;
+use crate::session::magnet::{MagnetOptions, Noted};
 use crate::session::options::AddError;
 use crate::session::registry::Registry;
 use crate::session::wanted;
@@ -50,7 +50,8 @@ impl Drop for Note {
     }
 }
 
-/// Records a magnet, unless what it names is recorded already. `None` when nothing is to be recorded. Blocks.
+/// Records a magnet and what was chosen for it, unless what it names is known and recorded. `None` when nothing is to be
+/// recorded. Blocks.
 pub(in crate::session) fn note(
     store: Arc<dyn Store>,
     registry: &Arc<Registry>,
@@ -59,11 +60,14 @@ pub(in crate::session) fn note(
     let Some(dir) = options.dir.as_ref().filter(|_| store.wants_sources()) else { return Ok(None) };
     let hashes = options.magnet.info_hashes;
     let key = sole(&*store, hashes.id(), dir)?;
-    if store.load(&key)?.is_some() {
-        return Ok(Some(Note { store, registry: registry.clone(), key, is_new: false }));
+    let known = store.load(&key)?;
+    let is_new = known.is_none();
+    if known.as_ref().is_none_or(|record| record.summary.flags.no_metadata) {
+        let mut record = known.unwrap_or_else(|| fresh(options, key.dir.clone()));
+        choose(&mut record, options);
+        store.save(&[record])?;
     }
-    store.save(&[record(options, key.dir.clone())])?;
-    Ok(Some(Note { store, registry: registry.clone(), key, is_new: true }))
+    Ok(Some(Note { store, registry: registry.clone(), key, is_new }))
 }
 
 /// The key of a torrent in this folder, unless a record says what there is of it in another one: that would be lost. Blocks.
@@ -77,23 +81,35 @@ pub(in crate::session) fn sole(store: &dyn Store, id: TorrentId, dir: &Path) -> 
     }
 }
 
-fn record(options: &MagnetOptions, place: PathBuf) -> Record {
+fn fresh(options: &MagnetOptions, dir: PathBuf) -> Record {
     let hashes = options.magnet.info_hashes;
-    let now = kept::now_ms();
     let summary = Summary {
         generation: 0,
         hashes,
         name: options.magnet.name.clone().unwrap_or_else(|| hashes.id().to_hex()),
-        dir: place,
+        dir,
         folder: None,
         flags: Flags { no_metadata: true, clean: true, ..Flags::default() },
         size: options.magnet.length.unwrap_or(0),
         done: 0,
         totals: Totals::default(),
-        times: Times { added: now, saved: now, ..Times::default() },
+        times: Times { added: kept::now_ms(), ..Times::default() },
         name_rules: NAME_RULES,
     };
-    let mut state = State::new(0);
+    Record { summary, state: State::new(0), source: None }
+}
+
+/// Writes down what was chosen, as far as it can be: see [`Choice::noted`](crate::session::Choice).
+fn choose(record: &mut Record, options: &MagnetOptions) {
+    let Record { summary, state, source } = record;
+    state.generation += 1;
+    summary.generation = state.generation;
+    summary.times.saved = kept::now_ms();
+    let mut magnet = options.magnet.clone();
+    if let Some(Noted { select, priorities }) = options.files.noted() {
+        magnet.select = select;
+        state.choices.priorities = priorities;
+    }
     state.choices.down_limit = options.down_limit;
     state.choices.up_limit = options.up_limit;
     state.choices.preallocate = options.preallocate;
@@ -101,7 +117,7 @@ fn record(options: &MagnetOptions, place: PathBuf) -> Record {
     state.choices.order = wanted::recorded(options.order);
     // What the folders are called is found out again when the torrent is known.
     state.finishing = placing::asked(&options.placing).unwrap_or_default();
-    Record { summary, state, source: Some(Source::Magnet(options.magnet.to_string())) }
+    *source = Some(Source::Magnet(magnet.to_string()));
 }
 
 /// Forgets it again, unless more is known by now. Blocks.

@@ -27,4 +27,5 @@ pub(super) use begin::{Begun, begin, load};
 pub(super) use kept::{Kept, Snapshot, names, place};
 pub(super) use placing::placing;
 pub(super) use saver::{Last, Saver, finish, run};
+pub(super) use source::torrent_file;
 pub(super) use space::watch_space;

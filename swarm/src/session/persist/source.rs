@@ -6,7 +6,7 @@ use bencode::{EncodeError, Encoder};
 use metainfo::Torrent;
 
 /// The torrent file of a torrent: its info dictionary byte for byte, and of what is around it all that is needed to run it.
-pub(super) fn torrent_file(torrent: &Torrent) -> Result<Vec<u8>, EncodeError> {
+pub(in crate::session) fn torrent_file(torrent: &Torrent) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out);
     encoder.dict(|d| {
