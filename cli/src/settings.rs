@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use glob::{MatchOptions, Pattern};
 use metainfo::{FilePath, Torrent, Version};
-use storage::{Progress, ScanOptions};
-use swarm::session::{Bootstrap, PieceOrder, Priority, Selection};
+use storage::{LinkMode, Progress, ScanOptions};
+use swarm::session::{Bootstrap, PieceOrder, Placing, Priority, Selection};
 
 use crate::exit::{Exit, failure};
-use crate::flags::Create;
 use crate::flags::values as flags;
+use crate::flags::{Create, Link};
 use crate::output::json::stored_files;
 use crate::stop::Stop;
 
@@ -128,6 +128,22 @@ pub(crate) fn order(order: flags::Order) -> PieceOrder {
         flags::Order::Rarest => PieceOrder::Rarest,
         flags::Order::Sequential => PieceOrder::Sequential,
         flags::Order::FirstLast => PieceOrder::FirstLast,
+    }
+}
+
+/// Where files lie until they are complete, and what is done with them then.
+pub(crate) fn placing(flags: &crate::flags::Placing) -> Placing {
+    Placing {
+        suffix: flags.incomplete_suffix.clone(),
+        incomplete: flags.incomplete_dir.clone(),
+        link_to: flags.link_to.clone(),
+        link: match flags.link {
+            Link::Auto => LinkMode::Auto,
+            Link::Hard => LinkMode::Hard,
+            Link::Reflink => LinkMode::Reflink,
+            Link::Copy => LinkMode::Copy,
+        },
+        reuse: flags.reuse.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use metainfo::Torrent;
 
 use crate::exit::Exit;
-use crate::flags::Download;
+use crate::flags::{Download, Preallocate};
 use crate::input::{self, Kind};
 use crate::output::json::TorrentJson;
 use crate::output::{Console, torrent};
@@ -65,8 +65,15 @@ fn torrent(args: &Download) -> Result<Arc<Torrent>> {
 }
 
 fn plan(args: &Download, what: What) -> Plan {
-    let order = settings::order(args.order);
-    Plan { what, dir: args.output.clone(), role: Role::Download(args.seed), order, is_checked: false }
+    Plan {
+        what,
+        dir: args.output.clone(),
+        role: Role::Download(args.seed),
+        order: settings::order(args.order),
+        placing: settings::placing(&args.placing),
+        preallocate: args.placing.preallocate == Preallocate::Full,
+        is_checked: false,
+    }
 }
 
 fn chosen(args: &Download) -> Chosen {

@@ -6,6 +6,7 @@ mod demo;
 mod dht;
 mod download;
 mod edit;
+mod files;
 mod magnet;
 mod man;
 mod scrape;
@@ -29,6 +30,9 @@ pub(crate) fn run(command: Command, console: &Console) -> Result<Exit> {
         Command::Show(args) => show::run(&args, console),
         Command::Verify(args) => verify::run(&args, console),
         Command::Edit(args) => edit::run(&args, console),
+        Command::Move(args) => files::relocate(&args, console),
+        Command::Rename(args) => files::rename(&args, console),
+        Command::Remove(args) => files::remove(&args, console),
         Command::Scrape(args) => scrape::run(&args, console),
         Command::Dht(args) => dht::run(&args, console),
         Command::Demo(args) => demo::run(&args, console),

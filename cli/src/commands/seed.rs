@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use metainfo::{Builder, Magnet};
-use swarm::session::{PieceOrder, Selection};
+use swarm::session::{PieceOrder, Placing, Selection};
 
 use crate::commands::create;
 use crate::exit::{Exit, failure, of_io};
@@ -40,7 +40,7 @@ fn described(args: &Seed, dir: &Path) -> Result<Plan> {
     }
     let torrent = Arc::new(input::torrent(&args.path)?);
     let what = What::Torrent(torrent, Selection::All);
-    Ok(Plan { what, dir: dir.to_owned(), role: Role::Seed, order: PieceOrder::Rarest, is_checked: false })
+    Ok(plan(what, dir, false))
 }
 
 /// A file or folder, of which a torrent is made in memory.
@@ -61,5 +61,17 @@ fn made(args: &Seed, stop: &Stop, console: &Console) -> Result<Plan> {
         console.print(&format!("{}\n", Magnet::of(&torrent)))?;
     }
     let what = What::Torrent(Arc::new(torrent), Selection::All);
-    Ok(Plan { what, dir: dir.to_owned(), role: Role::Seed, order: PieceOrder::Rarest, is_checked: true })
+    Ok(plan(what, dir, true))
+}
+
+fn plan(what: What, dir: &Path, is_checked: bool) -> Plan {
+    Plan {
+        what,
+        dir: dir.to_owned(),
+        role: Role::Seed,
+        order: PieceOrder::Rarest,
+        placing: Placing::default(),
+        preallocate: false,
+        is_checked,
+    }
 }

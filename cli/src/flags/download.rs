@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use super::Net;
 use super::values::{Order, Priority, SeedGoal, Selection};
+use super::{Net, Placing};
 
 /// Download what a torrent file or magnet link describes
 ///
@@ -39,6 +39,8 @@ pub(crate) struct Download {
     #[arg(long, env = "UNCHOKE_LIST")]
     pub list: bool,
     #[command(flatten)]
+    pub placing: Placing,
+    #[command(flatten)]
     pub net: Net,
 }
 
@@ -48,6 +50,8 @@ Examples:
   unchoke download https://example.org/debian.torrent --seed=2.0 --up-limit 2M
   unchoke download album.torrent --select '*.flac' --select 0-2
   unchoke download series.torrent --priority '*S01E01*=high' --order sequential
+  unchoke download series.torrent --incomplete-dir /fast/disk --incomplete-suffix .part
+  unchoke download album.torrent --reuse ~/Music
   unchoke download 'magnet:?xt=urn:btih:c0fda1edafdbdbb96443424e0b3899af7159d10e' -o ~/Downloads
   unchoke download c0fda1edafdbdbb96443424e0b3899af7159d10e --list
   unchoke download file.torrent --peer 192.0.2.7:6881 --json";

@@ -7,8 +7,10 @@ mod demo;
 mod dht;
 mod download;
 mod edit;
+mod files;
 mod magnet;
 mod net;
+mod placing;
 mod print;
 mod scrape;
 mod seed;
@@ -21,8 +23,10 @@ pub(crate) use demo::Demo;
 pub(crate) use dht::{Dht, DhtAction, DhtGet, DhtPut};
 pub(crate) use download::Download;
 pub(crate) use edit::Edit;
+pub(crate) use files::{Move, Recorded, Remove, Rename};
 pub(crate) use magnet::Magnet;
 pub(crate) use net::{Check, Net};
+pub(crate) use placing::{Link, Placing, Preallocate};
 pub(crate) use print::{Completions, Man};
 pub(crate) use scrape::Scrape;
 pub(crate) use seed::Seed;
@@ -95,6 +99,9 @@ pub(crate) enum Command {
     Show(Show),
     Verify(Verify),
     Edit(Edit),
+    Move(Move),
+    Rename(Rename),
+    Remove(Remove),
     Scrape(Scrape),
     Dht(Dht),
     Demo(Demo),

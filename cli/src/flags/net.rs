@@ -49,7 +49,8 @@ pub(crate) struct Net {
     #[arg(long, visible_alias = "timeout", env = "UNCHOKE_STOP_AFTER", value_name = "DURATION",
           value_parser = duration)]
     pub stop_after: Option<Duration>,
-    /// Print one JSON object a line instead of text: started, metadata, progress, complete, stopped, error
+    /// Print one JSON object a line instead of text: started, metadata, reused, progress, moved, linked, complete, unsettled,
+    /// paused, resumed, stopped, error
     #[arg(long, env = "UNCHOKE_JSON")]
     pub json: bool,
     /// Do not use the DHT; private torrents never do
@@ -75,7 +76,8 @@ pub(crate) enum Check {
     Auto,
     /// Always
     Always,
-    /// Never: `seed` trusts files of full length, `download` gets everything again
+    /// Never before it starts: `seed` takes files of full length for right, and hashes each piece before it is first sent;
+    /// `download` gets everything again
     Never,
 }
 

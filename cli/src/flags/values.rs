@@ -11,6 +11,15 @@ use swarm::engine::dht;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub u64);
 
+/// What names of files can end in.
+pub(crate) fn suffix(text: &str) -> Result<String, String> {
+    if storage::is_suffix(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the end of a file name, such as .part".into())
+    }
+}
+
 impl FromStr for Size {
     type Err = String;
 

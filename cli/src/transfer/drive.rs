@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use metainfo::Magnet;
 use swarm::engine::{Activity, TorrentStatus};
-use swarm::session::{Event, Events, MagnetOptions, Session, Torrent, Unavailable};
+use swarm::session::{Event, Events, FilesError, MagnetOptions, Session, Torrent, Unavailable};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::event::Reason;
@@ -139,7 +139,16 @@ async fn in_session<'a>(
         return Err(incomplete(meta.name(), plan, &status));
     }
     report.started(session.listening())?;
-    let mut run = Run { plan, session: session.clone(), torrent, events, report, complete_since: None };
+    let mut run = Run {
+        plan,
+        session: session.clone(),
+        torrent,
+        events,
+        report,
+        complete_since: None,
+        is_there: false,
+        settled: Settled::No,
+    };
     run.until_end(stop, until).await
 }
 
@@ -162,6 +171,18 @@ struct Run<'a, 'r> {
     events: Events,
     report: &'r mut Report<'a>,
     complete_since: Option<Instant>,
+    /// All that is wanted is there.
+    is_there: bool,
+    settled: Settled,
+}
+
+/// Whether complete files are where they are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    No,
+    Yes,
+    /// Not now; it is tried again.
+    Failed,
 }
 
 impl Run<'_, '_> {
@@ -191,8 +212,9 @@ impl Run<'_, '_> {
     }
 
     async fn go_on(&mut self, stop: &Stop, until: Instant) -> Result<Exit> {
-        let asked = stop.asked();
-        tokio::pin!(asked);
+        let (asked, torrent) = (stop.asked(), self.torrent.clone());
+        let settling = torrent.wait_settled();
+        tokio::pin!(asked, settling);
         let mut tick = interval(self.report.pace());
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -223,6 +245,13 @@ impl Run<'_, '_> {
                     }
                     continue;
                 }
+                settled = &mut settling, if self.is_there && self.settled == Settled::No => {
+                    self.settled(settled)?;
+                    if let Some(exit) = self.look(&self.torrent.status().await?)? {
+                        return Ok(exit);
+                    }
+                    continue;
+                }
                 asked = &mut asked => asked.map(|()| Reason::Signal)?,
                 () = sleep_until(until) => Reason::Time,
             };
@@ -239,6 +268,22 @@ impl Run<'_, '_> {
                 _ => Exit::Unfinished,
             });
         }
+    }
+
+    /// Complete files are where they are to be, or cannot go there.
+    fn settled(&mut self, settled: Result<(), FilesError>) -> Result<()> {
+        self.settled = match settled {
+            Ok(()) => Settled::Yes,
+            Err(FilesError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            Err(error) if self.plan.role == Role::Download(SeedGoal::No) => {
+                let hint = "everything is there, and the same command goes on from there";
+                let text = format!("cannot finish {:?}: {}; {hint}", self.torrent.name(), start::why(&error));
+                return Err(failure(start::exit_of(&error), text));
+            }
+            // The event tells of it.
+            Err(_) => Settled::Failed,
+        };
+        Ok(())
     }
 
     /// Tells how it goes.
@@ -277,6 +322,10 @@ impl Run<'_, '_> {
                 return Ok(None);
             }
             Activity::Seeding => {}
+        }
+        self.is_there = true;
+        if self.settled == Settled::No && self.torrent.is_to_settle() {
+            return Ok(None);
         }
         let since = match self.complete_since {
             Some(since) => since,

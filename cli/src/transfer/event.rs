@@ -65,6 +65,20 @@ pub(super) enum Event<'a> {
     },
     /// It goes on after it was paused.
     Resumed { info_hash: String },
+    /// The files lie in this folder now.
+    Moved { info_hash: String, dir: String },
+    /// Complete files were given to this folder as well: under a second name, with shared bytes, as copies, or not anew.
+    Linked { info_hash: String, dir: String, linked: usize, cloned: usize, copied: usize, there: usize },
+    /// Content of files that were there was taken instead of a download.
+    Reused {
+        info_hash: String,
+        files: usize,
+        bytes: u64,
+        /// Why others could not be taken.
+        message: Option<String>,
+    },
+    /// Complete files cannot go where they are to be. That is tried again.
+    Unsettled { info_hash: String, message: String },
     /// It ended before it was complete, or stopped seeding.
     Stopped {
         info_hash: String,

@@ -47,6 +47,12 @@ impl<'a> Live<'a> {
         self.show(done, total, text);
     }
 
+    /// Shows how complete files are being moved.
+    pub(super) fn moving(&mut self, done: u64, total: u64) {
+        let text = format!("moving  {}  {} of {}", percent(done, total), size(done), size(total));
+        self.show(done, total, text);
+    }
+
     /// Shows how the torrent is.
     pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) {
         let columns = self.console.is_live().then(|| self.console.width().unwrap_or(USUAL));

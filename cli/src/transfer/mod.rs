@@ -4,7 +4,7 @@ mod drive;
 mod event;
 pub(crate) mod live;
 mod origins;
-mod records;
+pub(crate) mod records;
 mod report;
 mod seek;
 mod start;
@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use metainfo::{Magnet, Torrent, TorrentId};
 use swarm::session::http::{Http, HttpConfig, Problem};
 use swarm::session::resolve::Resolver;
-use swarm::session::{PieceOrder, Selection};
+use swarm::session::{PieceOrder, Placing, Selection};
 
 use crate::exit::{self, Exit, failure};
 use crate::flags::Net;
@@ -26,7 +26,7 @@ use crate::output::Console;
 use crate::settings::Chosen;
 use crate::stop::Stop;
 use event::Event;
-pub(crate) use start::resolve;
+pub(crate) use start::{advised, exit_of, resolve, why};
 
 /// What is to be run.
 pub(crate) struct Plan {
@@ -35,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
     pub(crate) role: Role,
     pub(crate) order: PieceOrder,
+    /// Where files lie until they are complete, and what is done with them then.
+    pub(crate) placing: Placing,
+    /// Whether files take all of their room at once.
+    pub(crate) preallocate: bool,
     /// Whether what is there is known to be right.
     pub(crate) is_checked: bool,
 }

@@ -1,7 +1,7 @@
 //! Where records are kept.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -17,13 +17,18 @@ pub(super) fn store(net: &Net, console: &Console) -> Result<Option<Arc<dyn Store
     if net.no_resume {
         return Ok(None);
     }
-    let Some(dir) = net.state.clone().or_else(usual) else {
+    named(net.state.as_deref(), console)
+}
+
+/// The store in this folder, or in the usual one.
+pub(crate) fn named(state: Option<&Path>, console: &Console) -> Result<Option<Arc<dyn Store>>> {
+    let Some(dir) = state.map(Path::to_owned).or_else(usual) else {
         console.note("unchoke: no record is kept, because neither --state nor HOME says where");
         return Ok(None);
     };
     match FileStore::open(dir.join("transfers")) {
         Ok(store) => Ok(Some(Arc::new(store))),
-        Err(error) if net.state.is_some() => {
+        Err(error) if state.is_some() => {
             let exit = if let StoreError::Io { cause, .. } = &error { of_io(cause) } else { Exit::Failed };
             Err(failure(exit, format!("--state: {error}")))
         }

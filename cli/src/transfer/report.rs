@@ -40,6 +40,8 @@ pub(super) struct Report<'a> {
     is_unknown: bool,
     /// Trackers whose failure was told.
     failed: BTreeSet<String>,
+    /// Bytes of files that are being moved: done, and in total.
+    moving: Option<(u64, u64)>,
 }
 
 impl<'a> Report<'a> {
@@ -56,6 +58,7 @@ impl<'a> Report<'a> {
             name: plan.what.name(),
             is_unknown: matches!(plan.what, What::Magnet(..)),
             failed: BTreeSet::new(),
+            moving: None,
         }
     }
 
@@ -126,8 +129,9 @@ impl<'a> Report<'a> {
 
     pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) -> Result<()> {
         if !self.is_json {
-            match status.activity {
-                Activity::Metadata { .. } => self.live.waiting(status, seek),
+            match (&status.activity, self.moving) {
+                (Activity::Metadata { .. }, _) => self.live.waiting(status, seek),
+                (_, Some((done, total))) => self.live.moving(done, total),
                 _ => self.live.status(status, origins, seek),
             }
             return Ok(());
@@ -230,7 +234,8 @@ impl<'a> Report<'a> {
     /// Something that happened in the session.
     pub(super) fn event(&mut self, event: &session::Event) {
         use session::Event::{
-            Checking, PeerBanned, PieceFailed, RecordFailed, StorageRecovered, TrackerAnswered, TrackerFailed,
+            Checking, FinishFailed, Linked, MoveFailed, Moved, Moving, PeerBanned, PieceFailed, RecordFailed,
+            Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
@@ -263,6 +268,42 @@ impl<'a> Report<'a> {
                 }
             }
             StorageRecovered { .. } => self.resumed(),
+            Moving { done, total, .. } => self.moving = Some((*done, *total)),
+            Moved { to, .. } => {
+                self.moving = None;
+                let dir = to.display().to_string();
+                let text = format!("{}: moved to {}", plain(&self.name), plain(&dir));
+                self.tell(&Event::Moved { info_hash: self.info_hash(), dir }, &text);
+            }
+            Linked { to, linked, .. } => {
+                let dir = to.display().to_string();
+                let session_linked = *linked;
+                let text = format!("{}: {} in {}", plain(&self.name), given(session_linked), plain(&dir));
+                let storage::Linked { linked, cloned, copied, there } = session_linked;
+                let event = Event::Linked { info_hash: self.info_hash(), dir, linked, cloned, copied, there };
+                self.tell(&event, &text);
+            }
+            Reused { files, bytes, error, .. } => {
+                let (files, bytes) = (*files, *bytes);
+                let text = format!(
+                    "{}: took {} ({}) from files that are there",
+                    plain(&self.name),
+                    count(files as u64, "file"),
+                    size(bytes)
+                );
+                let message = error.as_ref().map(super::start::advised);
+                let why = message.clone();
+                self.tell(&Event::Reused { info_hash: self.info_hash(), files, bytes, message }, &text);
+                if let Some(why) = why {
+                    self.note(&format!("--reuse: {}; it is downloaded instead", plain(&why)));
+                }
+            }
+            FinishFailed { error, .. } | MoveFailed { error, .. } => {
+                self.moving = None;
+                let message = super::start::why(error);
+                let text = format!("{}; it is tried again once a minute", plain(&message));
+                self.tell(&Event::Unsettled { info_hash: self.info_hash(), message }, &text);
+            }
             PeerBanned { addr, .. } => {
                 tracing::warn!(%addr, "a peer that sent wrong data was banned");
             }
@@ -281,7 +322,27 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Says something to people or to programs.
+    fn tell(&self, event: &Event<'_>, text: &str) {
+        if self.is_json {
+            // A closed standard output is noticed by the next event that matters.
+            let _ = self.console.json(event);
+        } else {
+            self.live.note(text);
+        }
+    }
+
     fn info_hash(&self) -> String {
         self.plan.what.id().to_hex()
     }
+}
+
+/// How files were given to another folder.
+fn given(linked: storage::Linked) -> String {
+    let storage::Linked { linked, cloned, copied, there } = linked;
+    let ways =
+        [(linked, "hard-linked"), (cloned, "with shared bytes"), (copied, "copied"), (there, "there before")];
+    let parts =
+        ways.iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{} {how}", count(*n as u64, "file")));
+    parts.collect::<Vec<_>>().join(", ")
 }

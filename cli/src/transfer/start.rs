@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use storage::StorageError;
 use storage::record::{Store, StoreError};
+use storage::{Operation, StorageError, Trouble};
 use swarm::session::resolve::Resolver;
 use swarm::session::{
-    AddError, AddOptions, Check, Choice, DhtSettings, MagnetOptions, Session, SessionConfig, StartError,
-    Torrent,
+    AddError, AddOptions, Check, Choice, DhtSettings, FilesError, MagnetOptions, Session, SessionConfig,
+    StartError, Torrent,
 };
 
 use super::{Plan, Role, What};
@@ -101,6 +101,8 @@ pub(super) async fn add(
             session
                 .add(AddOptions {
                     order: plan.order,
+                    placing: plan.placing.clone(),
+                    preallocate: plan.preallocate,
                     check,
                     new_folder: net.new_folder,
                     peers,
@@ -127,6 +129,8 @@ pub(super) async fn add(
             session
                 .add_magnet(MagnetOptions {
                     order: plan.order,
+                    placing: plan.placing.clone(),
+                    preallocate: plan.preallocate,
                     check,
                     new_folder: net.new_folder,
                     peers,
@@ -188,9 +192,35 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
 }
 
 /// An error of the storage with what can be done about it.
-pub(super) fn advised(error: &StorageError) -> String {
+pub(crate) fn advised(error: &StorageError) -> String {
     match error.advice() {
         Some(advice) => format!("{error}; {advice}"),
         None => error.to_string(),
+    }
+}
+
+/// Why something about files cannot be done, with what can be done about it.
+pub(crate) fn why(error: &FilesError) -> String {
+    match error {
+        FilesError::Storage(error)
+            if error.operation == Operation::Link && error.trouble() != Trouble::Exists =>
+        {
+            format!("{}; --link copy copies", advised(error))
+        }
+        FilesError::Storage(error) => advised(error),
+        FilesError::Cancelled => String::from("it was stopped"),
+        error => error.to_string(),
+    }
+}
+
+/// The status for it.
+pub(crate) fn exit_of(error: &FilesError) -> Exit {
+    match error {
+        FilesError::Storage(error) if error.cause.kind() == std::io::ErrorKind::InvalidInput => Exit::Usage,
+        FilesError::Storage(error) => of_io(&error.cause),
+        FilesError::Store(StoreError::Io { cause, .. }) => of_io(cause),
+        FilesError::NoSuchFile { .. } => Exit::Usage,
+        FilesError::Cancelled => Exit::Unfinished,
+        _ => Exit::Failed,
     }
 }

@@ -10,6 +10,7 @@ mod disks;
 mod edit;
 mod env;
 mod fetch;
+mod files;
 mod going_on;
 mod magnet;
 mod memory;

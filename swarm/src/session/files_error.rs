@@ -27,6 +27,16 @@ pub enum FilesError {
         /// Which torrent.
         by: TorrentId,
     },
+    /// A file is not wanted, and what is asked for of it is not there.
+    NotWanted {
+        /// Which file.
+        index: usize,
+    },
+    /// A piece that was taken for right does not match its hash.
+    Mismatch {
+        /// Which piece.
+        piece: u32,
+    },
     /// Its files are not open yet, or it only seeds what is not its own.
     NotOpen,
     /// The file system refuses.
@@ -48,6 +58,8 @@ impl fmt::Display for FilesError {
             Self::PathTaken { path, by } => {
                 write!(f, "{} is written by another torrent, {by}", path.display())
             }
+            Self::NotWanted { index } => write!(f, "file {index} is not wanted"),
+            Self::Mismatch { piece } => write!(f, "piece {piece} does not match its hash"),
             Self::NotOpen => f.write_str("the torrent has no files of its own open"),
             Self::Storage(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
@@ -63,7 +75,12 @@ impl std::error::Error for FilesError {
             Self::Storage(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Unavailable(error) => Some(error),
-            Self::NoSuchFile { .. } | Self::PathTaken { .. } | Self::NotOpen | Self::Cancelled => None,
+            Self::NoSuchFile { .. }
+            | Self::PathTaken { .. }
+            | Self::NotWanted { .. }
+            | Self::Mismatch { .. }
+            | Self::NotOpen
+            | Self::Cancelled => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::claims::{Claim, Claimed};
 use super::finishing::Finish;
 use super::magnet::Choice;
 use super::persist::Kept;
+use super::reader::Readers;
 use crate::engine::PieceOrder;
 
 /// What a torrent is. All handles to it share this.
@@ -29,6 +30,7 @@ pub(super) struct Identity {
     choice: Mutex<Choice>,
     order: Mutex<PieceOrder>,
     changing: Mutex<()>,
+    readers: Readers,
     is_given_up: AtomicBool,
 }
 
@@ -88,6 +90,7 @@ impl Identity {
             choice: Mutex::new(choice),
             order: Mutex::new(order),
             changing: Mutex::default(),
+            readers: Readers::default(),
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -104,6 +107,7 @@ impl Identity {
             choice: Mutex::new(choice),
             order: Mutex::new(order),
             changing: Mutex::default(),
+            readers: Readers::default(),
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -187,6 +191,11 @@ impl Identity {
     /// Held by whoever changes where its files are, on a thread that may block.
     pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who reads its files.
+    pub(super) fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Which files are wanted.

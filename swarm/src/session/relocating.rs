@@ -4,6 +4,7 @@
 //! in between, and goes on.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use storage::{FileStorage, MoveOptions, Moved, Operation, Progress, StorageError
 use super::claims::{Claim, Claimed, Taken, paths};
 use super::event::Event;
 use super::files_error::FilesError;
-use super::identity::Identity;
+use super::finishing::Finish;
 use super::persist::{self, Kept};
 use super::torrent::Torrent;
 
@@ -91,7 +92,8 @@ impl Torrent {
         };
         let changed = tokio::task::spawn_blocking(move || {
             let _alone = identity.changing();
-            run(&Change { meta, kept: identity.kept(), identity: &identity, held })
+            let (cancel, finish, kept) = (identity.given_up(), identity.finish(), identity.kept());
+            run(&Change { meta, cancel, finish, kept, held })
         });
         changed.await.map_err(|_| FilesError::Cancelled)?
     }
@@ -100,13 +102,15 @@ impl Torrent {
 /// A change of where files are. All of it blocks.
 pub(super) struct Change<'a> {
     pub(super) meta: Arc<Meta>,
-    identity: &'a Identity,
-    kept: Option<Arc<Kept>>,
+    /// Set to stop it.
+    pub(super) cancel: &'a AtomicBool,
+    pub(super) finish: Option<Arc<Finish>>,
+    pub(super) kept: Option<Arc<Kept>>,
     pub(super) held: Claimed,
 }
 
 impl Change<'_> {
-    fn relocate(
+    pub(super) fn relocate(
         &self,
         dir: PathBuf,
         progress: &(dyn Fn(Progress) + Sync),
@@ -115,10 +119,10 @@ impl Change<'_> {
         let made = std::fs::create_dir_all(&dir).and_then(|()| persist::place(&dir));
         let goal = made.map_err(|cause| StorageError::new(Operation::Create, dir, None, cause))?;
         let lease = self.begin(&goal).inspect_err(|_| self.keep_claims())?;
-        let options = MoveOptions { cancel: Some(self.identity.given_up()), progress: Some(progress) };
+        let options = MoveOptions { cancel: Some(self.cancel), progress: Some(progress) };
         match files.relocate(&goal, &options) {
             Ok(moved) if moved.is_whole => {
-                if let Some(finish) = self.identity.finish() {
+                if let Some(finish) = &self.finish {
                     finish.placed(&goal);
                 }
                 self.keep_claims();
@@ -152,7 +156,7 @@ impl Change<'_> {
         Ok(lease)
     }
 
-    fn rename(&self, index: usize, wanted: &str) -> Result<String, FilesError> {
+    pub(super) fn rename(&self, index: usize, wanted: &str) -> Result<String, FilesError> {
         let (files, claim) = self.parts();
         let count = self.meta.layout().files().len();
         if index >= count {
@@ -185,7 +189,7 @@ impl Change<'_> {
     }
 
     fn roots(&self) -> impl Iterator<Item = PathBuf> + use<> {
-        let home = self.identity.finish().map(|finish| finish.home());
+        let home = self.finish.as_ref().map(|finish| finish.home());
         [Some(self.held.files.root()), self.held.files.moving_to(), home].into_iter().flatten()
     }
 

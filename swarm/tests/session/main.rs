@@ -12,6 +12,7 @@ mod killed;
 mod magnets;
 mod many;
 mod placing;
+mod reading;
 mod resume;
 mod saving;
 mod trackers;

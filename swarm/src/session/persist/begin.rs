@@ -12,8 +12,8 @@ use storage::record::{
     StoreError, Summary, Times, Totals,
 };
 use storage::{
-    Allocation, FileOptions, FileStorage, Operation, Progress, ScanOptions, Storage, StorageError, Verdict,
-    recheck,
+    Allocation, FileOptions, FileStorage, OpenFiles, Operation, Progress, ScanOptions, Storage, StorageError,
+    Verdict, recheck,
 };
 use wire::peer::Bitfield;
 
@@ -72,7 +72,7 @@ pub(in crate::session) fn begin(
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
     let meta = &options.torrent;
     let mut record = prior.as_mut().and_then(|prior| prior.record.take());
-    let (files, rules) = open(link, options, record.as_mut())?;
+    let (files, rules) = open(&link.open_files, options, record.as_mut())?;
     let files = Arc::new(files);
     if let (Some(prior), Some(away)) = (&mut prior, &rules.unfinished_in) {
         prior.lease_away(away)?;
@@ -143,8 +143,8 @@ pub(in crate::session) fn load(
 
 /// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it. Gives the
 /// rules for complete files too.
-fn open(
-    link: &Link,
+pub(super) fn open(
+    open_files: &Arc<OpenFiles>,
     options: &AddOptions,
     record: Option<&mut Record>,
 ) -> Result<(FileStorage, Finishing), StorageError> {
@@ -152,7 +152,7 @@ fn open(
     let file_options = |record: Option<&Record>, rules: &Finishing| -> Result<FileOptions, StorageError> {
         Ok(FileOptions {
             allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
-            open_files: link.open_files.clone(),
+            open_files: open_files.clone(),
             created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
             names: record.map(|record| names(&record.state.choices.names).collect()).unwrap_or_default(),
             renaming: record.map(|record| names(&record.state.renaming).collect()).unwrap_or_default(),
@@ -286,8 +286,7 @@ fn keep(
     let Prior { store, lease, away, key, .. } = prior;
     let is_known = record.as_ref().is_some_and(|record| record.source.is_some());
     let mut record = record.unwrap_or_else(|| fresh(options, key.dir.clone(), now));
-    record.source =
-        (store.wants_sources() && !is_known).then(|| torrent_file(meta).ok().map(Source::Torrent)).flatten();
+    record.source = if is_known { None } else { torrent_file(meta).ok().map(Source::Torrent) };
     let Record { summary, state, .. } = &mut record;
     state.pieces = there.right.clone();
     state.doubtful = kept::pieces(&there.have);

@@ -168,6 +168,10 @@ impl Kept {
             state.device = files.device();
             (state.record.key(), state.next())
         };
+        // The record that goes takes what it is along.
+        if old.dir != dir {
+            record.source = self.store.load(&old)?.and_then(|record| record.source);
+        }
         record.summary.dir = dir.to_owned();
         record.summary.folder = folder;
         record.summary.times.saved = now_ms();
@@ -196,7 +200,7 @@ impl Kept {
 
     fn put(&self, record: Record) -> Result<(), StoreError> {
         self.store.save(std::slice::from_ref(&record))?;
-        self.state().record = record;
+        self.state().record = Record { source: None, ..record };
         Ok(())
     }
 

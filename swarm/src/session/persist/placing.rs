@@ -57,6 +57,7 @@ pub(super) fn look(options: &AddOptions, record: Option<&Record>) -> Result<Work
     }
     let (asked, known) = (asked_of(options)?, record.map(|record| record.state.finishing.clone()));
     let known = known.unwrap_or_default();
+    let is_known_away = known.unfinished_in.is_some();
     let rules = Finishing {
         suffix: asked.suffix.or(known.suffix),
         unfinished_in: None,
@@ -68,7 +69,8 @@ pub(super) fn look(options: &AddOptions, record: Option<&Record>) -> Result<Work
     };
     let is_home = holds(&home, options, &rules);
     match holds(&away, options, &rules) {
-        false if is_home => Ok(Work { dir, moving_to: None, rules }),
+        // Somebody else's, if it was to lie in the other one.
+        false if is_home && !is_known_away => Ok(Work { dir, moving_to: None, rules }),
         is_away => Ok(Work {
             dir: away.clone(),
             moving_to: (is_away && is_home).then_some(home),
