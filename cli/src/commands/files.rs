@@ -214,7 +214,7 @@ fn confirm(name: &str, files: u64, bytes: u64, root: &Path) -> Result<()> {
     let what = format!("{} ({}) of {} in {}", count(files, "file"), size(bytes), plain(name), root.display());
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let text = format!(
-            "not asked to remove {what}: nobody can be asked here; add --yes, or --dry-run to see them"
+            "nobody can be asked here whether to remove {what}; add --yes, or --dry-run to see them"
         );
         return Err(failure(Exit::Usage, text));
     }

@@ -39,6 +39,8 @@ pub(super) struct Finish {
     /// The torrent's own folder, named in one way (canonical).
     home: Mutex<PathBuf>,
     rules: Mutex<Finishing>,
+    /// Files that have their final names, by index.
+    named: Mutex<BTreeSet<usize>>,
     /// How often somebody asked for a look.
     asked: AtomicU64,
     state: watch::Sender<Look>,
@@ -68,6 +70,7 @@ impl Finish {
         Arc::new(Self {
             home: Mutex::new(home),
             rules: Mutex::new(rules),
+            named: Mutex::default(),
             asked: AtomicU64::new(0),
             state: watch::Sender::default(),
         })
@@ -254,7 +257,7 @@ impl Change<'_> {
     /// Blocks.
     fn finish(&self, finish: &Finish, ready: &Ready, torrent: &Torrent) -> Result<(), FilesError> {
         let whole = self.whole(&ready.durable);
-        let named = if finish.rules().suffix.is_some() { self.finish_names(&whole) } else { Ok(()) };
+        let named = if finish.rules().suffix.is_some() { self.finish_names(finish, &whole) } else { Ok(()) };
         if !ready.is_all {
             return named;
         }
@@ -266,17 +269,21 @@ impl Change<'_> {
     }
 
     /// Takes the suffix off these files. One that cannot be renamed does not keep the others.
-    fn finish_names(&self, whole: &[usize]) -> Result<(), FilesError> {
+    fn finish_names(&self, finish: &Finish, whole: &[usize]) -> Result<(), FilesError> {
         let files = &self.held.files;
-        let before = files.created();
-        let mut failed = None;
-        for index in whole {
-            failed = files.finish_file(*index).err().or(failed);
+        let mut named = finish.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut done, mut failed) = (Vec::new(), None);
+        for index in whole.iter().filter(|index| !named.contains(*index)) {
+            match files.finish_file(*index) {
+                Ok(()) => done.push(*index),
+                Err(error) => failed = Some(error),
+            }
         }
-        let created = files.created();
-        if created != before {
+        if !done.is_empty() {
             storage::Storage::sync(&**files)?;
+            let created = files.created();
             self.amend(|state| state.created = created)?;
+            named.extend(done);
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
