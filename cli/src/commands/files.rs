@@ -213,9 +213,8 @@ fn others(rest: &AtRest, made: &[std::path::PathBuf], with_files: bool) -> Vec<L
 fn confirm(name: &str, files: u64, bytes: u64, root: &Path) -> Result<()> {
     let what = format!("{} ({}) of {} in {}", count(files, "file"), size(bytes), plain(name), root.display());
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let text = format!(
-            "nobody can be asked here whether to remove {what}; add --yes, or --dry-run to see them"
-        );
+        let text =
+            format!("nobody can be asked here whether to remove {what}; add --yes, or --dry-run to see them");
         return Err(failure(Exit::Usage, text));
     }
     let mut err = io::stderr();
