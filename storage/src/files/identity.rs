@@ -11,6 +11,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+impl RootId {
+    /// Of the folder that is there now.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be looked at.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Root::open(path)?.id()
+    }
+}
+
 impl FileStorage {
     /// Beneath a folder that is there and is the one that was recorded. Makes nothing.
     ///

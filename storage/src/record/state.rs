@@ -5,6 +5,7 @@ use super::error::Damage;
 use super::finishing::Finishing;
 use super::pieces::PieceSet;
 use super::sheet::{self, Kind};
+use super::summary::Folder;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub struct State {
     pub trackers: Vec<Tracker>,
     /// The folder that its files are being moved to.
     pub moving_to: Option<PathBuf>,
+    /// What tells that folder from another one in its place.
+    pub goal: Option<Folder>,
     /// Files that are being renamed: index in the layout, and the path beneath the folder that they are to have.
     pub renaming: Vec<(u32, PathBuf)>,
     /// How files are kept until they are complete, and what is done with them then.
@@ -120,6 +123,7 @@ impl State {
             peers: Vec::new(),
             trackers: Vec::new(),
             moving_to: None,
+            goal: None,
             renaming: Vec::new(),
             finishing: Finishing::default(),
         }
@@ -151,11 +155,13 @@ impl State {
         out.flag(self.moving_to.is_some());
         self.moving_to.iter().for_each(|folder| out.path(folder));
         write_paths(&self.renaming, &mut out);
-        if is_finished {
+        if is_finished && self.goal.is_none() {
             return sheet::seal_as(Kind::State, 2, &out.0);
         }
         self.finishing.write(&mut out);
-        sheet::seal_as(Kind::State, 3, &out.0)
+        let Some(goal) = &self.goal else { return sheet::seal_as(Kind::State, 3, &out.0) };
+        goal.write(&mut out);
+        sheet::seal_as(Kind::State, 4, &out.0)
     }
 
     /// From bytes.
@@ -179,6 +185,7 @@ impl State {
             peers: from.list(MAX_LIST, "peers", Reader::address)?,
             trackers: from.list(MAX_LIST, "trackers", Tracker::read)?,
             moving_to: None,
+            goal: None,
             renaming: Vec::new(),
             finishing: Finishing::default(),
         };
@@ -188,6 +195,9 @@ impl State {
         }
         if version >= 3 {
             state.finishing = Finishing::read(from)?;
+        }
+        if version >= 4 {
+            state.goal = Some(Folder::read(from)?);
         }
         from.end()?;
         Ok(state)

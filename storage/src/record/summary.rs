@@ -108,14 +108,14 @@ pub struct Times {
 }
 
 impl Folder {
-    fn write(&self, out: &mut Writer) {
+    pub(super) fn write(&self, out: &mut Writer) {
         out.number(self.device);
         out.number(self.inode);
         out.optional(self.born.map(i64::cast_unsigned));
         out.number(self.file_system);
     }
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
         Ok(Self {
             device: from.number()?,
             inode: from.number()?,

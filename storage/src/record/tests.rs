@@ -49,6 +49,7 @@ pub(super) fn sample(n: u8) -> Record {
             works: true,
         }],
         moving_to: None,
+        goal: None,
         renaming: Vec::new(),
         finishing: Finishing::default(),
     };
@@ -112,6 +113,15 @@ fn what_was_under_way_is_in_version_2() {
     assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
     state.moving_to = None;
     state.renaming = vec![(7, "t/new".into())];
+    assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+}
+
+#[test]
+fn the_folder_that_files_are_moved_to_is_in_version_4() {
+    let mut state = sample(1).state;
+    state.moving_to = Some("/elsewhere".into());
+    state.goal = sample(1).summary.folder;
+    assert_eq!(state.encode()[8], 4);
     assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
 }
 
@@ -262,6 +272,7 @@ prop_compose! {
             }).collect(),
             trackers: trackers.into_iter().map(|(url, id, next, works)| Tracker { url, id, next, works }).collect(),
             moving_to: preallocate.then(|| "/else/where".into()),
+            goal: None,
             renaming: vec![(5, "y".into()); order],
             finishing: Finishing {
                 suffix: (order == 2).then(|| ".part".into()),

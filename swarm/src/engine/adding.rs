@@ -10,7 +10,7 @@ use wire::peer::Bitfield;
 use super::TorrentKey;
 use super::api::Engine;
 use super::picker::Priority;
-use super::resume::PartialPiece;
+use super::resume::{PartialPiece, TrackerMemo};
 use super::time::Time;
 
 /// What to run.
@@ -34,6 +34,8 @@ pub struct AddTorrent {
     pub seed_only: bool,
     /// It waits until it is [resumed](Engine::resume).
     pub paused: bool,
+    /// What an earlier run remembered of its trackers, also of those that are added next.
+    pub trackers: Vec<TrackerMemo>,
 }
 
 impl AddTorrent {
@@ -48,6 +50,7 @@ impl AddTorrent {
             recorded: false,
             seed_only: false,
             paused: false,
+            trackers: Vec::new(),
         }
     }
 }

@@ -7,10 +7,9 @@ use wire::peer::Bitfield;
 
 use super::TorrentKey;
 use super::api::Engine;
-use super::resume::{PartialPiece, ResumeState, TrackerMemo};
+use super::resume::{PartialPiece, ResumeState};
 use super::shard::Torrent;
 use super::time::Time;
-use super::tracker::{State, TrackerStatus};
 
 /// Peers that are worth remembering.
 const REMEMBERED_PEERS: usize = 100;
@@ -84,7 +83,7 @@ impl Engine {
             partial: partial.map(|(piece, blocks)| PartialPiece { piece, blocks: blocks.to_vec() }).collect(),
             totals: torrent.totals,
             candidates: best_candidates(torrent),
-            trackers: torrent.tracker.status().map(|status| memo(&status, now)).collect(),
+            trackers: torrent.tracker.memos(now),
             paused: torrent.keeping.is_paused(),
         })
     }
@@ -100,14 +99,4 @@ fn best_candidates(torrent: &Torrent) -> Vec<SocketAddr> {
     // Those that are connected first, else in order of address: stable from one record to the next.
     known.sort_unstable();
     known.into_iter().take(REMEMBERED_PEERS).map(|(_, addr)| addr).collect()
-}
-
-fn memo(status: &TrackerStatus<'_>, now: Time) -> TrackerMemo {
-    TrackerMemo {
-        id: status.id,
-        tier: status.tier,
-        url: status.url.clone(),
-        next_in: status.next_announce.map(|at| at - now),
-        works: matches!(status.state, State::Working) || status.answered.is_some() && status.fails == 0,
-    }
 }

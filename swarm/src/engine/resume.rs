@@ -7,7 +7,6 @@ use metainfo::PieceIndex;
 use wire::peer::Bitfield;
 
 use super::shard::Totals;
-use super::tracker::TrackerId;
 
 /// A piece of which some blocks are at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +47,11 @@ pub struct ResumeState {
 /// How a tracker stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackerMemo {
-    /// Its number in this run.
-    pub id: TrackerId,
-    /// Its tier.
-    pub tier: u32,
-    /// Its address without secrets.
+    /// Its address, with its secrets: to be kept, not to be shown.
     pub url: String,
-    /// How long it asked to be left alone yet.
+    /// What it wants to be told again (BEP 3).
+    pub tracker_id: Option<Vec<u8>>,
+    /// How long it asked to be left alone yet; `None` when a new session may begin at once.
     pub next_in: Option<Duration>,
     /// Whether the last announce was answered.
     pub works: bool,

@@ -171,7 +171,7 @@ impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
         let Self { opened: Opened { claim, begun }, options, reservation } = self;
-        let Begun { files, have, unverified, partial, peers, kept, finish } = begun;
+        let Begun { files, have, unverified, partial, peers, trackers, kept, finish } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let priorities = priorities(&options, &have);
         let held = Arc::new(watch::Sender::new(()));
@@ -186,6 +186,7 @@ impl Run {
             recorded,
             partial,
             unverified,
+            trackers,
             ..AddTorrent::new(meta.clone(), store, have)
         };
         let Some(key) = plane.engine().add_torrent(now, add) else {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use metainfo::Torrent as Meta;
 use storage::record::{Lease, StoreError};
-use storage::{FileStorage, MoveOptions, Moved, Operation, Progress, StorageError};
+use storage::{FileStorage, MoveOptions, Moved, Operation, Progress, RootId, StorageError};
 
 use super::claims::{Claim, Claimed, Taken, paths};
 use super::event::Event;
@@ -152,7 +152,9 @@ impl Change<'_> {
         // Back to where it came from: what was moved is to be found there.
         let is_home = persist::place(&files.root()).is_ok_and(|root| root == goal);
         let to = if is_home { files.moving_to() } else { Some(goal.to_owned()) };
-        kept.amend(|state| state.moving_to = to)?;
+        // Another folder in its place, as when a disk is not mounted, is not to be taken for it later.
+        let identity = to.as_deref().and_then(|to| RootId::of(to).ok()).map(Into::into);
+        kept.amend(|state| (state.moving_to, state.goal) = (to, identity))?;
         Ok(lease)
     }
 

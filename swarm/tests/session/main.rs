@@ -1,6 +1,7 @@
 //! Whole sessions over loopback: real sockets, files and trackers.
 
 mod adding;
+mod beside;
 mod changed_files;
 mod changes;
 mod dht;

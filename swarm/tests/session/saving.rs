@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::resume::{content, record};
-use crate::world::{add, config, end, soon};
+use crate::world::{Content, add, config, end, soon};
 
 /// Keeps records in files, and tells of each save. A save of one torrent hangs for as long as somebody holds the gate.
 #[derive(Debug)]
@@ -144,4 +144,58 @@ async fn what_was_chosen_during_a_save_is_in_the_next_one() {
     end([session]).await;
     let choices = record(state.path(), &content, at.path()).state.choices;
     assert_eq!((choices.priorities, choices.order), (vec![0, 0, 2], storage::record::Order::Sequential));
+}
+
+/// A minute later.
+async fn period() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn now_and_then_only_what_moved_is_saved_and_much_of_it_at_once() {
+    let (state, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let contents: Vec<Content> = (120..130).map(content).collect();
+    let places: Vec<_> = contents.iter().map(Content::placed).collect();
+    let (store, mut begun) = Watched::new(state.path(), None);
+    let session = store.session().await;
+    for (content, at) in contents.iter().zip(&places) {
+        add(&session, AddOptions::seed(content.meta.clone(), at.path())).await;
+    }
+    period().await;
+    // All of them are looked at closer, and are as they were recorded when they were added.
+    let mut added = Vec::new();
+    while let Ok(saved) = begun.try_recv() {
+        added.extend(saved);
+    }
+    assert_eq!(added.len(), 10);
+    let (leech, _leeching) = {
+        let leech = crate::world::session().await;
+        let peers = session.listening().to_vec();
+        let options = AddOptions { peers, ..AddOptions::download(contents[3].meta.clone(), to.path()) };
+        let torrent = add(&leech, options).await;
+        soon(torrent.wait_complete()).await.unwrap();
+        (leech, torrent)
+    };
+    end([leech]).await;
+    // What was sent is counted now and then; until it is, nothing is saved.
+    let mut saved = None;
+    for _ in 0..100 {
+        period().await;
+        saved = tokio::time::timeout(Duration::from_millis(300), begun.recv()).await.ok().flatten();
+        if saved.is_some() {
+            break;
+        }
+    }
+    assert_eq!(saved, Some(vec![contents[3].meta.id()]));
+    for torrent in session.torrents() {
+        soon(torrent.set_order(PieceOrder::Sequential)).await.unwrap();
+    }
+    let mut saves = Vec::new();
+    while saves.iter().map(Vec::len).sum::<usize>() < 10 {
+        saves.push(soon(begun.recv()).await.unwrap());
+    }
+    assert!(saves.len() < 4, "together: {saves:?}");
+    end([session]).await;
 }

@@ -7,6 +7,7 @@ mod hostile;
 mod hurry;
 #[cfg(all(feature = "session", unix))]
 mod opentracker;
+mod recall;
 mod schedule;
 mod server;
 #[cfg(feature = "session")]

@@ -4,18 +4,21 @@
 //! <info-hash>-<digest of the folder>.record    summary and state; replaced as a whole
 //! <info-hash>-<digest of the folder>.source    the torrent file or magnet link, if it is kept
 //! <info-hash>-<digest of the folder>.lock      while somebody uses it
+//! <info-hash>-<digest of the folder>.session   while a session that keeps its records elsewhere does
 //! ```
 //!
 //! A save writes a new file, makes it durable, and puts it in the place of the old one by a rename, which is made durable
 //! too. So a full disk or a crash leaves the old record or the new one.
 
 mod lock;
+mod session;
 mod system;
 
 use super::bytes::wide;
 use super::error::{Damage, StoreError};
 use super::store::{Key, Lease, Listing, Store};
 use super::{Record, Source, State, Summary};
+pub use session::SessionLeases;
 use sha1::{Digest, Sha1};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -170,7 +173,9 @@ impl Store for FileStore {
     }
 
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
-        lock::take(&self.file(key, "lock")).map(Lease::new)
+        let lock = lock::take(&self.file(key, "lock"))?;
+        session::check(&self.file(key, "session"))?;
+        Ok(Lease::new(lock))
     }
 
     /// Whoever runs one torrent names it each time.

@@ -42,6 +42,7 @@ impl Shard {
         };
         let complete = config.complete;
         let key = self.enlist(cx, meta.id(), config, meta.trackers(), add.paused)?;
+        self.torrents[key.slot()].tracker.recall(cx.now, &add.trackers);
         self.fill(cx, key.slot(), add, []);
         self.list_locally(cx, key.slot());
         self.mode_changed(cx, key.slot());

@@ -55,6 +55,12 @@ pub(super) struct Endpoint {
     pub(super) next: Time,
     floor: Time,
     eager_floor: Time,
+    /// Until then the tracker itself wants to be left alone: by a minimum interval that it named, or by BEP 31.
+    wish: Time,
+    /// When the session may begin here, by what an earlier one heard.
+    begins: Time,
+    /// It worked in an earlier session.
+    worked: bool,
     /// The next announce was brought forward by a want of peers.
     pulled: bool,
     /// How many announces in a row were; each doubles the gap to the next one.
@@ -89,6 +95,9 @@ impl Endpoint {
             next: Time::ZERO,
             floor: Time::ZERO,
             eager_floor: Time::ZERO,
+            wish: Time::ZERO,
+            begins: Time::ZERO,
+            worked: false,
             pulled: false,
             eager: 0,
             id_from_tracker: None,
@@ -101,7 +110,34 @@ impl Endpoint {
         self.listed = None;
         self.leaving = false;
         self.completed = false;
-        self.next = if self.fails == 0 { Time::ZERO } else { self.next };
+        self.next = if self.fails == 0 { self.begins } else { self.next };
+    }
+
+    /// Takes back what an earlier session remembered.
+    pub(super) fn recall(&mut self, until: Option<Time>, id: Option<&[u8]>, worked: bool) {
+        if let Some(until) = until {
+            self.begins = until;
+            self.next = self.next.max(until);
+            self.floor = self.floor.max(until);
+            self.eager_floor = self.eager_floor.max(until);
+        }
+        self.id_from_tracker = id.map(Into::into);
+        self.worked = worked;
+    }
+
+    /// Until when a session that begins anew is to leave the tracker alone. One that was told of our leaving need not be.
+    pub(super) fn to_be_left_alone(&self, is_left: bool) -> Option<Time> {
+        let is_refused = self.fails > 0;
+        let is_told = self.listed.is_some() && !is_left;
+        let is_asked_to_wait = self.in_flight.is_none_or(|sent| sent.event != Event::Stopped);
+        ((is_told || is_refused) && is_asked_to_wait)
+            .then_some(self.wish)
+            .or(Some(self.begins).filter(|_| self.last.answered.is_none()))
+    }
+
+    /// Whether it answered the last time it was asked, in this session or an earlier one.
+    pub(super) fn worked(&self) -> bool {
+        self.fails == 0 && (self.last.answered.is_some() || self.worked)
     }
 
     /// Whether an announce could be sent at all.
@@ -159,6 +195,7 @@ impl Endpoint {
             _ => {}
         }
         self.in_flight = None;
+        self.begins = Time::ZERO;
         self.fails = 0;
         self.absent = false;
         self.plan(now, reply, rng);
@@ -190,6 +227,7 @@ impl Endpoint {
         };
         self.eager = if std::mem::take(&mut self.pulled) { self.eager.saturating_add(1) } else { 0 };
         let eager_gap = gap(EAGER_GAP).saturating_mul(1 << self.eager.min(8)).min(interval);
+        self.wish = least.map_or(Time::ZERO, |least| now + least);
         self.floor = now + gap(MANUAL_GAP);
         self.eager_floor = now + eager_gap;
         self.next = now + interval + jitter(interval / 16, rng);
@@ -212,6 +250,7 @@ impl Endpoint {
                     }
                     _ => Duration::ZERO,
                 };
+                self.wish = now + asked;
                 self.never = refusal.retry_in == Some(RetryIn::Never);
                 (back_off(BACK_OFF_REFUSED, self.fails, rng).max(asked), asked.max(MANUAL_GAP))
             }

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod announce;
 mod endpoint;
+mod recall;
 pub mod schedule;
 pub mod server;
 pub mod status;
@@ -12,6 +13,7 @@ mod walk;
 
 pub use address::{Family, Scheme, TrackerUrl, Unsupported};
 pub use announce::{Announce, AnnounceId, Config, Failure, Families, Output, Totals, TrackerId};
+pub use recall::MAX_RECALLED;
 pub use schedule::Schedule;
 pub use status::{State, TrackerStatus};
 pub use walk::{BESIDE, HURRY, PATIENCE, PATIENCE_STOPPED, PRIVATE_LOYALTY};

@@ -10,6 +10,7 @@ use super::endpoint::{Endpoint, InFlight};
 use super::status::TrackerStatus;
 use super::walk::Tracker;
 use super::{AnnounceReply, Event};
+use crate::engine::resume::TrackerMemo;
 use crate::engine::time::Time;
 
 /// More trackers of one torrent are ignored.
@@ -30,11 +31,11 @@ enum Phase {
 /// if one of the two works.
 ///
 /// - Commands: [`start`](Self::start), [`want_peers`](Self::want_peers), [`announce_now`](Self::announce_now),
-///   [`completed`](Self::completed), [`stop`](Self::stop), [`add`](Self::add).
+///   [`completed`](Self::completed), [`stop`](Self::stop), [`add`](Self::add), [`recall`](Self::recall).
 /// - Inputs: [`handle_reply`](Self::handle_reply), [`handle_failure`](Self::handle_failure),
 ///   [`handle_timeout`](Self::handle_timeout).
 /// - Outputs: [`poll`](Self::poll) until it gives nothing, then wait until [`next_timeout`](Self::next_timeout).
-/// - For display: [`status`](Self::status).
+/// - For display: [`status`](Self::status); for the next session: [`memos`](Self::memos).
 #[derive(Debug)]
 pub struct Schedule {
     pub(super) config: Config,
@@ -55,6 +56,8 @@ pub struct Schedule {
     pub(super) asked_at: Option<Time>,
     outputs: VecDeque<Output>,
     pub(super) next_seq: u32,
+    /// What an earlier session remembered of trackers that are not there.
+    pub(super) recalled: Vec<(TrackerMemo, Option<Time>)>,
 }
 
 impl Schedule {
@@ -73,6 +76,7 @@ impl Schedule {
             asked_at: None,
             outputs: VecDeque::new(),
             next_seq: 0,
+            recalled: Vec::new(),
         };
         for (tier, urls) in (0..).zip(tiers) {
             for url in urls {
@@ -96,6 +100,7 @@ impl Schedule {
         self.trackers.push(Tracker { tier, url: parsed, endpoints });
         let at = self.order.partition_point(|&other| self.tier(other) <= tier);
         self.order.insert(at, id);
+        self.recall_added(url);
         Some(id)
     }
 
@@ -172,6 +177,10 @@ impl Schedule {
         }
         self.phase = Phase::Leaving;
         self.leave_all(|_| true);
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.phase == Phase::Active
     }
 
     /// Whether nothing is left to be told after [`Self::stop`].

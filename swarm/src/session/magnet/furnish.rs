@@ -210,7 +210,7 @@ fn begin(
     let (files, order) = (entry.identity.choice().decide(meta)?, entry.identity.order());
     let is_chosen_again = files != options.files || order != options.order;
     let options = AddOptions { files, order, ..options.clone() };
-    let Begun { files, have, partial, peers, kept, unverified, finish } = opened.begun;
+    let Begun { files, have, partial, peers, kept, unverified, finish, .. } = opened.begun;
     let priorities = add::priorities(&options, &have);
     let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
     let place = Place::of(&claimed);

@@ -12,15 +12,15 @@ use storage::record::{
     StoreError, Summary, Times, Totals,
 };
 use storage::{
-    Allocation, FileOptions, FileStorage, OpenFiles, Operation, Progress, ScanOptions, Storage, StorageError,
-    Verdict, recheck,
+    Allocation, FileOptions, FileStorage, OpenFiles, Operation, Progress, RootId, ScanOptions, Storage,
+    StorageError, Verdict, recheck,
 };
 use wire::peer::Bitfield;
 
 use super::kept::{self, Kept};
 use super::placing::{self, Work};
 use super::source::torrent_file;
-use crate::engine::PartialPiece;
+use crate::engine::{PartialPiece, TrackerMemo};
 use crate::session::event::Event;
 use crate::session::finishing::Finish;
 use crate::session::link::Link;
@@ -37,6 +37,8 @@ pub(in crate::session) struct Begun {
     pub(in crate::session) partial: Vec<PartialPiece>,
     /// Peers that were worth dialling in an earlier run.
     pub(in crate::session) peers: Vec<std::net::SocketAddr>,
+    /// How its trackers stood.
+    pub(in crate::session) trackers: Vec<TrackerMemo>,
     pub(in crate::session) kept: Option<Arc<Kept>>,
     /// What is to be done with complete files.
     pub(in crate::session) finish: Option<Arc<Finish>>,
@@ -91,6 +93,9 @@ pub(in crate::session) fn begin(
         files.prepare()?;
     }
     let peers = record.as_ref().map(|record| record.state.peers.clone()).unwrap_or_default();
+    let now = kept::now_ms();
+    let trackers = record.iter().flat_map(|record| &record.state.trackers);
+    let trackers = trackers.map(|tracker| kept::memo(tracker, now)).collect();
     let home = kept::place(&options.dir)
         .map_err(|cause| StorageError::new(Operation::Open, &options.dir, None, cause))?;
     let finish = (options.create && rules != Finishing::default()).then(|| Finish::new(home, rules.clone()));
@@ -98,7 +103,7 @@ pub(in crate::session) fn begin(
         prior.map(|prior| keep(link, options, &files, prior, record, &there, stamps, rules)).transpose()?;
     let There { have, partial, .. } = there;
     let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
-    Ok(Begun { files, have, unverified, partial, peers, kept, finish })
+    Ok(Begun { files, have, unverified, partial, peers, trackers, kept, finish })
 }
 
 impl Prior {
@@ -184,14 +189,21 @@ pub(super) fn open(
 
 /// Where the files were being moved to. A folder that is not there may hold files that are not to be fetched again.
 fn moving_to(options: &AddOptions, record: Option<&Record>) -> Result<Option<PathBuf>, StorageError> {
-    match record.and_then(|record| record.state.moving_to.as_ref()) {
-        Some(to) if to.is_dir() => Ok(Some(to.clone())),
-        Some(to) if !options.new_folder => {
-            let cause = std::io::Error::new(ErrorKind::NotConnected, "the torrent was being moved there");
-            Err(StorageError::new(Operation::Open, to, None, cause))
-        }
-        _ => Ok(None),
+    let Some((state, to)) = record.and_then(|record| Some((&record.state, record.state.moving_to.as_ref()?)))
+    else {
+        return Ok(None);
+    };
+    let is_goal = |now: &RootId| state.goal.is_none_or(|goal| RootId::from(goal).is_same(now));
+    let why = match RootId::of(to) {
+        Ok(now) if is_goal(&now) => return Ok(Some(to.clone())),
+        Ok(_) => "another folder is in the place of the one that the torrent was being moved to",
+        Err(_) => "the torrent was being moved there",
+    };
+    if options.new_folder {
+        return Ok(None);
     }
+    let cause = std::io::Error::new(ErrorKind::NotConnected, why);
+    Err(StorageError::new(Operation::Open, to, None, cause))
 }
 
 fn names(recorded: &[(u32, PathBuf)]) -> impl Iterator<Item = (usize, String)> {
@@ -295,6 +307,8 @@ fn keep(
     state.partial.clone_from(&there.partial);
     state.created = files.created();
     state.moving_to = files.moving_to();
+    let goal = state.moving_to.as_deref().and_then(|to| RootId::of(to).ok());
+    state.goal = goal.map(Into::into);
     state.renaming.clear();
     state.finishing = rules;
     state.choices.names = kept::names(files);

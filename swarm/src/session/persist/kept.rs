@@ -150,6 +150,7 @@ impl Kept {
             }
             let mut record = state.next();
             amend(&mut record.state);
+            record.state.goal = record.state.goal.filter(|_| record.state.moving_to.is_some());
             state.choices.clone_from(&record.state.choices);
             record
         };
@@ -176,6 +177,7 @@ impl Kept {
         record.summary.folder = folder;
         record.summary.times.saved = now_ms();
         record.state.moving_to = None;
+        record.state.goal = None;
         record.state.finishing.unfinished_in = None;
         record.state.stamps = baseline.stamps().to_vec();
         record.state.created = created;
@@ -383,7 +385,18 @@ pub(super) fn partial_piece(meta: &Torrent, partial: &Partial) -> Option<Partial
 fn tracker(memo: TrackerMemo, now: u64) -> Tracker {
     let after =
         |wait: std::time::Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-    Tracker { url: memo.url, id: None, next: memo.next_in.map(after), works: memo.works }
+    Tracker { url: memo.url, id: memo.tracker_id, next: memo.next_in.map(after), works: memo.works }
+}
+
+/// As the engine takes it back.
+pub(super) fn memo(tracker: &Tracker, now: u64) -> TrackerMemo {
+    let left = tracker.next.and_then(|next| next.checked_sub(now)).filter(|left| *left > 0);
+    TrackerMemo {
+        url: tracker.url.clone(),
+        tracker_id: tracker.id.clone(),
+        next_in: left.map(std::time::Duration::from_millis),
+        works: tracker.works,
+    }
 }
 
 fn sum(earlier: Totals, now: engine::Totals) -> Totals {

@@ -12,7 +12,8 @@ use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableHandle,
 };
 use storage::record::{
-    Damage, Key, Lease, Listing, Record, Source, State, Store, StoreError, Summary, is_newer,
+    Damage, FileStore, Key, Lease, Listing, Record, SessionLeases, Source, State, Store, StoreError, Summary,
+    is_newer,
 };
 
 use file::{Create, caught, refused};
@@ -34,6 +35,8 @@ pub struct RedbStore {
     open: RwLock<Open>,
     /// What was set aside.
     damaged: Mutex<Vec<StoreError>>,
+    /// Against programs that keep records in files.
+    leases: Option<SessionLeases>,
 }
 
 struct Open {
@@ -65,10 +68,21 @@ impl RedbStore {
         }
         let (database, damaged) = file::open(&path, &*create)?;
         let open = RwLock::new(Open { database: Some(database), turn: 0 });
-        let store = Self { path, create, open, damaged: Mutex::new(damaged.into_iter().collect()) };
+        let store =
+            Self { path, create, open, damaged: Mutex::new(damaged.into_iter().collect()), leases: None };
         // Each start needs all summaries: now is the time to find out that they cannot be read.
         store.list()?;
         Ok(store)
+    }
+
+    /// Keeps off the torrents of programs that keep their records in these files, and keeps them off the torrents that run here:
+    /// one of them and this session never write to the same files. No file stays open for it.
+    ///
+    /// # Errors
+    /// When the lock of the session, beside its database, cannot be had.
+    pub fn beside(mut self, files: FileStore) -> Result<Self, StoreError> {
+        self.leases = Some(SessionLeases::new(files, self.path.with_extension("lock"))?);
+        Ok(self)
     }
 
     /// What was set aside last, to be told: torrents that are not listed any more are to be added again, and what is on disk of
@@ -296,8 +310,8 @@ impl Store for RedbStore {
         })
     }
 
-    fn lease(&self, _: &Key) -> Result<Lease, StoreError> {
-        Ok(Lease::free())
+    fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
+        self.leases.as_ref().map_or_else(|| Ok(Lease::free()), |leases| leases.lease(key))
     }
 }
 
