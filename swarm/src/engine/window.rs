@@ -142,6 +142,19 @@ impl Window {
         self.rate.total()
     }
 
+    /// How long a block takes that is asked for while nothing else is on order; `None` when none ever came.
+    pub fn fresh_delay(&self, now: Time) -> Option<Duration> {
+        let Delay { best, mean, .. } = self.delay.known()?;
+        let micros = BLOCK * 1_000_000 / self.rate.get(now).max(1);
+        Some((best + Duration::from_micros(micros)).min(mean))
+    }
+
+    /// When a block that was asked for at `asked` should come, and how much later it may well come; `None` when none ever came.
+    pub fn due(&self, asked: Time) -> Option<(Time, Duration)> {
+        let Delay { mean, deviation, .. } = self.delay.known()?;
+        Some((asked + mean, deviation * 4))
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn next_timeout(&self) -> Option<Time> {
         (self.outstanding > 0 && self.throttled_since.is_none()).then(|| self.quiet_since + self.patience())
@@ -294,6 +307,10 @@ impl Delay {
         } else {
             *self = Self { last: delay, best: delay, mean: delay, deviation: delay / 2, known: true };
         }
+    }
+
+    fn known(&self) -> Option<Self> {
+        self.known.then_some(*self)
     }
 
     fn patience(&self) -> Option<Duration> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metainfo::Builder;
 use swarm::engine::Time;
-use swarm::sim::{Access, Content, DiskSpeed, NodeId, Role, World};
-use wire::peer::Bitfield;
+use swarm::sim::{Access, Content, DiskSpeed, Heard, Line, NodeId, Role, Scripted, World};
+use wire::peer::{Bitfield, Message};
 
 const MIB: usize = 1 << 20;
 
@@ -30,6 +30,70 @@ fn the_endgame_wastes_under_one_percent() {
         world.run_until(until, |_| false);
         let totals = status(&world, leech).totals;
         assert!(totals.wasted * 100 < (32 * MIB) as u64, "seed {seed}: {totals:?}");
+    }
+}
+
+/// A seed and three leeches, all of them as fast as memory; what each of these got twice, in blocks.
+fn blocks_wasted_on_one_machine(seed: u64, len: usize, piece_length: u32) -> Vec<u64> {
+    let content = Content::new(seed, len, piece_length);
+    let mut world = World::new(seed);
+    let access = Access::symmetric(1_000_000_000).latency(Duration::from_micros(25));
+    let disk = DiskSpeed { seek: Duration::from_micros(10), rate: 2_000_000_000 };
+    let mut add = |role| world.add_with(&content, role, access, disk, |_| {});
+    let nodes: Vec<_> =
+        [Role::Seed, Role::Leech, Role::Leech, Role::Leech].into_iter().map(&mut add).collect();
+    for (n, node) in nodes.iter().enumerate() {
+        nodes[..n].iter().for_each(|other| world.introduce(*node, *other));
+    }
+    assert!(world.run_until_complete(&nodes[1..], Time::from_secs(1)).is_some(), "seed {seed}");
+    let until = world.now + Duration::from_secs(1);
+    world.run_until(until, |_| false);
+    nodes[1..].iter().map(|node| status(&world, *node).totals.wasted.div_ceil(16 * 1024)).collect()
+}
+
+#[test]
+fn small_torrents_among_peers_as_fast_as_memory_waste_under_one_percent() {
+    for (len, piece_length) in
+        [(MIB, 16 * 1024), (3 * MIB, 64 * 1024), (3 * MIB, 256 * 1024), (8 * MIB, 256 * 1024)]
+    {
+        let blocks = (len / (16 * 1024)) as u64;
+        let (mut all, mut most) = (0, 0);
+        for seed in 0..8 {
+            let wasted = blocks_wasted_on_one_machine(seed, len, piece_length);
+            all += wasted.iter().sum::<u64>();
+            most = most.max(wasted.into_iter().max().unwrap_or(0));
+        }
+        // One block of a torrent of 64 is more than one percent.
+        assert!(all * 100 < 24 * blocks, "{all} of {} blocks twice", 24 * blocks);
+        assert!(most <= (blocks / 100).max(1), "{most} of {blocks} blocks twice");
+    }
+}
+
+#[test]
+fn peers_that_fall_silent_at_the_end_hold_it_up_for_moments_only() {
+    for (seed, answers) in [(0, 0), (1, 1), (2, 20), (3, 60), (4, 90)] {
+        let content = Content::new(seed, 3 * MIB, 64 * 1024);
+        let mut world = World::new(seed);
+        let access = Access::symmetric(100_000_000).latency(Duration::from_micros(100));
+        let leech = world.add(&content, Role::Leech, access);
+        let honest = world.add(&content, Role::Seed, access);
+        let mut left = answers;
+        let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+            Heard::Handshake(_) => {
+                line.say(Message::HaveAll);
+                line.say(Message::Unchoke);
+            }
+            Heard::Message(Message::Request(request)) if left > 0 => {
+                left -= 1;
+                line.serve(request);
+            }
+            _ => {}
+        };
+        let (silent, _) = Scripted::new(&content).enter(&mut world, access, script);
+        world.introduce(leech, silent);
+        world.introduce(leech, honest);
+        let took = world.run_until_complete(&[leech], Time::from_secs(60)).expect("complete");
+        assert!(took < Duration::from_secs(2), "silent after {answers} answers: {took:?}");
     }
 }
 

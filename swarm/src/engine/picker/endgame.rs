@@ -4,10 +4,14 @@
 use super::partial::{MOST_ASKED, Set};
 use super::pick::{Ask, below};
 use super::{PeerKey, Picker};
+use metainfo::Block;
 use rand::Rng;
+use std::time::Duration;
 
 /// Partial pieces looked at in one call.
 const PROBES: usize = 64;
+/// Blocks looked at in them.
+const LOOKS: usize = 64;
 
 impl Picker {
     /// Takes free blocks of a piece that another peer owns, from its end, so that the owner goes on in order.
@@ -35,24 +39,39 @@ impl Picker {
         ask.out.extend(blocks);
     }
 
-    /// In the endgame, takes one block that others were asked for; one of those that the fewest were asked for.
-    pub(super) fn duplicate(&mut self, ask: &mut Ask<'_>, rng: &mut impl Rng) {
+    /// In the endgame, takes one block that others were asked for and that gains by it: one of those that the fewest were asked
+    /// for, and of some of these the one that gains most.
+    pub(super) fn duplicate(
+        &mut self,
+        ask: &mut Ask<'_>,
+        rng: &mut impl Rng,
+        mut gain: impl FnMut(Block, PeerKey) -> Option<Duration>,
+    ) {
         if ask.left == 0 || !self.endgame() {
             return;
         }
         let most = usize::from(self.config.duplicates).min(MOST_ASKED - 1);
         let candidates: Vec<usize> = self.probe_partials(ask, rng.next_u32()).collect();
         for times in 1..=most {
+            let mut best: Option<(Duration, usize, Block)> = None;
+            let mut looks = LOOKS;
             for &at in &candidates {
                 let partial = &self.partials[at];
                 let from = below(rng, partial.blocks);
-                if let Some(block) = partial.asked_times(times, ask.peer, from) {
-                    let piece = partial.piece;
-                    self.edit(at, |partial| partial.ask(block, ask.peer));
-                    ask.out.extend(self.geometry.block(piece, block));
-                    ask.left -= 1;
-                    return;
+                for block in partial.asked_times(times, ask.peer, from).take(looks) {
+                    looks -= 1;
+                    let Some(named) = self.geometry.block(partial.piece, block) else { continue };
+                    let gained = partial.asked_of(block).map(|other| gain(named, other)).min().flatten();
+                    if gained > best.map(|(gained, ..)| gained) {
+                        best = gained.map(|gained| (gained, at, named));
+                    }
                 }
+            }
+            if let Some((_, at, block)) = best {
+                self.edit(at, |partial| partial.ask(block.index(), ask.peer));
+                ask.out.push(block);
+                ask.left -= 1;
+                return;
             }
         }
     }

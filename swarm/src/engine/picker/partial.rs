@@ -213,22 +213,27 @@ impl Partial {
         if back { words.rev().find_map(at) } else { words.clone().find_map(at) }
     }
 
-    /// A block that `times` peers were asked for, `peer` not among them: the first at or after `from`, going round.
-    pub(super) fn asked_times(&self, times: usize, peer: PeerKey, from: u32) -> Option<u32> {
+    /// The blocks that `times` peers were asked for, `peer` not among them: those at or after `from` first, going round.
+    pub(super) fn asked_times(&self, times: usize, peer: PeerKey, from: u32) -> impl Iterator<Item = u32> {
         let words = self.words();
         let [twice, thrice] = [Set::Twice, Set::Thrice].map(|set| self.set(set));
         let level = |set: &[u64], w: usize| set.get(w).copied().unwrap_or(0);
-        let candidates = |w: usize| match times {
+        let candidates = move |w: usize| match times {
             1 => self.set(Set::Asked)[w] & !level(twice, w),
             2 => level(twice, w) & !level(thrice, w),
             _ => 0,
         };
         let start = from as usize / 64 % words;
-        (0..words).map(|i| (start + i) % words).find_map(|w| {
-            let split = if w == start { u64::MAX << (from % 64) } else { u64::MAX };
-            let all = candidates(w);
-            let free_of_peer = |&b: &u32| !self.asked_of(b).any(|p| p == peer);
-            lsb_ones(w, all & split).chain(lsb_ones(w, all & !split)).find(free_of_peer)
+        (0..=words).flat_map(move |i| {
+            let w = (start + i) % words;
+            // The word of `from` is split: its upper part comes first, its lower part last.
+            let part = match i {
+                0 => u64::MAX << (from % 64),
+                i if i == words => !(u64::MAX << (from % 64)),
+                _ => u64::MAX,
+            };
+            let free_of_peer = move |&b: &u32| !self.asked_of(b).any(|p| p == peer);
+            lsb_ones(w, candidates(w) & part).filter(free_of_peer)
         })
     }
 

@@ -15,6 +15,7 @@ use super::{Cursor, Have, Manner, Order, PeerKey, PeerView, Picker, Priority, St
 use metainfo::Block;
 use rand::Rng;
 use std::cmp::Reverse;
+use std::time::Duration;
 
 /// Probes into the list of joinable pieces, for each piece chosen, and pieces compared.
 const JOIN_PROBES: u32 = 48;
@@ -62,6 +63,21 @@ impl Picker {
         rng: &mut impl Rng,
         out: &mut Vec<Block>,
     ) {
+        self.pick_worth(peer, view, cursor, count, rng, out, |_, _| Some(Duration::ZERO));
+    }
+
+    /// The same; in the endgame `gain` says how much sooner than from a peer that was asked for it a block would come, about,
+    /// and `None` when it would not come sooner. A block is picked that gains most.
+    pub fn pick_worth(
+        &mut self,
+        peer: PeerKey,
+        view: PeerView<'_>,
+        cursor: &mut Cursor,
+        count: usize,
+        rng: &mut impl Rng,
+        out: &mut Vec<Block>,
+        gain: impl FnMut(Block, PeerKey) -> Option<Duration>,
+    ) {
         let mut ask = Ask { peer, have: view.have, manner: view.manner, left: count, out };
         if ask.left == 0 || self.finished() {
             return;
@@ -101,7 +117,7 @@ impl Picker {
         }
         if ask.left > 0 && !alone {
             self.help(&mut ask, rng);
-            self.duplicate(&mut ask, rng);
+            self.duplicate(&mut ask, rng, gain);
         }
     }
 

@@ -6,6 +6,7 @@ use metainfo::{Block, PieceIndex};
 use storage::Buf;
 use wire::peer::{Message, Request};
 
+use super::endgame::Eager;
 use super::peer::{Outstanding, Peer, Pieces};
 use super::{PeerKey, Shard};
 use crate::engine::changes::Columns;
@@ -26,7 +27,7 @@ impl Shard {
         {
             return;
         }
-        if cx.now < peer.down.rests_until {
+        if cx.now < peer.down.rests_until || matches!(peer.pieces, Pieces::Unsaid) {
             return;
         }
         if torrent.ordering.is_urgent() {
@@ -49,18 +50,24 @@ impl Shard {
             return;
         }
         let room = room.min(most - peer.down.requests.len());
+        let mut cursor = std::mem::take(&mut peer.down.cursor);
         let mut blocks = std::mem::take(&mut self.picked);
+        let peer = &self.peers[key.slot()];
         let view = PeerView {
             have: match &peer.pieces {
                 Pieces::Some(bits) => Have::Some(bits),
-                Pieces::All => Have::All,
-                Pieces::Unsaid => return,
+                Pieces::All | Pieces::Unsaid => Have::All,
             },
             allowed: peer.peer_choking.then_some(&peer.down.allowed[..]),
             suggested: &[],
             manner: torrent.manner(cx.now, peer),
         };
-        torrent.picker.pick(key, view, &mut peer.down.cursor, room, &mut cx.rng, &mut blocks);
+        let mut eager = Eager::new(cx.now, &self.peers, key);
+        let gain = |block, other| eager.gain(block, other);
+        torrent.picker.pick_worth(key, view, &mut cursor, room, &mut cx.rng, &mut blocks, gain);
+        let idle_until = eager.idle_until();
+        let peer = &mut self.peers[key.slot()];
+        (peer.down.cursor, peer.down.idle_until) = (cursor, idle_until);
         let came_short = blocks.len() < room;
         peer.down.window.handle_sent(cx.now, u32::try_from(blocks.len()).unwrap_or(u32::MAX));
         for block in blocks.drain(..) {
@@ -297,8 +304,8 @@ impl Shard {
         if let Some(patience_ends) = peer.down.window.next_timeout() {
             at = at.min(patience_ends);
         }
-        if cx.now < peer.down.rests_until {
-            at = at.min(peer.down.rests_until);
+        for until in [peer.down.rests_until, peer.down.idle_until] {
+            at = if cx.now < until { at.min(until) } else { at };
         }
         if at < peer.check_at {
             peer.check_at = at;

@@ -296,6 +296,7 @@ impl Down {
             unasked: 0,
             rejects: 0,
             rests_until: Time::ZERO,
+            idle_until: Time::ZERO,
             hungry: false,
             cursor: Cursor::new(),
             wasted: 0,

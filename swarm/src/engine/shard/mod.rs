@@ -9,6 +9,7 @@ mod donthave;
 mod doubts;
 mod download;
 mod early;
+mod endgame;
 mod exchange;
 mod extensions;
 mod invariant;

@@ -117,6 +117,8 @@ pub(crate) struct Down {
     pub(crate) rejects: u32,
     /// It rejected too many: nothing is asked of it before.
     pub(crate) rests_until: Time,
+    /// In the endgame nothing is worth asking of it before.
+    pub(crate) idle_until: Time,
     /// It is in the torrent's list of peers that found nothing to ask for.
     pub(crate) hungry: bool,
     /// Where the picker goes on looking.

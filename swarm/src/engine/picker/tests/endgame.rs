@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::fixture::*;
+use metainfo::Block;
+use std::time::Duration;
 
 #[test]
 fn there_is_no_endgame_while_a_block_is_free() {
@@ -37,6 +39,27 @@ fn the_least_asked_block_is_duplicated_and_none_more_than_twice() {
         assert_eq!(f.pick_as(peer, "*", Manner::Whole, 9, &mut Cursor::new()), [], "never twice of one peer");
     }
     assert_eq!(f.pick_as(PeerKey(3), "*", Manner::Whole, 9, &mut Cursor::new()), []);
+}
+
+#[test]
+fn the_block_that_gains_most_is_duplicated_and_none_that_gains_nothing() {
+    let mut f = picture("1", " ", "n", "R", 1);
+    let bits = bits("*");
+    let view = PeerView { have: Have::Some(&bits), allowed: None, suggested: &[], manner: Manner::Share };
+    let mut pick = |gain: fn(u32) -> Option<u64>| {
+        let mut out = Vec::new();
+        let gain = |block: Block, other| {
+            assert_eq!(other, OTHER);
+            gain(block.index()).map(Duration::from_millis)
+        };
+        f.picker.pick_worth(ME, view, &mut Cursor::new(), 4, &mut f.rng, &mut out, gain);
+        f.picker.check_invariant();
+        out.iter().map(|block| block.index()).collect::<Vec<_>>()
+    };
+    assert_eq!(pick(|_| None), []);
+    assert_eq!(pick(|index| (index != 3).then_some(u64::from(index))), [2]);
+    assert_eq!(pick(|index| (index == 3).then_some(0)), [3]);
+    assert_eq!(pick(|index| (index >= 2).then_some(9)), [], "never twice of one peer");
 }
 
 #[test]
