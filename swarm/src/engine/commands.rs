@@ -100,7 +100,8 @@ impl Engine {
         self.maintain();
     }
 
-    /// Somebody announced torrents to the local network (BEP 14). `from` is where the packet came from.
+    /// Somebody announced torrents to the local network (BEP 14). `from` is where the packet came from; it was sent to the
+    /// group, not to us alone, since anybody could do that.
     pub fn handle_lsd(&mut self, now: Time, from: SocketAddr, announce: &wire::lsd::Announce<'_>) {
         self.cx.at(now);
         self.shard.heard_locally(&mut self.cx, from, announce);

@@ -88,6 +88,11 @@ impl Roll {
         }
     }
 
+    /// Whether a peer is listed at this address.
+    pub fn lists(&self, addr: SocketAddr) -> bool {
+        self.live.contains_key(&addr)
+    }
+
     /// Peers that are listed.
     pub fn len(&self) -> usize {
         self.live.len()
@@ -215,9 +220,14 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
+    /// Every other one has an IPv6 address: bounds are of both families together.
     fn addr(n: u32) -> SocketAddr {
         let [_, b, c, d] = n.to_be_bytes();
-        SocketAddr::from(([9, b, c, d], 7000))
+        if n.is_multiple_of(2) {
+            SocketAddr::from(([9, b, c, d], 7000))
+        } else {
+            SocketAddr::from(([0x2606, 0x4700, 0, 0, 0, 0, b.into(), u16::from_be_bytes([c, d])], 7000))
+        }
     }
 
     fn tell(partner: &mut Partner, now: &mut Time, roll: &Roll, rng: &mut ChaCha8Rng) -> Option<PexMessage> {

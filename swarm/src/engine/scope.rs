@@ -87,6 +87,11 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Whether an address means something on one interface only (fe80::/10): a message to others cannot name it.
+pub fn needs_zone(addr: SocketAddr) -> bool {
+    matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local())
+}
+
 /// The net that limits per address count by: an IPv4 address itself, the /64 of an IPv6 address, because its
 /// holder has all of it.
 pub fn subscriber(ip: IpAddr) -> IpAddr {

@@ -1,17 +1,21 @@
 //! The sockets of the local network (BEP 14): one for each address family, in the group of each interface.
 //!
+//! They are bound to the groups' addresses, so that nothing else arrives: what does was sent to the group by somebody on the link, even
+//! if its address is global, as those of IPv6 mostly are.
+//!
 //! Packets leave with a time to live of 1, so that no router passes them on. Who listens on loopback only has no neighbours
 //! and no sockets here.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use wire::lsd::{Announce, GROUP_V4, GROUP_V6, MAX_PACKET};
 
+use crate::engine::scope::Scope;
 use crate::engine::tracker::Family;
 use crate::engine::{Engine, Time};
 
@@ -89,6 +93,7 @@ impl Local {
                     break;
                 }
                 match socket.recv_from(&mut buffer) {
+                    Ok((_, from)) if may_be_from_afar(from) => {}
                     Ok((len, from)) => {
                         if let Ok(announce) = Announce::parse(buffer.get(..len).unwrap_or_default()) {
                             engine.handle_lsd(now, from, &announce);
@@ -174,13 +179,30 @@ impl Local {
     }
 }
 
+/// Where the socket of a group is bound.
+#[cfg(unix)]
+fn bound_to(group: SocketAddr) -> SocketAddr {
+    group
+}
+
+/// Where the socket of a group is bound: other systems bind to none.
+#[cfg(not(unix))]
+fn bound_to(group: SocketAddr) -> SocketAddr {
+    let any = if group.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    SocketAddr::new(any, group.port())
+}
+
+/// Whether a packet may have been sent to us alone, by somebody far away.
+fn may_be_from_afar(from: SocketAddr) -> bool {
+    cfg!(not(unix)) && !Scope::of(from.ip()).is_some_and(Scope::is_local)
+}
+
 /// A socket at the group's port, which others on this machine may have too.
 fn open(registry: &Registry, token: Token, family: Family) -> io::Result<UdpSocket> {
-    let ip = match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    let local = match family {
+        Family::V4 => bound_to(GROUP_V4),
+        Family::V6 => bound_to(GROUP_V6),
     };
-    let local = SocketAddr::new(ip, GROUP_V4.port());
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -202,4 +224,65 @@ fn open(registry: &Registry, token: Token, family: Family) -> io::Result<UdpSock
     let mut socket = UdpSocket::from_std(socket.into());
     registry.register(&mut socket, token, Interest::READABLE)?;
     Ok(socket)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::net::UdpSocket as StdSocket;
+    use std::time::Duration;
+
+    /// The next packet that a socket gets within a second.
+    fn next(poll: &mut Poll, socket: &UdpSocket) -> Option<Vec<u8>> {
+        let mut buffer = [0; 100];
+        loop {
+            if let Ok((len, _)) = socket.recv_from(&mut buffer) {
+                return Some(buffer[..len].to_vec());
+            }
+            let mut events = Events::with_capacity(4);
+            poll.poll(&mut events, Some(Duration::from_secs(1))).unwrap();
+            if events.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_sent_to_us_alone_does_not_arrive() {
+        for (family, group) in [(Family::V4, GROUP_V4), (Family::V6, GROUP_V6)] {
+            let mut poll = Poll::new().unwrap();
+            let Ok(socket) = open(poll.registry(), Token(1), family) else {
+                assert_eq!(family, Family::V6, "every machine has IPv4");
+                continue;
+            };
+            assert_eq!(socket.local_addr().unwrap().ip(), group.ip());
+            let loopback: SocketAddr =
+                if group.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }.parse().unwrap();
+            let Ok(sender) = StdSocket::bind(loopback) else { continue };
+            let mut to = loopback;
+            to.set_port(group.port());
+            sender.send_to(b"to you", to).unwrap();
+            if let IpAddr::V4(group_ip) = group.ip() {
+                // Packets between two sockets of one machine keep their order.
+                SockRef::from(&socket).join_multicast_v4(&group_ip, &Ipv4Addr::LOCALHOST).unwrap();
+                SockRef::from(&sender).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+                sender.send_to(b"to all", group).unwrap();
+                assert_eq!(next(&mut poll, &socket).as_deref(), Some(&b"to all"[..]));
+            } else {
+                // Multicast over IPv6 needs a route, which loopback rarely has.
+                assert_eq!(next(&mut poll, &socket), None);
+            }
+        }
+    }
+
+    #[test]
+    fn packets_stay_on_the_link() {
+        let poll = Poll::new().unwrap();
+        let socket = open(poll.registry(), Token(1), Family::V4).unwrap();
+        assert_eq!(SockRef::from(&socket).multicast_ttl_v4().unwrap(), 1);
+        if let Ok(socket) = open(poll.registry(), Token(2), Family::V6) {
+            assert_eq!(SockRef::from(&socket).multicast_hops_v6().unwrap(), 1);
+        }
+    }
 }

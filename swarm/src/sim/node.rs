@@ -37,6 +37,8 @@ pub struct Node {
     pub events: Vec<(Time, Event)>,
     /// What its user chose before it knew its pieces.
     pub choices: Vec<(u32, Priority)>,
+    /// What turns out to be on its disk when it knows its pieces.
+    pub(super) found: Bitfield,
     /// When it knew its pieces, if it was added by its hashes.
     pub furnished: Option<Time>,
     /// When it was complete.
@@ -87,8 +89,7 @@ impl Node {
         let store = self.disk.attach(self.store.clone(), meta.clone());
         let geometry = meta.geometry().clone();
         let choices = self.choices.iter().filter_map(|(index, p)| Some((geometry.piece(*index).ok()?, *p)));
-        let have = Bitfield::new(geometry.piece_count());
-        let add = AddTorrent::new(meta, store, have);
+        let add = AddTorrent::new(meta, store, self.found.clone());
         assert!(self.engine.furnish(now, self.torrent, add, choices), "what it looked for");
         self.furnished = Some(now);
     }

@@ -35,6 +35,8 @@ pub enum Role {
     Partial(Bitfield),
     /// Nothing, not even the metainfo: the hashes and trackers of a magnet.
     Magnet,
+    /// The same, but all of it turns out to be on the disk.
+    Found,
 }
 
 /// What a node finds on its disk.
@@ -162,9 +164,9 @@ impl World {
         adjust: impl FnOnce(&mut Config),
     ) -> NodeId {
         let geometry = content.torrent.geometry();
-        let is_magnet = matches!(role, Role::Magnet);
+        let is_magnet = matches!(role, Role::Magnet | Role::Found);
         let have = match role {
-            Role::Seed => Bitfield::with_all(geometry.piece_count()),
+            Role::Seed | Role::Found => Bitfield::with_all(geometry.piece_count()),
             Role::Leech | Role::Magnet => Bitfield::new(geometry.piece_count()),
             Role::Partial(bits) => bits,
         };
@@ -221,6 +223,7 @@ impl World {
         let index = self.machines.len();
         let addr = self.address(index);
         engine.set_listen_port(addr.port());
+        let found = resumed.have.clone();
         let key = if resumed.is_magnet {
             let hashes = *torrent.info_hashes();
             let trackers = torrent.trackers().to_vec();
@@ -240,6 +243,7 @@ impl World {
             content: content.clone(),
             events: Vec::new(),
             choices: Vec::new(),
+            found,
             furnished: None,
             completed: None,
             disk,

@@ -209,7 +209,7 @@ fn the_local_network_finds_a_magnet_its_seed() {
 }
 
 #[test]
-fn announces_from_afar_and_of_other_torrents_count_for_nothing() {
+fn announces_of_other_torrents_count_for_nothing_and_neighbours_may_have_global_addresses() {
     let content = content(6);
     let mut world = World::new(6);
     let node = world.add(&content, Role::Leech, Access::default());
@@ -217,8 +217,8 @@ fn announces_from_afar_and_of_other_torrents_count_for_nothing() {
     let announce =
         |hashes: Vec<[u8; 20]>| wire::lsd::Announce { port: 7000, hashes: hashes.into(), cookie: None };
     let cases = [
-        ("9.9.9.9:6771", vec![id], false),
         ("192.168.1.9:6771", vec![[7; 20]], false),
+        ("[2606:4700::9]:6771", vec![id], true),
         ("192.168.1.9:6771", vec![[7; 20], id], true),
     ];
     for (from, hashes, counts) in cases {

@@ -31,7 +31,8 @@ fn paused_torrents_take_no_turn_and_have_one_when_they_run() {
     world.run_until(Time::from_secs(3600), |_| false);
     let id = content.torrent.id().0;
     let sent = &world.node(node).local;
-    assert!((12..=13).contains(&sent.len()), "every five minutes, not {} times", sent.len());
+    // Once more after the first minute.
+    assert!((12..=14).contains(&sent.len()), "every five minutes, not {} times", sent.len());
     assert!(sent.iter().all(|(_, hashes)| hashes[..] == [id]));
 
     // One that is paused later is silent too; one that goes on is announced as soon as the pace allows.

@@ -107,8 +107,12 @@ fn magnets_get_everything_from_each_other_once_one_knows_more() {
     let content = content(3);
     let mut world = World::new(3);
     let seed = world.add(&content, Role::Seed, Access::symmetric(1_000_000));
-    let magnets: Vec<_> =
-        (0..5).map(|_| world.add(&content, Role::Magnet, Access::symmetric(1_000_000))).collect();
+    let mut magnet = || {
+        // Else they would learn of the seed.
+        let adjust = |config: &mut swarm::engine::Config| config.pex = false;
+        world.add_with(&content, Role::Magnet, Access::symmetric(1_000_000), Default::default(), adjust)
+    };
+    let magnets: Vec<_> = (0..5).map(|_| magnet()).collect();
     // A chain: each knows the one before only, so metadata has to pass through all.
     for pair in magnets.windows(2) {
         world.introduce(pair[1], pair[0]);
@@ -450,4 +454,24 @@ fn who_takes_metadata_slowly_gets_it_all() {
     world.run_until(Time::from_secs(30), |_| false);
     assert_eq!(pieces.borrow().len(), 7);
     assert_eq!(log.borrow().open(), 1);
+}
+
+#[test]
+fn a_magnet_with_very_many_pieces_on_its_disk_tells_all_of_them_to_those_who_are_there() {
+    let content = Content::new(12, 60_000 * 1024, 1024);
+    let mut world = World::new(12);
+    let access = Access::symmetric(50_000_000);
+    let slow = |config: &mut swarm::engine::Config| config.down_limit = Some(20_000);
+    let leech = world.add_with(&content, Role::Leech, access, Default::default(), slow);
+    let magnet = world.add(&content, Role::Found, access);
+    world.introduce(magnet, leech);
+    assert!(world.run_until(Time::from_secs(20), |world| world.node(magnet).furnished.is_some()));
+    let end = world.now + Duration::from_secs(60);
+    let knows_all = |world: &World| {
+        let node = world.node(leech);
+        node.engine.peers(world.now, node.torrent).iter().any(|peer| peer.progress == 1.0)
+    };
+    assert!(world.run_until(end, knows_all));
+    assert_eq!(left_for(&world, magnet, &Close::Stopped), 0);
+    world.check();
 }

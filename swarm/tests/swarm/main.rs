@@ -9,6 +9,7 @@ mod crashes;
 mod data;
 mod disks;
 mod exchange;
+mod extended;
 mod faults;
 mod finish;
 mod framing;

@@ -332,6 +332,7 @@ impl Candidates {
         let port = addr.port() >= 1024 || matches!(source, Source::User | Source::Link);
         port && self.config.sources.has(source)
             && scope::may_name(scope, addr)
+            && !(scope::needs_zone(addr) && zone(addr) == 0)
             && !self.banned.contains(&addr.ip())
             && !self.own.contains(&addr)
     }
@@ -441,6 +442,11 @@ impl Candidates {
 /// ends come to the same answer. `true`: keep the one that we dialled.
 pub fn keep_dialled(own: &[u8; 20], peer: &[u8; 20]) -> bool {
     own < peer
+}
+
+/// The interface of an address that means something there only; zero is none.
+fn zone(addr: SocketAddr) -> u32 {
+    if let SocketAddr::V6(addr) = addr { addr.scope_id() } else { 0 }
 }
 
 /// Every address with this IP, whatever port (and zone).

@@ -2,6 +2,7 @@
 
 use wire::peer::{Bitfield, DontHave};
 
+use super::early::Claim;
 use super::extensions::Extension;
 use super::peer::Pieces;
 use super::{PeerKey, Shard};
@@ -17,8 +18,7 @@ impl Shard {
     pub(super) fn reneged(&mut self, cx: &mut Cx, key: PeerKey, index: u32) -> Result<(), Close> {
         let peer = &mut self.peers[key.slot()];
         if peer.early.is_some() {
-            // Of what is not known yet, more is believed than is there; a reject will tell.
-            return Ok(());
+            return self.early_claim(key, Claim::Lost(index));
         }
         let slot = peer.torrent.slot();
         let torrent = &mut self.torrents[slot];

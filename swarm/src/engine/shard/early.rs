@@ -22,6 +22,8 @@ pub(super) enum Claim<'a> {
     All,
     None,
     Allowed(u32),
+    /// It does not have the piece any more.
+    Lost(u32),
 }
 
 /// All that a peer said.
@@ -29,6 +31,8 @@ pub(super) enum Claim<'a> {
 pub(crate) struct Early {
     said: Said,
     allowed: Vec<u32>,
+    /// What it said to have lost of all that it has.
+    lost: Vec<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,12 +56,12 @@ impl Early {
             Said::Bits(bits) => bits.len(),
             Said::Nothing | Said::All | Said::Lost => 0,
         };
-        said + 4 * self.allowed.len()
+        said + 4 * (self.allowed.len() + self.lost.len())
     }
 
     /// Forgets everything, and whatever is said later.
     pub(super) fn lose(&mut self) {
-        *self = Self { said: Said::Lost, allowed: Vec::new() };
+        *self = Self { said: Said::Lost, ..Self::default() };
     }
 
     /// Whether it was forgotten what the peer has.
@@ -81,6 +85,28 @@ impl Early {
                 }
                 Ok(())
             }
+            Claim::Lost(index) => {
+                self.lost(index);
+                Ok(())
+            }
+        }
+    }
+
+    /// A piece that it never said to have is no loss.
+    fn lost(&mut self, index: u32) {
+        self.allowed.retain(|allowed| *allowed != index);
+        match &mut self.said {
+            Said::Haves(haves) => haves.retain(|have| *have != index),
+            Said::Bits(bits) => {
+                if let Some(byte) = bits.get_mut((index / 8) as usize) {
+                    *byte &= !(0x80 >> (index % 8));
+                }
+            }
+            // More than that is found out by asking.
+            Said::All if self.lost.len() < MAX_ALLOWED && !self.lost.contains(&index) => {
+                self.lost.push(index);
+            }
+            Said::All | Said::Nothing | Said::Lost => {}
         }
     }
 
@@ -93,7 +119,8 @@ impl Early {
             Said::Haves(haves) if haves.len() < MAX_HAVES => haves.push(index),
             Said::Haves(_) => self.lose(),
             Said::Bits(bits) => set(bits, index)?,
-            Said::All | Said::Lost => {}
+            Said::All => self.lost.retain(|lost| *lost != index),
+            Said::Lost => {}
         }
         Ok(())
     }
@@ -130,7 +157,12 @@ impl Early {
     pub(super) fn pieces(&self, count: u32) -> Result<Pieces, Close> {
         let bits = match &self.said {
             Said::Nothing => return Ok(Pieces::Unsaid),
-            Said::All => return Ok(Pieces::All),
+            Said::All if self.lost.is_empty() => return Ok(Pieces::All),
+            Said::All => {
+                let mut bits = Bitfield::with_all(count);
+                self.lost.iter().filter(|lost| **lost < count).for_each(|lost| _ = bits.clear(*lost));
+                bits
+            }
             // When it comes back it says what it has again.
             Said::Lost => return Err(Close::Limit),
             Said::Bits(bits) => Bitfield::from_bytes(bits, count).map_err(|_| Violation::Bitfield)?,

@@ -42,12 +42,14 @@ impl Shard {
     pub(crate) fn exchange_due(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
+        let own = peer.listens.or_else(|| peer.claimed_address());
         let Some(partner) = peer.exchange.as_mut().filter(|_| exchanges(cx, torrent)) else { return };
-        let own = peer.listens;
         // Nobody is told of addresses that are closer to us than itself.
         let reach = Scope::of(peer.link.addr.ip());
-        let may_name =
-            |addr: SocketAddr| Some(addr) != own && reach.is_some_and(|reach| scope::may_name(reach, addr));
+        let may_name = |addr: SocketAddr| {
+            let is_reached = reach.is_some_and(|reach| scope::may_name(reach, addr));
+            Some(addr) != own && is_reached && !scope::needs_zone(addr)
+        };
         let message = partner.poll(cx.now, &torrent.pex, may_name, &mut cx.rng);
         let (conn, due) = (peer.link.conn, partner.next_timeout());
         if let Some(message) = message {

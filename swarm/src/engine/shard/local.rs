@@ -44,10 +44,11 @@ impl Shard {
         }
     }
 
-    /// Somebody on the local network announced torrents. What comes from farther away, or from ourselves, does not count.
+    /// Somebody on the local network announced torrents, by a packet to the group. Its address may be global, as is usual in
+    /// networks with IPv6. What comes from ourselves does not count.
     pub(crate) fn heard_locally(&mut self, cx: &mut Cx, from: SocketAddr, announce: &Announce<'_>) {
-        let scope = Scope::of(from.ip()).filter(|scope| scope.is_local());
-        let Some(scope) = scope.filter(|_| cx.config.lsd && !self.lsd.is_own(announce.cookie)) else {
+        let Some(scope) = Scope::of(from.ip()).filter(|_| cx.config.lsd && !self.lsd.is_own(announce.cookie))
+        else {
             return;
         };
         let mut addr = from;

@@ -11,6 +11,7 @@ use rand::RngExt;
 
 use super::awaited::{Awaited, MAX_EARLY};
 use super::early::{Claim, Early};
+use super::metadata::AHEAD;
 use super::peer::Pieces;
 use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
@@ -22,7 +23,6 @@ use crate::engine::output::Event;
 use crate::engine::picker::Priority;
 use crate::engine::scope::Scope;
 use crate::engine::tracker::{self, Families};
-use crate::engine::tx::MAX_CONTROL;
 use wire::peer::{ExtendedHandshake, Message};
 
 impl Shard {
@@ -133,16 +133,9 @@ impl Shard {
     /// What a peer said too early counts now, and it is told what we have.
     fn catch_up(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
-        let torrent = &self.torrents[peer.torrent.slot()];
         let early = peer.early.take().unwrap_or_default();
-        let have = torrent.have.count_ones() as usize;
-        if peer.link.tx.control() + 9 * have > MAX_CONTROL / 2 {
-            // It learns that from a bitfield, when it comes back.
-            return self.leave(cx, key, Close::Stopped);
-        }
-        for index in torrent.have.iter_ones() {
-            peer.link.tx.push(&Message::Have(index));
-        }
+        peer.untold = Some(0);
+        self.pump_haves(key);
         match self.judge(key, &early) {
             Ok(Pieces::Unsaid) => {}
             Ok(pieces) => self.announced_pieces(cx, key, pieces),
@@ -153,6 +146,24 @@ impl Shard {
         self.begin_exchange(cx, key);
         let peer = &mut self.peers[key.slot()];
         cx.ready.enlist(&mut peer.link, crate::engine::link::Direction::Write);
+    }
+
+    /// Tells a peer that came before we knew the pieces which of them we have, as its socket takes it: not all clients take
+    /// a bitfield so late.
+    pub(super) fn pump_haves(&mut self, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        let Some(from) = peer.untold else { return };
+        let have = &self.torrents[peer.torrent.slot()].have;
+        for index in from..have.len() {
+            if peer.link.tx.control() > AHEAD {
+                peer.untold = Some(index);
+                return;
+            }
+            if have.get(index) {
+                peer.link.tx.push(&Message::Have(index));
+            }
+        }
+        peer.untold = None;
     }
 
     fn judge(&mut self, key: PeerKey, early: &Early) -> Result<Pieces, Close> {

@@ -41,7 +41,7 @@ impl Shard {
             reserved: handshake.reserved,
             place,
             generation: self.generation,
-            listens: outgoing.then_some(addr),
+            listens: Some(addr).filter(|addr| outgoing && !self.torrents[slot].pex.lists(*addr)),
             am_choking: true,
             am_interested: false,
             peer_choking: true,
@@ -54,6 +54,7 @@ impl Shard {
             early: self.torrents[slot].awaits.is_some().then(Box::default),
             exchange: None,
             asks: None,
+            untold: None,
             told_node: false,
             down: Down::new(cx.config.max_outstanding),
             up: Up::default(),
@@ -186,6 +187,9 @@ impl Shard {
             torrent.pex.handle_left(addr);
             torrent.candidates.handle_lost(cx.now, addr, useful);
         }
+        if matches!(reason, Close::Eof | Close::Io(_) | Close::Timeout(_)) {
+            self.try_other_address(cx, &peer);
+        }
         cx.limits.remove(peer.limits);
         cx.conn_timers.remove(peer.link.conn.slot());
         self.ledger.mark(slot, Columns::PEERS);
@@ -198,6 +202,20 @@ impl Shard {
         self.run_metadata(cx, slot);
         self.serve_thirsty(cx);
         self.arm_dial(cx, slot);
+    }
+
+    /// A peer that is gone may have said where it is in the other address family (BEP 10). Its word counts like that on another
+    /// peer, since it may be one.
+    fn try_other_address(&mut self, cx: &mut Cx, peer: &Peer) {
+        let (Some(addr), Some(scope)) = (peer.other_address(), Scope::of(peer.link.addr.ip())) else {
+            return;
+        };
+        let is_ours = self.listen_port == Some(addr.port()) && self.external.was_named(addr.ip());
+        if cx.config.pex && !is_ours {
+            self.add_peers(cx, peer.torrent, &[addr], Source::Pex, scope);
+            let candidates = &mut self.torrents[peer.torrent.slot()].candidates;
+            candidates.handle_seed(cx.now, addr, peer.is_done() == Some(true));
+        }
     }
 
     /// Two that want no piece have nothing for each other, whether they are seeds or partial seeds (BEP 21).
@@ -233,16 +251,18 @@ impl Shard {
             self.seen_as(cx, voter, seen);
         }
         let peer = &mut self.peers[key.slot()];
-        // Only the first port that it names counts: others would fill the book.
-        let listens = said.port.filter(|_| peer.listens.is_none());
+        // Only the first port that it names counts: others would fill the book. Nobody is to be sent to a privileged one.
+        let listens = said.port.filter(|port| peer.listens.is_none() && *port >= 1024);
         match &mut peer.extended {
             Some(known) => known.merge(&said),
             none => *none = Some(Box::new(said)),
         }
         if let Some(port) = listens {
-            let addr = std::net::SocketAddr::new(peer.link.addr.ip(), port);
+            let mut addr = peer.link.addr;
+            addr.set_port(port);
             let slot = peer.torrent.slot();
-            if let Some(scope) = Scope::of(addr.ip()) {
+            // Of two at one address, the second is not told of, lest its end be told as that of the first.
+            if let Some(scope) = Scope::of(addr.ip()).filter(|_| !self.torrents[slot].pex.lists(addr)) {
                 peer.listens = Some(addr);
                 self.learn(cx, slot, addr, Source::Incoming, scope);
                 self.torrents[slot].candidates.handle_connected(cx.now, addr);

@@ -12,10 +12,8 @@ use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::metadata::{Answer, Output, PIECE, Quota, pieces_of};
 use crate::engine::output::Event;
 
-/// Requests of one peer that wait; more are refused.
-const MOST_ASKED: usize = 64;
-/// Pieces are queued for a peer until so many bytes wait for its socket.
-const AHEAD: usize = 64 * 1024;
+/// Pieces, and words on what we have, are queued for a peer until so many bytes wait for its socket.
+pub(super) const AHEAD: usize = 64 * 1024;
 
 /// What a peer asks of our metadata.
 #[derive(Debug, Default)]
@@ -49,9 +47,13 @@ impl Shard {
         let peer = &self.peers[key.slot()];
         let (slot, who) = (peer.torrent.slot(), peer.sender());
         let size = peer.extended.as_ref().and_then(|said| said.metadata_size);
-        let Some(size) = size.filter(|_| self.speaks(key, Extension::Metadata)) else { return };
+        let takes = self.speaks(key, Extension::Metadata);
         let Some(awaits) = &mut self.torrents[slot].awaits else { return };
-        awaits.fetch.add_peer(cx.now, key, who, size);
+        match size.filter(|_| takes) {
+            Some(size) => _ = awaits.fetch.add_peer(cx.now, key, who, size),
+            // It may have taken it away.
+            None => awaits.fetch.remove_peer(cx.now, key),
+        }
         self.run_metadata(cx, slot);
     }
 
@@ -129,7 +131,8 @@ impl Shard {
         let info = self.torrents[peer.torrent.slot()].info_to_give();
         let pieces = info.map_or(0, |info| pieces_of(info.len() as u64));
         let asks = peer.asks.get_or_insert_default();
-        let room = piece < pieces && asks.queue.len() < MOST_ASKED;
+        // Some ask for everything at once, and once more for what is refused.
+        let room = piece < pieces && asks.queue.len() < pieces as usize;
         match asks.quota.ask(cx.now, if room { pieces } else { 0 }) {
             Answer::Give => asks.queue.push_back(piece),
             Answer::Refuse => {

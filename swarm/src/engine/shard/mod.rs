@@ -185,6 +185,7 @@ impl Shard {
         self.peers[key.slot()].link.last_written = cx.now;
         self.sent(cx, key, n);
         self.pump_metadata(cx, key);
+        self.pump_haves(key);
         let peer = &mut self.peers[key.slot()];
         cx.ready.enlist(&mut peer.link, Direction::Write);
     }

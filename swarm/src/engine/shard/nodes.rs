@@ -1,7 +1,5 @@
 //! Nodes of the DHT that peers tell each other of (BEP 5, message 9).
 
-use std::net::SocketAddr;
-
 use wire::peer::Message;
 
 use super::{PeerKey, Shard};
@@ -23,7 +21,9 @@ impl Shard {
     pub(super) fn told_node(&mut self, key: PeerKey, port: u16) {
         let peer = &mut self.peers[key.slot()];
         if peer.reserved.dht() && port != 0 && !std::mem::replace(&mut peer.told_node, true) {
-            self.nodes.push(SocketAddr::new(peer.link.addr.ip(), port));
+            let mut addr = peer.link.addr;
+            addr.set_port(port);
+            self.nodes.push(addr);
         }
     }
 }

@@ -86,6 +86,8 @@ pub(crate) struct Peer {
     pub(crate) exchange: Option<Box<Partner>>,
     /// What it asks of the info dictionary.
     pub(crate) asks: Option<Box<Asks>>,
+    /// The pieces from here on that we have are yet to be told.
+    pub(crate) untold: Option<u32>,
     /// It said where its node of the DHT is.
     pub(crate) told_node: bool,
 
@@ -185,6 +187,24 @@ impl Peer {
             Pieces::Unsaid => said,
             Pieces::All | Pieces::Some(_) => Some(self.is_seed() || said == Some(true)),
         }
+    }
+
+    /// Where it says to listen, at the address that it came by.
+    pub(crate) fn claimed_address(&self) -> Option<SocketAddr> {
+        let port = self.extended.as_ref()?.port?;
+        // With the interface, for a peer of the link.
+        let mut addr = self.link.addr;
+        addr.set_port(port);
+        Some(addr)
+    }
+
+    /// Where it says to be in the address family that it did not come by.
+    pub(crate) fn other_address(&self) -> Option<SocketAddr> {
+        let said = self.extended.as_ref()?;
+        let is_ipv4 = self.link.addr.ip().to_canonical().is_ipv4();
+        let other = if is_ipv4 { said.ipv6.map(IpAddr::from) } else { said.ipv4.map(IpAddr::from) };
+        let other = other.filter(|ip| ip.to_canonical().is_ipv4() != is_ipv4)?;
+        Some(SocketAddr::new(other, self.listens?.port()))
     }
 
     pub(crate) fn fast(&self) -> bool {
