@@ -58,6 +58,9 @@ impl Torrent {
     }
 }
 
+/// Bytes that are being read.
+type Reading = Pin<Box<dyn Future<Output = Result<Vec<u8>, FilesError>> + Send>>;
+
 /// Reads a file of a torrent; [`AsyncRead`] and [`AsyncSeek`]. It holds at most 256 KiB.
 ///
 /// Reads fail, with a [`FilesError`] inside, when the file is not wanted, when the storage fails, and when the torrent or its
@@ -67,7 +70,7 @@ pub struct Reader {
     at: u64,
     /// Bytes from `at` on.
     given: Vec<u8>,
-    reading: Option<Pin<Box<dyn Future<Output = Result<Vec<u8>, FilesError>> + Send>>>,
+    reading: Option<Reading>,
 }
 
 impl Reader {
