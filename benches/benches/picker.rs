@@ -48,7 +48,13 @@ impl World {
     }
 
     fn pick(&mut self, peer: usize, manner: Manner, count: usize) {
-        let view = PeerView { have: Have::Some(&self.peers[peer]), allowed: None, suggested: &[], manner };
+        let view = PeerView {
+            have: Have::Some(&self.peers[peer]),
+            allowed: None,
+            suggested: &[],
+            avoid: &[],
+            manner,
+        };
         let (key, cursor) = (PeerKey(peer as u32), &mut self.cursors[peer]);
         self.out.clear();
         self.picker.pick(key, view, cursor, count, &mut self.rng, &mut self.out);

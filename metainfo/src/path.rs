@@ -33,7 +33,11 @@ const MAX_EXTENSION: usize = 20;
 ///
 /// The result is never empty, holds no separator and is not `.` or `..`; cleaning it again changes nothing.
 pub fn clean_part(raw: &[u8]) -> Option<String> {
-    let text = text::decode(raw);
+    clean_text(&text::decode(raw))
+}
+
+/// As [`clean_part`], for text that was decoded.
+pub(crate) fn clean_text(text: &str) -> Option<String> {
     let mut part = String::with_capacity(text.len());
     for c in text.chars() {
         if is_dropped(c) {

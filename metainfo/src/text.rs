@@ -18,6 +18,49 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
     }
 }
 
+/// In which encoding text without a UTF-8 twin is, as the torrent claims.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Charset {
+    #[cfg(feature = "encodings")]
+    encoding: Option<&'static encoding_rs::Encoding>,
+}
+
+impl Charset {
+    /// The one with this name. Unknown ones, and those in which ASCII is something else, count as none.
+    #[cfg(feature = "encodings")]
+    pub(crate) fn named(name: Option<&[u8]>) -> Self {
+        let by_code_page = |name: &[u8]| match name.to_ascii_lowercase().as_slice() {
+            b"cp932" => Some(encoding_rs::SHIFT_JIS),
+            b"cp936" => Some(encoding_rs::GBK),
+            b"cp949" => Some(encoding_rs::EUC_KR),
+            b"cp950" => Some(encoding_rs::BIG5),
+            _ => None,
+        };
+        let known =
+            |name| encoding_rs::Encoding::for_label_no_replacement(name).or_else(|| by_code_page(name));
+        Self { encoding: name.and_then(known).filter(|encoding| encoding.is_ascii_compatible()) }
+    }
+
+    /// Without the feature `encodings` none is known.
+    #[cfg(not(feature = "encodings"))]
+    pub(crate) fn named(_: Option<&[u8]>) -> Self {
+        Self {}
+    }
+
+    /// The text of `bytes`: UTF-8 if it is valid, whatever is claimed; else in this encoding, if all of it can be; else
+    /// as [`decode`] has it.
+    pub(crate) fn decode(self, bytes: &[u8]) -> String {
+        #[cfg(feature = "encodings")]
+        if let Some(encoding) = self.encoding
+            && core::str::from_utf8(bytes).is_err()
+            && let Some(text) = encoding.decode_without_bom_handling_and_without_replacement(bytes)
+        {
+            return text.into_owned();
+        }
+        decode(bytes)
+    }
+}
+
 /// Appends `text` with everything but RFC 3986 unreserved characters percent-encoded.
 pub(crate) fn escape(text: &str, out: &mut String) {
     for byte in text.bytes() {
@@ -136,6 +179,28 @@ mod tests {
     fn bytes_that_are_no_utf8_become_latin_1() {
         assert_eq!(decode("gr\u{fc}n".as_bytes()), "gr\u{fc}n");
         assert_eq!(decode(b"gr\xfcn"), "gr\u{fc}n");
+    }
+
+    #[cfg(feature = "encodings")]
+    #[test]
+    fn text_is_in_the_encoding_that_is_claimed_if_it_can_be() {
+        let table: [(&str, &[u8], &str); 10] = [
+            ("GBK", b"\xce\xc4\xd7\xd6.txt", "\u{6587}\u{5b57}.txt"),
+            ("gb2312", b"\xce\xc4", "\u{6587}"),
+            ("CP936", b"\xce\xc4", "\u{6587}"),
+            ("Big5", b"\xa4\xe5", "\u{6587}"),
+            ("Shift_JIS", b"\x95\x5c", "\u{8868}"),
+            ("EUC-KR", b"\xc7\xd1", "\u{d55c}"),
+            ("windows-1251", b"\xe6", "\u{436}"),
+            ("GBK", "\u{6587}".as_bytes(), "\u{6587}"),
+            ("GBK", b"\xce\xff", "\u{ce}\u{ff}"),
+            ("UTF-16", b"gr\xfcn", "gr\u{fc}n"),
+        ];
+        for (name, bytes, text) in table {
+            assert_eq!(Charset::named(Some(name.as_bytes())).decode(bytes), text, "{name}");
+        }
+        assert_eq!(Charset::named(Some(b"nonsense")).decode(b"\xfc"), "\u{fc}");
+        assert_eq!(Charset::named(None).decode(b"\xfc"), "\u{fc}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::merkle::Hash;
 use crate::parse::layers::{self, Layers};
 use crate::parse::outer::Outer;
 use crate::parse::{self, Info};
+use crate::text::Charset;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,7 +52,8 @@ impl Torrent {
         let (document, _) = options().decode_prefix(bytes)?;
         let root = parse::root(&document)?;
         let info = root.dict("info").ok_or(Error::MissingInfo)?;
-        let mut torrent = Self::from_document(&document, info)?;
+        let charset = Charset::named(root.bytes("encoding"));
+        let mut torrent = Self::from_document(&document, info, charset)?;
         if let Some(value) = root.get("piece layers").filter(|_| torrent.hashes.v2().is_some()) {
             torrent.layers = layers::parse(value, &torrent.layout, torrent.geometry.piece_length())?;
         }
@@ -73,12 +75,12 @@ impl Torrent {
         if consumed != info.len() {
             return Err(Error::NotCanonical { offset: consumed });
         }
-        Self::from_document(&document, root)
+        Self::from_document(&document, root, Charset::default())
     }
 
-    fn from_document(document: &Document<'_>, info: Dict<'_, '_>) -> Result<Self, Error> {
+    fn from_document(document: &Document<'_>, info: Dict<'_, '_>, charset: Charset) -> Result<Self, Error> {
         let Info { hashes, name, private, source, geometry, layout, pieces, similar, collections } =
-            parse::info(document, info)?;
+            parse::info(document, info, charset)?;
         Ok(Self {
             info: info.value().raw().into(),
             hashes,
@@ -163,7 +165,8 @@ impl Torrent {
         self.outer.creation_date
     }
 
-    /// The encoding its maker claims for text that has no UTF-8 twin. Text is not decoded by it.
+    /// The encoding its maker claims for text that is no UTF-8 and has no UTF-8 twin. With the feature `encodings` such text
+    /// was decoded by it, where it can be; else its bytes stand for characters of Latin-1.
     pub fn encoding(&self) -> Option<&str> {
         self.outer.encoding.as_deref()
     }

@@ -79,7 +79,7 @@ impl StorageError {
             ErrorKind::StaleNetworkFileHandle | ErrorKind::NotConnected => Trouble::Gone,
             ErrorKind::NotFound => Trouble::Missing,
             ErrorKind::UnexpectedEof => Trouble::Short,
-            ErrorKind::AlreadyExists => Trouble::Exists,
+            ErrorKind::AlreadyExists | ErrorKind::IsADirectory => Trouble::Exists,
             _ => self.by_number(),
         }
     }

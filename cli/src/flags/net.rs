@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::values::{HostPort, Rate, Size, duration};
+use crate::exit::{Exit, failure};
 
 /// Flags of the commands that talk to peers.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,19 +92,24 @@ pub(crate) struct Later {
     /// How to connect to peers; so far TCP
     #[arg(long, env = "UNCHOKE_TRANSPORT", value_name = "HOW", default_value = "both")]
     transport: Transport,
-    /// Whether connections are obfuscated; so far they are not
+    /// Whether connections are obfuscated; so far they are not, so `require` is refused
     #[arg(long, env = "UNCHOKE_ENCRYPTION", value_name = "WHEN", default_value = "allow")]
     encryption: Encryption,
 }
 
 impl Later {
     /// What is asked for and not done, if it matters to who asks.
-    pub(crate) fn unmet(&self) -> Option<&'static str> {
+    ///
+    /// # Errors
+    /// When nothing may be done without it: who requires encryption must not be seen to connect in the clear.
+    pub(crate) fn unmet(&self) -> anyhow::Result<Option<&'static str>> {
         if self.encryption == Encryption::Require {
-            return Some("--encryption require has no effect: this version does not encrypt connections");
+            let text = "--encryption require: this version does not encrypt connections, so it makes none; \
+                        --encryption prefer connects all the same";
+            return Err(failure(Exit::Usage, text));
         }
         let is_unmet = self.transport == Transport::Utp;
-        is_unmet.then_some("--transport utp has no effect: this version connects over TCP only")
+        Ok(is_unmet.then_some("--transport utp has no effect: this version connects over TCP only"))
     }
 }
 

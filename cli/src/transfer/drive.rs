@@ -240,8 +240,15 @@ impl Run<'_, '_> {
                             | Event::StorageFailed { .. }
                             | Event::Missed(_)
                     );
-                    if is_turn && let Some(exit) = self.look(&self.torrent.status().await?)? {
-                        return Ok(exit);
+                    if is_turn {
+                        let status = self.torrent.status().await?;
+                        if let Some(exit) = self.look(&status)? {
+                            return Ok(exit);
+                        }
+                        if let Event::StorageFailed { error, .. } = &event {
+                            let meta = self.torrent.meta().map(Arc::as_ref);
+                            self.report.unreadable(error, meta, &status)?;
+                        }
                     }
                     continue;
                 }
@@ -260,11 +267,12 @@ impl Run<'_, '_> {
             if let Some(exit) = self.look(&status)? {
                 return Ok(exit);
             }
-            let is_complete = self.complete_since.is_some();
+            let is_complete = self.complete_since.is_some() && self.is_whole(&status);
             self.report.stopped(&status, is_complete, reason)?;
             return Ok(match &status.activity {
                 _ if is_complete => Exit::Done,
                 Activity::Failed(error) => of_io(&error.cause),
+                _ if self.plan.role == Role::Seed => Exit::Mismatch,
                 _ => Exit::Unfinished,
             });
         }
@@ -284,6 +292,14 @@ impl Run<'_, '_> {
             Err(_) => Settled::Failed,
         };
         Ok(())
+    }
+
+    /// Whether all that is to be there is there still: a seed may have lost some of it.
+    fn is_whole(&self, status: &TorrentStatus) -> bool {
+        match self.plan.role {
+            Role::Seed => status.pieces_done == status.pieces,
+            Role::Download(_) => status.done == status.wanted,
+        }
     }
 
     /// Tells how it goes.
@@ -346,7 +362,8 @@ impl Run<'_, '_> {
         if !is_over {
             return Ok(None);
         }
-        self.report.stopped(status, true, Reason::Goal)?;
-        Ok(Some(Exit::Done))
+        let is_whole = self.is_whole(status);
+        self.report.stopped(status, is_whole, Reason::Goal)?;
+        Ok(Some(if is_whole { Exit::Done } else { Exit::Unfinished }))
     }
 }

@@ -63,6 +63,17 @@ pub(super) enum Event<'a> {
         /// Seconds until it is tried again.
         retry_in: Option<f64>,
     },
+    /// A file of what is there cannot be read. Its pieces are not served until it can.
+    Unreadable {
+        info_hash: String,
+        /// Where it is on this machine.
+        file: String,
+        /// In it, in bytes.
+        offset: Option<u64>,
+        message: String,
+        /// Pieces of the torrent that are not there or cannot be read.
+        pieces: u32,
+    },
     /// It goes on after it was paused.
     Resumed { info_hash: String },
     /// The files lie in this folder now.

@@ -98,10 +98,7 @@ pub(crate) enum Role {
 
 /// Runs it to its end.
 pub(crate) fn run(plan: &Plan, net: &Net, stop: &Stop, console: &Console) -> Result<Exit> {
-    if let Some(unmet) = net.later.unmet() {
-        console.note(&format!("unchoke: {unmet}"));
-    }
-    let result = block_on(drive::run(plan, net, stop, console));
+    let result = unmet(net, console).and_then(|()| block_on(drive::run(plan, net, stop, console)));
     if let Err(error) = &result {
         tell(error, Some(plan.what.id()), net, console)?;
     }
@@ -120,10 +117,16 @@ pub(crate) fn tell(error: &anyhow::Error, id: Option<TorrentId>, net: &Net, cons
 
 /// Gets what a magnet names from peers, without its content.
 pub(crate) fn metadata(magnet: &Magnet, net: &Net, stop: &Stop, console: &Console) -> Result<Arc<Torrent>> {
-    if let Some(unmet) = net.later.unmet() {
+    unmet(net, console)?;
+    block_on(drive::metadata(magnet, net, stop, console))
+}
+
+/// Says which flags are not heeded yet, or refuses to go on without.
+fn unmet(net: &Net, console: &Console) -> Result<()> {
+    if let Some(unmet) = net.later.unmet()? {
         console.note(&format!("unchoke: {unmet}"));
     }
-    block_on(drive::metadata(magnet, net, stop, console))
+    Ok(())
 }
 
 /// The bytes of the torrent at a URL.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use metainfo::Torrent;
-use storage::StorageError;
+use storage::{StorageError, Trouble};
 use swarm::engine::{Activity, TorrentStatus};
 use swarm::session;
 
@@ -40,8 +40,13 @@ pub(super) struct Report<'a> {
     is_unknown: bool,
     /// Trackers whose failure was told.
     failed: BTreeSet<String>,
+<<<<<<< HEAD
     /// Bytes of files that are being moved: done, and in total.
     moving: Option<(u64, u64)>,
+=======
+    /// That what is seeded differs was told.
+    differs: bool,
+>>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
 }
 
 impl<'a> Report<'a> {
@@ -58,7 +63,11 @@ impl<'a> Report<'a> {
             name: plan.what.name(),
             is_unknown: matches!(plan.what, What::Magnet(..)),
             failed: BTreeSet::new(),
+<<<<<<< HEAD
             moving: None,
+=======
+            differs: false,
+>>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
         }
     }
 
@@ -188,6 +197,9 @@ impl<'a> Report<'a> {
         let sent = size(status.totals.uploaded);
         let text = if is_complete {
             format!("{name}: stopped seeding, sent {sent}\n")
+        } else if self.plan.role == Role::Seed {
+            let lost = count((status.pieces - status.pieces_done).into(), "piece");
+            format!("{name}: stopped seeding, sent {sent}; {lost} could not be served\n")
         } else {
             match status.activity {
                 Activity::Metadata { .. } => {
@@ -218,6 +230,32 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
+    /// A file cannot be read. What is there of others is served on.
+    pub(super) fn unreadable(
+        &mut self,
+        error: &StorageError,
+        torrent: Option<&Torrent>,
+        status: &TorrentStatus,
+    ) -> Result<()> {
+        if matches!(status.activity, Activity::Failed(_)) {
+            // That is told as the reason why it waits, or ends.
+            return Ok(());
+        }
+        self.differs = true;
+        let (message, pieces) = unreadable(error, torrent, status);
+        if self.is_json {
+            return self.console.json(&Event::Unreadable {
+                info_hash: self.info_hash(),
+                file: error.path.display().to_string(),
+                offset: error.offset,
+                message,
+                pieces,
+            });
+        }
+        self.live.note(&plain(&message));
+        Ok(())
+    }
+
     /// It does not wait any more.
     fn resumed(&mut self) {
         if self.paused.take().is_none() {
@@ -234,8 +272,13 @@ impl<'a> Report<'a> {
     /// Something that happened in the session.
     pub(super) fn event(&mut self, event: &session::Event) {
         use session::Event::{
+<<<<<<< HEAD
             Checking, FinishFailed, Linked, MoveFailed, Moved, Moving, PeerBanned, PieceFailed, RecordFailed,
             Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
+=======
+            Anew, Checking, PeerBanned, PieceFailed, RecordFailed, StorageRecovered, TrackerAnswered,
+            TrackerFailed,
+>>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
@@ -257,10 +300,21 @@ impl<'a> Report<'a> {
                 }
             }
             PieceFailed { piece, .. } => {
-                tracing::warn!(piece = piece.get(), "a piece did not match its hash");
+                tracing::info!(piece = piece.get(), "a piece did not match its hash");
+                if self.plan.role == Role::Seed && !std::mem::replace(&mut self.differs, true) {
+                    let dir = plain(&self.plan.dir.display().to_string());
+                    self.note(&format!(
+                        "piece {} in {dir} is not what the torrent says and is not served; unchoke verify shows where",
+                        piece.get()
+                    ));
+                }
+            }
+            Anew { dir, .. } => {
+                let dir = plain(&dir.display().to_string());
+                self.note(&format!("{dir} was deleted since it was downloaded to; it starts anew"));
             }
             RecordFailed { error, .. } => {
-                tracing::warn!(%error, "a record failed");
+                tracing::info!(%error, "a record failed");
                 let text = error.to_string();
                 if self.unrecorded.as_ref() != Some(&text) {
                     self.note(&format!("{}; more has to be checked at the next start", plain(&text)));
@@ -305,7 +359,8 @@ impl<'a> Report<'a> {
                 self.tell(&Event::Unsettled { info_hash: self.info_hash(), message }, &text);
             }
             PeerBanned { addr, .. } => {
-                tracing::warn!(%addr, "a peer that sent wrong data was banned");
+                tracing::info!(%addr, "a peer was banned");
+                self.note(&format!("{} sent wrong data and was banned", addr.ip()));
             }
             _ => {}
         }
@@ -337,6 +392,7 @@ impl<'a> Report<'a> {
     }
 }
 
+<<<<<<< HEAD
 /// How files were given to another folder.
 fn given(linked: storage::Linked) -> String {
     let storage::Linked { linked, cloned, copied, there } = linked;
@@ -345,4 +401,36 @@ fn given(linked: storage::Linked) -> String {
     let parts =
         ways.iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{} {how}", count(*n as u64, "file")));
     parts.collect::<Vec<_>>().join(", ")
+=======
+/// What is wrong with a file, for a person, and how many pieces it costs.
+fn unreadable(error: &StorageError, torrent: Option<&Torrent>, status: &TorrentStatus) -> (String, u32) {
+    let layout = torrent.map(Torrent::layout);
+    let mut files = layout.map(|layout| layout.files()).unwrap_or_default().iter();
+    let index = files.position(|file| error.path.ends_with(file.path.as_str()));
+    let path = error.path.display();
+    let found = || std::fs::metadata(&error.path).map_or(0, |found| found.len());
+    let (what, pieces) = match (error.trouble(), torrent.zip(index)) {
+        (Trouble::Short, Some((torrent, index))) => {
+            let (found, length) = (found(), torrent.layout().files()[index].length);
+            let what = format!("file {path} is shorter than the torrent says: {found} of {length} bytes");
+            (what, pieces_behind(torrent, index, found))
+        }
+        (Trouble::Missing, Some((torrent, index))) => {
+            (format!("file {path} is not there"), pieces_behind(torrent, index, 0))
+        }
+        _ => (super::start::advised(error), status.unreadable),
+    };
+    let are = if pieces == 1 { "is" } else { "are" };
+    (format!("{what}; {} {are} not served", count(pieces.into(), "piece")), pieces)
+}
+
+/// Pieces with bytes of a file from this one on.
+fn pieces_behind(torrent: &Torrent, index: usize, from: u64) -> u32 {
+    let (layout, geometry) = (torrent.layout(), torrent.geometry());
+    let start = layout.files()[index].offset.saturating_add(from);
+    let pieces = layout.file_pieces(index).into_iter().flatten().filter_map(|at| geometry.piece(at).ok());
+    let behind =
+        pieces.filter(|piece| geometry.piece_start(*piece) + u64::from(geometry.piece_len(*piece)) > start);
+    behind.count() as u32
+>>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
 }

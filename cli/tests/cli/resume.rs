@@ -71,18 +71,62 @@ fn two_on_the_same_torrent_and_folder_are_told_apart() {
 }
 
 #[test]
-fn a_folder_that_is_gone_is_not_made_again() {
+fn a_folder_that_was_deleted_is_downloaded_to_anew() {
+    let env = env();
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let peer = listening(&seed.until("started")).to_string();
+    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--peer", &peer];
+    for is_made_again in [false, true, false] {
+        let ran = env.run(&words);
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        assert_eq!(fs::read(env.path("out/album/one.flac")).unwrap(), env.read("album/one.flac"));
+        fs::remove_dir_all(env.path("out")).unwrap();
+        if is_made_again {
+            fs::create_dir(env.path("out")).unwrap();
+        }
+    }
+    let ran = env.run(&words);
+    assert!(ran.err.contains("was deleted since"), "{}", ran.err);
+    // Without anybody to get it from, it waits, and is not complete.
+    fs::remove_dir_all(env.path("out")).unwrap();
+    let alone = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--stop-after", "200ms"];
+    assert_eq!(env.run(&alone).code, Some(7));
+    seed.signal(Signal::TERM);
+    seed.end();
+}
+
+#[test]
+fn nothing_is_made_where_a_disk_is_not_mounted() {
     let env = env();
     fs::create_dir(env.path("disk")).unwrap();
-    fs::rename(env.path("album"), env.path("disk/album")).unwrap();
-    env.ok(&["download", "album.torrent", "-o", "disk", "--listen", "127.0.0.1"]);
-    fs::rename(env.path("disk"), env.path("away")).unwrap();
     let words = ["download", "album.torrent", "-o", "disk", "--listen", "127.0.0.1"];
-    env.fails(3, &words, "the folder is not there");
+    // A disk that is there for this one command.
+    let inner = env.command(&words);
+    let script = "mount -t tmpfs none disk && cp -r album disk && exec \"$@\"";
+    let mut mounted = std::process::Command::new("unshare");
+    mounted.args(["-m", "sh", "-c", script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+    mounted.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = mounted.current_dir(env.path("")).output().unwrap();
+    if !ran.status.success() {
+        return eprintln!("skipped: no mount namespace: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    env.fails(3, &words, "in the place of the one recorded");
     env.fails(3, &words, "Nothing was written");
+    assert_eq!(fs::read_dir(env.path("disk")).unwrap().count(), 0);
+    fs::remove_dir(env.path("disk")).unwrap();
+    env.fails(3, &words, "the folder is not there");
     assert!(!env.path("disk").exists());
-    fs::rename(env.path("away"), env.path("disk")).unwrap();
-    env.ok(&words);
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_named_at_the_start() {
+    let env = env();
+    fs::create_dir_all(env.path("out/album/one.flac")).unwrap();
+    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1"];
+    env.fails(6, &words, "out/album/one.flac: a folder is in the place of the file");
+    fs::remove_dir_all(env.path("out/album")).unwrap();
+    env.write("out/album", "a file");
+    env.fails(6, &words, "a file is in the place of its folder");
 }
 
 #[test]

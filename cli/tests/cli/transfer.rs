@@ -252,9 +252,46 @@ fn flags_of_later_versions_are_accepted() {
 }
 
 #[test]
-fn encryption_that_is_required_and_not_there_is_told() {
+fn encryption_that_is_required_and_not_there_is_refused() {
     let env = env();
-    let ran = env.run(&["download", "album.torrent", "--listen", "127.0.0.1", "--encryption", "require"]);
-    assert_eq!(ran.code, Some(0));
-    assert!(ran.err.contains("does not encrypt connections"), "{}", ran.err);
+    for words in [
+        &["download", "album.torrent", "--listen", "127.0.0.1", "--encryption", "require"][..],
+        &["seed", "album.torrent", "-d", ".", "--listen", "127.0.0.1", "--encryption", "require"],
+    ] {
+        env.fails(2, words, "does not encrypt connections");
+    }
+    for when in ["off", "allow", "prefer"] {
+        env.ok(&["download", "album.torrent", "--listen", "127.0.0.1", "--encryption", when]);
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_named_and_the_rest_is_served() {
+    let env = env();
+    env.content("data/good.bin", 3_000_000);
+    env.content("data/bad.bin", 2_000_000);
+    env.ok(&["create", "data", "--piece-size", "64K"]);
+    let mut seed = env.start(&words(&["seed", "data.torrent", "-d", "."]));
+    let peer = listening(&seed.until("started")).to_string();
+    let bad = std::fs::OpenOptions::new().write(true).open(env.path("data/bad.bin")).unwrap();
+    bad.set_len(100_000).unwrap();
+    let get = ["download", "data.torrent", "-o", "out", "--peer", &peer, "--stop-after", "5s"];
+    let mut leecher = env.start(&words(&get));
+    let error = seed.until("unreadable");
+    let message = error["message"].as_str().unwrap();
+    let says =
+        "data/bad.bin is shorter than the torrent says: 100000 of 2000000 bytes; 30 pieces are not served";
+    assert!(message.ends_with(says), "{error}");
+    assert!(error["file"].as_str().unwrap().ends_with("data/bad.bin") && error["pieces"] == 30);
+    let stopped = leecher.until("stopped");
+    assert!(stopped["done"].as_u64() > Some(3_000_000), "{stopped}");
+    assert_eq!(leecher.end(), Some(7));
+    seed.signal(Signal::TERM);
+    let stopped = seed.until("stopped");
+    assert_eq!(stopped["complete"], false);
+    assert!(
+        stopped["done"].as_u64() < Some(3_300_000) && stopped["pieces_done"].as_u64() < Some(52),
+        "{stopped}"
+    );
+    assert_eq!(seed.end(), Some(5));
 }

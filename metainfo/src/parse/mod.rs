@@ -18,8 +18,8 @@ use crate::geometry::{BLOCK, Geometry, GeometryError, MAX_PIECE_LENGTH};
 use crate::ids::{InfoHashV1, InfoHashV2, InfoHashes};
 use crate::layout::{Attributes, File, FilePath, Layout};
 use crate::names;
-use crate::path::{MAX_DEPTH, clean_part, clean_part_or_underscore};
-use crate::text;
+use crate::path::{MAX_DEPTH, clean_text};
+use crate::text::Charset;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bencode::{Dict, Document, Lapse, List};
@@ -71,19 +71,20 @@ enum Version {
     Hybrid,
 }
 
-/// Reads the info dictionary, which is part of `document`.
-pub(crate) fn info(document: &Document<'_>, info: Dict<'_, '_>) -> Result<Info, Error> {
+/// Reads the info dictionary, which is part of `document`. `charset` is that of text without a UTF-8 twin.
+pub(crate) fn info(document: &Document<'_>, info: Dict<'_, '_>, charset: Charset) -> Result<Info, Error> {
     let version = version(info)?;
     check_canonical(document, info, version)?;
     let raw = info.value().raw();
     let hashes = hashes(raw, version)?;
     let piece_length = piece_length(info, version)?;
-    let name = name(info, &hashes)?;
+    let name = name(info, &hashes, charset)?;
     let mut files = match version {
-        Version::V1 => v1::files(info, &name)?,
+        Version::V1 => v1::files(info, &name, charset)?,
         Version::V2 => v2::files(info, &name)?,
         Version::Hybrid => {
-            hybrid::merge(v1::files(info, &name)?, v2::files(info, &name)?, u64::from(piece_length))?
+            let (v1, v2) = (v1::files(info, &name, charset)?, v2::files(info, &name)?);
+            hybrid::merge(v1, v2, u64::from(piece_length))?
         }
     };
     if files.is_empty() {
@@ -98,7 +99,7 @@ pub(crate) fn info(document: &Document<'_>, info: Dict<'_, '_>) -> Result<Info, 
         hashes,
         name,
         private: info.int("private").is_some_and(|private| private != 0),
-        source: info.bytes("source").map(text::decode),
+        source: info.bytes("source").map(|source| charset.decode(source)),
         geometry,
         layout,
         pieces,
@@ -147,9 +148,9 @@ fn piece_length(info: Dict<'_, '_>, version: Version) -> Result<u32, Error> {
 }
 
 /// The cleaned name; the hex info-hash when nothing of it is left.
-fn name(info: Dict<'_, '_>, hashes: &InfoHashes) -> Result<String, Error> {
+fn name(info: Dict<'_, '_>, hashes: &InfoHashes, charset: Charset) -> Result<String, Error> {
     let raw = info.bytes("name.utf-8").or_else(|| info.bytes("name")).ok_or(Error::MissingName)?;
-    Ok(clean_part(raw).unwrap_or_else(|| match (hashes.v1(), hashes.v2()) {
+    Ok(clean_text(&charset.decode(raw)).unwrap_or_else(|| match (hashes.v1(), hashes.v2()) {
         (None, Some(v2)) => v2.to_hex(),
         _ => hashes.id().to_hex(),
     }))
@@ -216,13 +217,18 @@ fn attributes(file: Dict<'_, '_>) -> Attributes {
 }
 
 /// The cleaned target of a link, below the folder of the torrent; `None` when the torrent names none.
-fn symlink(file: Dict<'_, '_>, root: &str) -> Result<Option<FilePath>, Error> {
+fn symlink(file: Dict<'_, '_>, root: &str, charset: Charset) -> Result<Option<FilePath>, Error> {
     let Some(parts) = file.list("symlink path") else { return Ok(None) };
     let target = join(root, parts, |raw| match raw {
         b"." | b".." => None,
-        raw => Some(clean_part_or_underscore(raw)),
+        raw => Some(part(raw, charset)),
     })?;
     Ok((target.len() > root.len()).then(|| FilePath::new(target)))
+}
+
+/// A part of a path, cleaned; `_` where nothing is left of it.
+fn part(raw: &[u8], charset: Charset) -> String {
+    clean_text(&charset.decode(raw)).unwrap_or_else(|| String::from("_"))
 }
 
 /// `root` and the cleaned parts of a path, joined.

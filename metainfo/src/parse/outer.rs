@@ -1,7 +1,7 @@
 //! What lies around the info dictionary: trackers, seeds and remarks. What cannot be used is skipped.
 
 use crate::ids::InfoHashV1;
-use crate::text;
+use crate::text::{self, Charset};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec;
@@ -26,9 +26,10 @@ pub(crate) struct Outer {
 impl Outer {
     /// `is_multi` says that a web seed is a folder, whose URL ends in a slash (BEP 19).
     pub(crate) fn parse(root: Dict<'_, '_>, is_multi: bool) -> Self {
+        let charset = Charset::named(root.bytes("encoding"));
         let remark = |utf8: &str, plain: &str| {
             let bytes = root.bytes(utf8).filter(|b| !b.is_empty()).or_else(|| root.bytes(plain));
-            bytes.filter(|bytes| !bytes.is_empty()).map(text::decode)
+            bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| charset.decode(bytes))
         };
         Self {
             trackers: trackers(root),

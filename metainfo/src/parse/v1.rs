@@ -1,10 +1,9 @@
 //! The v1 file list: `files`, or `length` of a single file (BEP 3, attributes of BEP 47).
 
-use super::{PathBudget, attributes, file, join, length, symlink};
+use super::{PathBudget, attributes, file, join, length, part, symlink};
 use crate::error::{Error, Part};
 use crate::layout::{Attributes, File};
-use crate::path::clean_part_or_underscore;
-use crate::text;
+use crate::text::{self, Charset};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,7 +13,7 @@ use bencode::Dict;
 const BITCOMET_PAD: &[u8] = b"_____padding_file_";
 
 /// The files in order, with paths below `name`.
-pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> {
+pub(super) fn files(info: Dict<'_, '_>, name: &str, charset: Charset) -> Result<Vec<File>, Error> {
     let Some(list) = info.get("files") else {
         return single(info, name);
     };
@@ -23,7 +22,7 @@ pub(super) fn files(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> 
     let mut budget = PathBudget::new();
     for entry in list {
         let entry = entry.as_dict().ok_or(Error::NotDictionary(Part::File))?;
-        let file = listed(entry, name)?;
+        let file = listed(entry, name, charset)?;
         budget.spend(file.path.as_str().len())?;
         budget.spend(file.symlink.as_ref().map_or(0, |target| target.as_str().len()))?;
         files.push(file);
@@ -37,7 +36,7 @@ fn single(info: Dict<'_, '_>, name: &str) -> Result<Vec<File>, Error> {
     Ok(vec![file(String::from(name), length(info, attributes)?, attributes)])
 }
 
-fn listed(entry: Dict<'_, '_>, root: &str) -> Result<File, Error> {
+fn listed(entry: Dict<'_, '_>, root: &str, charset: Charset) -> Result<File, Error> {
     let mut attributes = attributes(entry);
     let length = length(entry, attributes)?;
     let parts = entry.list("path.utf-8").or_else(|| entry.list("path")).filter(|parts| !parts.is_empty());
@@ -45,7 +44,7 @@ fn listed(entry: Dict<'_, '_>, root: &str) -> Result<File, Error> {
         Some(parts) => {
             let name = parts.iter().last().and_then(|part| part.as_bytes()).unwrap_or_default();
             attributes.pad |= name.starts_with(BITCOMET_PAD);
-            join(root, parts, |raw| Some(clean_part_or_underscore(raw)))?
+            join(root, parts, |raw| Some(part(raw, charset)))?
         }
         // Pad files may come without a path (BEP 47); this is the one it recommends.
         None if attributes.pad => {
@@ -56,7 +55,7 @@ fn listed(entry: Dict<'_, '_>, root: &str) -> Result<File, Error> {
         }
         None => return Err(Error::MissingName),
     };
-    let link = if attributes.symlink { symlink(entry, root)? } else { None };
+    let link = if attributes.symlink { symlink(entry, root, charset)? } else { None };
     attributes.symlink = link.is_some();
     Ok(File { symlink: link, ..file(path, length, attributes) })
 }

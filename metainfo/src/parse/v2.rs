@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::layout::File;
 use crate::merkle::Hash;
 use crate::path::{MAX_DEPTH, clean_part_or_underscore};
+use crate::text::Charset;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
@@ -55,7 +56,7 @@ fn listed(entry: Dict<'_, '_>, path: String, root: &str) -> Result<File, Error> 
         return Err(Error::PadFile);
     }
     let length = length(entry, attributes)?;
-    let link = if attributes.symlink { symlink(entry, root)? } else { None };
+    let link = if attributes.symlink { symlink(entry, root, Charset::default())? } else { None };
     attributes.symlink = link.is_some();
     let root = if length > 0 { Some(pieces_root(entry)?) } else { None };
     Ok(File { symlink: link, root, ..file(path, length, attributes) })

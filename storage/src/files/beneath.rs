@@ -207,7 +207,11 @@ fn open_part(dir: BorrowedFd<'_>, part: &str, flags: OFlags, mode: Mode) -> io::
 
 /// The same, if it is a regular file.
 pub(super) fn regular(stat: Stat) -> io::Result<Stat> {
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder is in the place of the file"));
+    }
+    if !kind.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(stat)

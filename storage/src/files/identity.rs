@@ -46,6 +46,19 @@ impl FileStorage {
         Self::beneath(root, torrent, options)
     }
 
+    /// Whether a folder that is not the recorded one any more was deleted, and not taken away with its disk: what is in its
+    /// place, or next above it, is on the same file system as it was.
+    pub fn was_deleted(path: &Path, recorded: &RootId) -> bool {
+        for above in path.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+            match Root::open(above) {
+                Ok(root) => return root.id().is_ok_and(|now| recorded.shares_file_system(&now)),
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     /// The folder that the files are beneath, as it was named.
     pub fn root(&self) -> PathBuf {
         self.places().root.path().to_path_buf()

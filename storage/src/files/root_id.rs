@@ -30,6 +30,16 @@ impl RootId {
             _ => true,
         }
     }
+
+    /// Whether a folder with that identity is on the same file system as this one, as far as can be known: by what the file
+    /// system calls itself, else by the device.
+    pub fn shares_file_system(&self, now: &Self) -> bool {
+        if self.file_system != 0 && now.file_system != 0 {
+            self.file_system == now.file_system
+        } else {
+            self.device == now.device
+        }
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +63,23 @@ mod tests {
         ];
         for (was, now, same) in table {
             assert_eq!(was.is_same(&now), same, "{was:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_system_is_known_again_by_its_name_or_its_device() {
+        let was = RootId { device: 1, inode: 2, born_ns: Some(3), file_system: 4 };
+        let other = RootId { inode: 7, born_ns: Some(8), ..was };
+        let nameless = RootId { file_system: 0, ..other };
+        let table = [
+            (other, true),
+            (RootId { device: 9, ..other }, true),
+            (RootId { file_system: 9, ..other }, false),
+            (nameless, true),
+            (RootId { device: 9, ..nameless }, false),
+        ];
+        for (now, same) in table {
+            assert_eq!(was.shares_file_system(&now), same, "{now:?}");
         }
     }
 }

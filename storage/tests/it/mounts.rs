@@ -115,6 +115,22 @@ fn a_full_disk_says_so_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_disk_that_is_too_small_is_filled_with_what_came() {
+    apart("mounts::a_disk_that_is_too_small_is_filled_with_what_came", |dir| {
+        let sample = Sample::folder(Version::V1, 65_536, &[("a", 60 << 20)]);
+        let root = dir.join("disk");
+        tmpfs(&root, "16m");
+        let storage = open(&root, &sample);
+        // One piece of each mebibyte, then the next one of each.
+        let pieces: Vec<_> = sample.pieces().collect();
+        let scattered = (0..16).flat_map(|first| pieces.iter().skip(first).step_by(16));
+        let written = scattered.map(|range| storage.write(*range, &[IoSlice::new(sample.bytes(*range))]));
+        let came = written.take_while(Result::is_ok).count() * 65_536;
+        assert!(came > 12 << 20, "{came} bytes fit where 16 MiB are free");
+    });
+}
+
+#[test]
 fn files_are_removed_where_not_a_byte_is_free() {
     apart("mounts::files_are_removed_where_not_a_byte_is_free", |dir| {
         let sample = Sample::folder(Version::V1, 65_536, &[("a", 3 << 20), ("b", 7 << 20)]);

@@ -235,7 +235,7 @@ impl Game {
         let allowed = (how >= 224).then_some(&listed[..]);
         let suggested = if how & 16 == 0 { &[][..] } else { &listed };
         let have = peer.bits.as_ref().map_or(Have::All, Have::Some);
-        let view = PeerView { have, allowed, suggested, manner };
+        let view = PeerView { have, allowed, suggested, avoid: &[], manner };
         let mut out = Vec::new();
         self.picker.pick(peer.key, view, &mut peer.cursor, count, &mut self.rng, &mut out);
         assert!(out.len() <= count);

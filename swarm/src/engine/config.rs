@@ -41,7 +41,7 @@ pub struct Config {
     pub min_free: u64,
     /// Spare block buffers that are kept for reuse.
     pub spare_blocks: usize,
-    /// Requests of one peer that may wait; more are rejected, twice as many close the connection.
+    /// Requests of one peer that may wait; more are rejected, and four times as many rejected in a row close the connection.
     pub max_requests: usize,
     /// The longest range served in one message (128 KiB is what libtorrent serves at most).
     pub max_request_len: u32,

@@ -18,7 +18,7 @@ pub struct TorrentStatus {
     pub activity: Activity,
     /// Bytes in pieces that are wanted.
     pub wanted: u64,
-    /// Bytes of `wanted` in pieces that were checked and written.
+    /// Bytes of `wanted` in pieces that were checked and written, and can be read as far as is known.
     pub done: u64,
     /// Bytes received in pieces that are not checked yet.
     pub in_progress: u64,
@@ -83,11 +83,15 @@ impl TorrentStatus {
     pub(crate) fn of(torrent: &Torrent, now: Time) -> Self {
         let left = torrent.picker.wanted_bytes();
         let wanted = torrent.picker.have_bytes() + left;
+        let picker = &torrent.picker;
+        let lacking =
+            torrent.keeping.lacking().filter(|piece| picker.has(*piece) && !torrent.have.get(piece.get()));
+        let lacking: u64 = lacking.map(|piece| picker.payload(piece)).sum();
         Self {
             id: torrent.id,
             activity: torrent.current_activity(),
             wanted,
-            done: wanted - left,
+            done: wanted - left - lacking,
             in_progress: torrent.picker.partial_bytes(),
             pieces_done: torrent.have.count_ones(),
             pieces: torrent.geometry().piece_count(),

@@ -45,6 +45,13 @@ pub enum Event {
         /// Bytes there are.
         total: u64,
     },
+    /// The folder that a record speaks of was deleted: nothing of the record counts, and the torrent starts anew.
+    Anew {
+        /// Which one.
+        torrent: TorrentId,
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A piece was checked and handed to the file system.
     PieceDone {
         /// Of which torrent.
@@ -64,7 +71,7 @@ pub enum Event {
         /// Which one.
         torrent: TorrentId,
     },
-    /// Downloading stopped, because something cannot be read or written.
+    /// Something cannot be read or written. Downloading stops because of a write; what cannot be read is not served.
     StorageFailed {
         /// Of which torrent.
         torrent: TorrentId,
@@ -185,6 +192,7 @@ impl Event {
             | Self::Metadata { torrent }
             | Self::Refused { torrent, .. }
             | Self::Checking { torrent, .. }
+            | Self::Anew { torrent, .. }
             | Self::PieceDone { torrent, .. }
             | Self::PieceFailed { torrent, .. }
             | Self::Complete { torrent }

@@ -179,6 +179,11 @@ async fn nothing_is_made_in_the_place_of_a_folder_that_is_gone() {
     let session = keeping(state.path()).await;
     add(&session, download()).await;
     end([session]).await;
+    // As if it had been on another disk.
+    let mut known = record(state.path(), &content, &mount);
+    let folder = known.summary.folder.as_mut().unwrap();
+    (folder.device, folder.file_system) = (folder.device ^ 1, folder.file_system ^ 1);
+    FileStore::open(state.path()).unwrap().save(&[known]).unwrap();
 
     std::fs::rename(&mount, &away).unwrap();
     let checks = [Check::Auto, Check::Always, Check::Never];
@@ -215,6 +220,39 @@ async fn nothing_is_made_in_the_place_of_a_folder_that_is_gone() {
         record(state.path(), &content, &mount).state.created.is_empty(),
         "the old folder's are not in it"
     );
+}
+
+#[tokio::test]
+async fn a_folder_that_was_deleted_is_downloaded_to_anew_but_not_seeded_from() {
+    let content = content(105);
+    let (home, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let dir = home.path().join("some/folder");
+    let session = keeping(state.path()).await;
+    std::fs::create_dir_all(&dir).unwrap();
+    content.write(&dir);
+    add(&session, AddOptions::download(content.meta.clone(), &dir)).await;
+    end([session]).await;
+    for is_made_again in [false, true] {
+        std::fs::remove_dir_all(home.path().join("some")).unwrap();
+        if is_made_again {
+            std::fs::create_dir_all(&dir).unwrap();
+        }
+        let session = keeping(state.path()).await;
+        session.add(AddOptions::seed(content.meta.clone(), &dir)).await.unwrap_err();
+        let mut events = session.events();
+        let torrent = add(&session, AddOptions::download(content.meta.clone(), &dir)).await;
+        let told = event(&mut events, |event| matches!(event, Event::Anew { .. })).await;
+        assert_eq!(told, Event::Anew { torrent: content.meta.id(), dir: dir.canonicalize().unwrap() });
+        assert_eq!(torrent.status().await.unwrap().pieces_done, 0);
+        end([session]).await;
+        assert!(record(state.path(), &content, &dir).state.pieces.is_empty());
+        // What is there now counts at the next start.
+        content.write(&dir);
+        let session = keeping(state.path()).await;
+        let options = AddOptions { check: Check::Always, ..AddOptions::download(content.meta.clone(), &dir) };
+        assert!(add(&session, options).await.status().await.unwrap().activity.is_seeding());
+        end([session]).await;
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod basics;
 mod claims;
 mod corpus;
 mod crashes;
+mod damaged;
 mod data;
 mod disks;
 mod exchange;

@@ -83,7 +83,7 @@ impl Picker {
         let indices = (0..len.min(PROBES)).map(move |i| (start + i) % len);
         indices.filter(|&at| {
             let piece = self.partials[at].piece.get();
-            self.wanted.contains(piece) && ask.have.has(piece)
+            self.wanted.contains(piece) && ask.has(piece)
         })
     }
 }

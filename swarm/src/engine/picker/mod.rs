@@ -118,6 +118,9 @@ pub struct PeerView<'a> {
     pub allowed: Option<&'a [PieceIndex]>,
     /// Pieces that it suggested (BEP 6), the best first; begun before others. At most 64 are looked at.
     pub suggested: &'a [PieceIndex],
+    /// Pieces that are not to be asked of it now, though it has them; a few. When one may be asked for again, its cursor is to
+    /// be [reset](Cursor::reset).
+    pub avoid: &'a [PieceIndex],
     /// How it takes part.
     pub manner: Manner,
 }

@@ -12,7 +12,7 @@ use super::bits::ones;
 use super::partial::{Partial, Set};
 use super::table::CLASSES;
 use super::{Cursor, Have, Manner, Order, PeerKey, PeerView, Picker, Priority, State};
-use metainfo::Block;
+use metainfo::{Block, PieceIndex};
 use rand::Rng;
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -43,9 +43,17 @@ pub(super) fn below(rng: &mut impl Rng, n: u32) -> u32 {
 pub(super) struct Ask<'a> {
     pub(super) peer: PeerKey,
     pub(super) have: Have<'a>,
+    pub(super) avoid: &'a [PieceIndex],
     pub(super) manner: Manner,
     pub(super) left: usize,
     pub(super) out: &'a mut Vec<Block>,
+}
+
+impl Ask<'_> {
+    /// Whether the piece may be asked of the peer.
+    pub(super) fn has(&self, piece: u32) -> bool {
+        self.have.has(piece) && !self.avoid.iter().any(|avoided| avoided.get() == piece)
+    }
 }
 
 impl Picker {
@@ -63,6 +71,7 @@ impl Picker {
         rng: &mut impl Rng,
         out: &mut Vec<Block>,
     ) {
+<<<<<<< HEAD
         self.pick_worth(peer, view, cursor, count, rng, out, |_, _| Some(Duration::ZERO));
     }
 
@@ -79,6 +88,10 @@ impl Picker {
         gain: impl FnMut(Block, PeerKey) -> Option<Duration>,
     ) {
         let mut ask = Ask { peer, have: view.have, manner: view.manner, left: count, out };
+=======
+        let PeerView { have, avoid, manner, .. } = view;
+        let mut ask = Ask { peer, have, avoid, manner, left: count, out };
+>>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
         if ask.left == 0 || self.finished() {
             return;
         }
@@ -172,7 +185,7 @@ impl Picker {
 
     /// Takes blocks of a piece up to the end of a stripe of so many.
     fn take_part(&mut self, piece: u32, stripe: u32, ask: &mut Ask<'_>) -> usize {
-        if ask.left == 0 || !self.wanted.contains(piece) || !ask.have.has(piece) {
+        if ask.left == 0 || !self.wanted.contains(piece) || !ask.has(piece) {
             return 0;
         }
         let at = match self.table.state(piece) {
@@ -246,18 +259,18 @@ impl Picker {
         if let Some(piece) = joined {
             let priority = self.table.priority(piece);
             let more_urgent = WANTED.into_iter().take_while(|&p| p > priority);
-            let begins = if self.is_full() { None } else { self.probe_order(more_urgent, ask.have, rng) };
+            let begins = if self.is_full() { None } else { self.probe_order(more_urgent, ask, rng) };
             return begins.or(joined);
         }
         if self.is_full() {
             return None;
         }
         let new = match self.config.order {
-            Order::Sequential => self.probe_order([Priority::High], ask.have, rng),
+            Order::Sequential => self.probe_order([Priority::High], ask, rng),
             Order::RarestFirst if self.counts.have < self.config.random_first => {
-                self.probe_anywhere(ask.have, rng)
+                self.probe_anywhere(ask, rng)
             }
-            Order::RarestFirst => self.probe_order(WANTED, ask.have, rng),
+            Order::RarestFirst => self.probe_order(WANTED, ask, rng),
         };
         new.or_else(|| self.go_round(ask, cursor))
     }
@@ -273,7 +286,7 @@ impl Picker {
         let sequential = self.config.order == Order::Sequential;
         (0..len.min(JOIN_PROBES))
             .map(|i| self.joinable_list[((start + i) % len) as usize])
-            .filter(|&piece| ask.have.has(piece))
+            .filter(|&piece| ask.has(piece))
             .filter_map(|piece| Some((piece, self.partial(piece)?)))
             .filter(|(_, partial)| match ask.manner {
                 Manner::Whole | Manner::Several if !crowded => {
@@ -293,11 +306,11 @@ impl Picker {
     fn probe_order(
         &self,
         priorities: impl IntoIterator<Item = Priority>,
-        have: Have<'_>,
+        ask: &Ask<'_>,
         rng: &mut impl Rng,
     ) -> Option<u32> {
         // What only seeds have is not at a peer that is no seed.
-        let first = usize::from(matches!(have, Have::Some(_)));
+        let first = usize::from(matches!(ask.have, Have::Some(_)));
         let mut budget = ORDER_PROBES;
         for priority in priorities {
             for class in first..CLASSES {
@@ -308,7 +321,7 @@ impl Picker {
                 }
                 let (start, probes) = (below(rng, len), len.min(BUCKET_PROBES).min(budget));
                 let mut pieces = (0..probes).map(|i| self.table.at(places.start + (start + i) % len));
-                let hit = pieces.find(|&piece| have.has(piece));
+                let hit = pieces.find(|&piece| ask.has(piece));
                 if hit.is_some() {
                     return hit;
                 }
@@ -322,14 +335,14 @@ impl Picker {
     }
 
     /// Any untouched piece of the highest priority there is, whether rare or not.
-    fn probe_anywhere(&self, have: Have<'_>, rng: &mut impl Rng) -> Option<u32> {
+    fn probe_anywhere(&self, ask: &Ask<'_>, rng: &mut impl Rng) -> Option<u32> {
         let groups = WANTED.into_iter().map(|priority| self.table.group(priority));
         let places = groups.into_iter().find(|places| !places.is_empty())?;
         let len = places.end - places.start;
         let start = below(rng, len);
         (0..len.min(ORDER_PROBES))
             .map(|i| self.table.at(places.start + (start + i) % len))
-            .find(|&piece| have.has(piece))
+            .find(|&piece| ask.has(piece))
     }
 
     /// Moves the cursor to the next word that holds something for the peer, and chooses from there on: the first piece when
@@ -354,7 +367,9 @@ impl Picker {
 
     /// The pieces of a word from which the peer can take blocks.
     fn open_in(&self, w: u32, ask: &Ask<'_>) -> impl Iterator<Item = u32> + use<> {
-        let (w, have) = (w as usize, ask.have.word(w as usize));
+        let avoided = ask.avoid.iter().filter(|piece| piece.get() / 64 == w);
+        let avoided = avoided.fold(0, |word, piece| word | super::bits::mask(piece.get()));
+        let (w, have) = (w as usize, ask.have.word(w as usize) & !avoided);
         let joinable = self.joinable.word(w) & have;
         let offered = match joinable {
             0 => 0,

@@ -114,17 +114,10 @@ impl Shard {
         cx.out.event(Event::PieceDone { torrent: key, piece });
         self.is_fresh(cx, slot, piece);
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
+        self.tell_have(cx, slot, piece);
         for at in 0..self.torrents[slot].peers.len() {
             let peer_key = self.torrents[slot].peers[at];
             let peer = &mut self.peers[peer_key.slot()];
-            peer.link.tx.push(&Message::Have(piece.get()));
-            let generation = peer.generation;
-            self.count_held(cx, peer_key);
-            if self.is_deaf(cx, peer_key) {
-                self.doomed.push((peer_key, generation, Close::Timeout(Timeout::Idle)));
-            }
-            let peer = &mut self.peers[peer_key.slot()];
-            cx.ready.enlist(&mut peer.link, Direction::Write);
             if was_wanted && peer.has(piece) {
                 peer.wanted -= 1;
                 if peer.wanted == 0 {
@@ -137,6 +130,21 @@ impl Shard {
         }
         if self.torrents[slot].picker.finished() {
             self.review(cx, slot);
+        }
+    }
+
+    /// Tells every peer that we have a piece.
+    pub(super) fn tell_have(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        for at in 0..self.torrents[slot].peers.len() {
+            let key = self.torrents[slot].peers[at];
+            let peer = &mut self.peers[key.slot()];
+            peer.link.tx.push(&Message::Have(piece.get()));
+            cx.ready.enlist(&mut peer.link, Direction::Write);
+            let generation = peer.generation;
+            self.count_held(cx, key);
+            if self.is_deaf(cx, key) {
+                self.doomed.push((key, generation, Close::Timeout(Timeout::Idle)));
+            }
         }
     }
 

@@ -44,6 +44,11 @@ impl Shard {
         peer.piece_count -= 1;
         peer.wanted -= u32::from(torrent.picker.is_wanted(piece));
         peer.down.allowed.retain(|allowed| *allowed != piece);
+        if peer.down.shunned.remove(piece) {
+            // That is why it rejected what was asked for.
+            peer.down.rejects = peer.down.rejects.saturating_sub(1);
+            peer.down.rests_until = cx.now;
+        }
         let is_fast = peer.fast();
         if was_full {
             self.list_peer(cx, key);
@@ -79,8 +84,9 @@ impl Shard {
         let mut payload = Vec::new();
         DontHave(piece.get()).encode(&mut payload);
         for key in self.torrents[slot].peers.clone() {
-            self.refuse_piece(cx, key, piece);
+            // First, so that the rejects are understood.
             self.say_extension(cx, key, Extension::DontHave, &payload);
+            self.refuse_piece(cx, key, piece);
         }
     }
 }

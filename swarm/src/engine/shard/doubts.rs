@@ -1,6 +1,6 @@
 //! Pieces that are said to be there and may not be: they are checked before anything else is done about them.
 //!
-//! A piece that cannot be read is not offered or served any more, but it is not fetched either before a check says that it is
+//! A piece that cannot be read is not offered or served any more, as all peers are told at once, but it is not fetched either before a check says that it is
 //! wrong: what is on disk may be good, and the reason may pass. A piece that stays unreadable is fetched anew, twice at
 //! most; then it rests until it can be read.
 
@@ -19,6 +19,8 @@ use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::Priority;
 
+/// Pieces that are withdrawn at a time because a file is gone or too short; more are when they are asked for.
+const WITHDRAWN: usize = 1024;
 /// Pieces of one torrent that are checked at a time.
 const CHECKS: usize = 2;
 /// Checks in a row that may end in an error before the piece counts as lost.
@@ -29,26 +31,71 @@ const SWEEP: Duration = Duration::from_millis(250);
 const LOSSES: u32 = 2;
 
 impl Shard {
-    /// A piece that we said we have cannot be read.
-    pub(super) fn read_failed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: StorageError) {
+    /// A piece that we said we have cannot be read: peers are told, that they ask others for it.
+    pub(super) fn read_failed(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: &StorageError) {
+        if !self.torrents[slot].have.get(piece.get()) {
+            return;
+        }
+        for other in self.lost_with(slot, piece, error) {
+            self.withdraw(cx, slot, other);
+            let keeping = &mut self.torrents[slot].keeping;
+            keeping.forget(other);
+            keeping.doubts.entry(other).or_default().again_at = Some(cx.now);
+        }
+        self.withdraw(cx, slot, piece);
+        self.doubt(cx, slot, piece, error);
+        if error.is_gone() {
+            self.storage_failed(cx, slot, error.clone());
+        }
+    }
+
+    /// Other pieces that cannot be read for the same reason: the file is not there, or ends before them.
+    fn lost_with(&self, slot: usize, piece: PieceIndex, error: &StorageError) -> Vec<PieceIndex> {
+        let torrent = &self.torrents[slot];
+        let from = match error.trouble() {
+            Trouble::Missing => 0,
+            Trouble::Short => error.offset.unwrap_or(u64::MAX),
+            _ => return Vec::new(),
+        };
+        let Some(layout) = torrent.meta.as_deref().map(metainfo::Torrent::layout) else { return Vec::new() };
+        let geometry = torrent.geometry();
+        let mut segments = layout.segments(geometry.whole(piece));
+        let is_it = |index: usize| {
+            layout.files().get(index).is_some_and(|file| error.path.ends_with(file.path.as_str()))
+        };
+        let Some(index) = segments.find(|segment| is_it(segment.file)).map(|segment| segment.file) else {
+            return Vec::new();
+        };
+        let start = layout.files().get(index).map_or(u64::MAX, |file| file.offset.saturating_add(from));
+        let pieces = layout.file_pieces(index).into_iter().flatten();
+        let pieces = pieces.filter_map(|index| geometry.piece(index).ok()).filter(|other| {
+            let end = geometry.piece_start(*other) + u64::from(geometry.piece_len(*other));
+            *other != piece && end > start && torrent.have.get(other.get())
+        });
+        pieces.take(WITHDRAWN).collect()
+    }
+
+    /// Takes back what we said of a piece.
+    fn withdraw(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
         if torrent.have.clear(piece.get()) {
+            torrent.keeping.doubts.entry(piece).or_default().is_withdrawn = true;
             self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
-            self.doubt(cx, slot, piece, &error);
-            if error.is_gone() {
-                self.storage_failed(cx, slot, error);
-            }
+            self.renege(cx, slot, piece);
         }
     }
 
     /// What storage holds of a piece is doubtful: it is checked as soon as may be.
     pub(super) fn doubt(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: &StorageError) {
         let torrent = &mut self.torrents[slot];
-        let is_first = torrent.keeping.doubts.values().all(|doubt| doubt.again_at.is_none());
-        torrent.keeping.forget(piece);
-        let doubt = torrent.keeping.doubts.entry(piece).or_default();
-        doubt.again_at = Some(cx.now);
-        if is_first && torrent.keeping.trouble.is_none() && !error.is_gone() {
+        let keeping = &mut torrent.keeping;
+        let is_news = match error.trouble() {
+            Trouble::Missing | Trouble::Short | Trouble::Exists => keeping.told.insert(error.path.clone()),
+            _ => keeping.doubts.values().all(|doubt| doubt.again_at.is_none()),
+        };
+        keeping.forget(piece);
+        keeping.doubts.entry(piece).or_default().again_at = Some(cx.now);
+        if is_news && keeping.trouble.is_none() && !error.is_gone() {
             cx.out.event(Event::StorageFailed { torrent: torrent.key, error: error.clone() });
         }
         self.check_doubts(cx, slot);
@@ -58,13 +105,13 @@ impl Shard {
     pub(super) fn check_doubts(&mut self, cx: &mut Cx, slot: usize) {
         let keeping = &mut self.torrents[slot].keeping;
         let mut next = None;
-        for (piece, doubt) in &keeping.doubts {
-            let Some(at) = doubt.again_at else { continue };
-            if keeping.checking.contains(piece) || keeping.to_check.contains(piece) {
-                continue;
-            }
+        for (piece, doubt) in &mut keeping.doubts {
+            let Some(at) = doubt.again_at.filter(|_| !doubt.is_queued) else { continue };
             if at <= cx.now {
-                keeping.to_check.push_back(*piece);
+                doubt.is_queued = true;
+                if !keeping.checking.contains(piece) && !keeping.to_check.contains(piece) {
+                    keeping.to_check.push_back(*piece);
+                }
             } else {
                 next = Some(next.map_or(at, |known: crate::engine::Time| known.min(at)));
             }
@@ -142,6 +189,9 @@ impl Shard {
     ) {
         let keeping = &mut self.torrents[slot].keeping;
         let is_recheck = keeping.recheck.is_some();
+        if let Some(doubt) = keeping.doubts.get_mut(&piece) {
+            doubt.is_queued = false;
+        }
         if let Some((done, _)) = &mut keeping.recheck {
             *done += 1;
         }
@@ -156,6 +206,9 @@ impl Shard {
         let keeping = &mut self.torrents[slot].keeping;
         if keeping.to_check.is_empty() && keeping.checking.is_empty() {
             keeping.recheck = None;
+            if keeping.doubts.values().all(|doubt| doubt.again_at.is_none()) {
+                keeping.told.clear();
+            }
         }
         self.pump_checks(cx, slot);
         if is_recheck {
@@ -176,8 +229,10 @@ impl Shard {
         if let Some(unverified) = &mut torrent.keeping.unverified {
             unverified.clear(piece.get());
         }
+        let mut was_withdrawn = false;
         if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
             (doubt.tries, doubt.again_at) = (0, None);
+            was_withdrawn = std::mem::take(&mut doubt.is_withdrawn);
         }
         // What was read may yet be only in memory, if a sync failed meanwhile.
         if torrent.keeping.may_check() {
@@ -189,6 +244,9 @@ impl Shard {
         torrent.keeping.held.remove(&piece);
         torrent.have.set(piece.get());
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
+        if was_withdrawn {
+            self.tell_have(cx, slot, piece);
+        }
         if !self.torrents[slot].keeping.clean.get(piece.get()) {
             self.is_fresh(cx, slot, piece);
         }
@@ -196,8 +254,8 @@ impl Shard {
 
     /// A piece could not be read again.
     fn is_unreadable(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, error: StorageError) {
+        self.withdraw(cx, slot, piece);
         let torrent = &mut self.torrents[slot];
-        torrent.have.clear(piece.get());
         let doubt = torrent.keeping.doubts.entry(piece).or_default();
         doubt.tries += 1;
         if doubt.tries >= TRIES && doubt.losses < LOSSES && torrent.keeping.trouble.is_none() {
@@ -219,9 +277,11 @@ impl Shard {
         if let Some(unverified) = &mut torrent.keeping.unverified {
             unverified.clear(piece.get());
         }
+        let mut was_withdrawn = false;
         if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
             doubt.losses += 1;
             (doubt.tries, doubt.again_at) = (0, None);
+            was_withdrawn = std::mem::take(&mut doubt.is_withdrawn);
         }
         torrent.have.clear(piece.get());
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
@@ -232,7 +292,9 @@ impl Shard {
             }
             return;
         }
-        self.renege(cx, slot, piece);
+        if !was_withdrawn {
+            self.renege(cx, slot, piece);
+        }
         let torrent = &mut self.torrents[slot];
         cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
         if torrent.keeping.seed_only {
@@ -280,6 +342,7 @@ impl Shard {
         let pieces: Vec<_> = torrent.geometry().pieces().filter(|p| !picker.is_partial(*p)).collect();
         let keeping = &mut torrent.keeping;
         keeping.recheck = u32::try_from(pieces.len()).ok().filter(|len| *len > 0).map(|len| (0, len));
+        keeping.doubts.values_mut().for_each(|doubt| doubt.is_queued = false);
         keeping.to_check = pieces.into_iter().filter(|piece| !keeping.checking.contains(piece)).collect();
         keeping.unverified = None;
         keeping.fresh.clear();

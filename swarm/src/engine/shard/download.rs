@@ -30,6 +30,9 @@ impl Shard {
         if cx.now < peer.down.rests_until || matches!(peer.pieces, Pieces::Unsaid) {
             return;
         }
+        if peer.down.shunned.expire(cx.now) {
+            peer.down.cursor.reset();
+        }
         if torrent.ordering.is_urgent() {
             self.ask_urgent(cx, key);
         }
@@ -60,6 +63,7 @@ impl Shard {
             },
             allowed: peer.peer_choking.then_some(&peer.down.allowed[..]),
             suggested: &[],
+            avoid: peer.down.shunned.pieces(),
             manner: torrent.manner(cx.now, peer),
         };
         let mut eager = Eager::new(cx.now, &self.peers, key);
@@ -94,6 +98,9 @@ impl Shard {
             peer.down.window.handle_sent(cx.now, 1);
         }
         peer.down.rejects = 0;
+        if peer.down.shunned.remove(block.piece()) {
+            peer.down.cursor.reset();
+        }
         let was_snubbed = peer.down.window.is_snubbed();
         peer.down.window.handle_block(cx.now, request.asked, block.len());
         torrent.down_rate.add(cx.now, len);
@@ -306,6 +313,9 @@ impl Shard {
         }
         for until in [peer.down.rests_until, peer.down.idle_until] {
             at = if cx.now < until { at.min(until) } else { at };
+        }
+        if let Some(ends) = peer.down.shunned.next() {
+            at = at.min(ends);
         }
         if at < peer.check_at {
             peer.check_at = at;

@@ -13,6 +13,7 @@
 //! still has it. What a tainted piece holds after that is read and hashed before the piece is fresh again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use metainfo::{Block, PieceIndex};
@@ -57,6 +58,8 @@ pub(crate) struct Keeping {
 
     /// Pieces that could not be read, or did not match when they were.
     pub(super) doubts: BTreeMap<PieceIndex, Doubt>,
+    /// Files that are not there or not whole, as was told.
+    pub(super) told: BTreeSet<PathBuf>,
     /// Pieces to be checked, in this order.
     pub(super) to_check: VecDeque<PieceIndex>,
     /// Pieces being checked.
@@ -120,6 +123,10 @@ pub(super) struct Doubt {
     pub(super) losses: u32,
     /// It is to be checked again then.
     pub(super) again_at: Option<Time>,
+    /// It is among those to be checked, or being checked, for that.
+    pub(super) is_queued: bool,
+    /// Peers were told that we do not have it, and are to be told when we have it again.
+    pub(super) is_withdrawn: bool,
 }
 
 impl Keeping {
@@ -139,6 +146,7 @@ impl Keeping {
             kept: VecDeque::new(),
             is_low: false,
             doubts: BTreeMap::new(),
+            told: BTreeSet::new(),
             to_check: VecDeque::new(),
             checking: BTreeSet::new(),
             recheck: None,
@@ -225,7 +233,13 @@ impl Keeping {
 
     /// Pieces that were there and cannot be read.
     pub(crate) fn unreadable(&self) -> u32 {
-        self.doubts.values().filter(|doubt| doubt.again_at.is_some() && doubt.tries > 0).count() as u32
+        self.doubts.values().filter(|doubt| doubt.again_at.is_some()).count() as u32
+    }
+
+    /// Pieces that were there and may not be, each once.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = PieceIndex> {
+        let held = self.held.iter().filter(|piece| !self.doubts.contains_key(piece));
+        self.doubts.keys().chain(held).copied()
     }
 
     /// The wait before the next try; it doubles.

@@ -8,6 +8,7 @@ use super::budget::bitfield_bytes;
 use super::extensions::Extension;
 use super::peer::{Down, Peer, Pieces, Up};
 use super::receive::Turn;
+use super::shunned::Shunned;
 use super::{PeerKey, Shard};
 use crate::engine::candidates::Source;
 use crate::engine::changes::Columns;
@@ -314,6 +315,7 @@ impl Down {
             allowed: Vec::new(),
             late: 0,
             unasked: 0,
+            shunned: Shunned::default(),
             rejects: 0,
             rests_until: Time::ZERO,
             idle_until: Time::ZERO,

@@ -25,6 +25,7 @@ mod peer;
 mod receive;
 mod running;
 mod selection;
+mod shunned;
 mod sources;
 mod syncing;
 mod torrent;

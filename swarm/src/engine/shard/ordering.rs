@@ -156,6 +156,7 @@ impl Shard {
             },
             allowed: Some(&urgent),
             suggested: &[],
+            avoid: peer.down.shunned.pieces(),
             manner: if torrent.manner(cx.now, peer) == Manner::Alone { Manner::Alone } else { Manner::Share },
         };
         let mut blocks = std::mem::take(&mut self.picked);

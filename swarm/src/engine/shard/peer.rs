@@ -18,6 +18,7 @@ use wire::peer::{Bitfield, ExtendedHandshake, PeerId, Reserved};
 
 use super::early::Early;
 use super::metadata::Asks;
+use super::shunned::Shunned;
 use crate::engine::TorrentKey;
 use crate::engine::cx::LimitNodes;
 use crate::engine::link::Link;
@@ -115,7 +116,9 @@ pub(crate) struct Down {
     pub(crate) late: u32,
     /// Bytes of blocks that were never asked for.
     pub(crate) unasked: u64,
-    /// Requests in a row that it rejected although it lets us ask.
+    /// Pieces that it has and does not give just now.
+    pub(crate) shunned: Shunned,
+    /// Pieces in a row of which it rejected requests although it lets us ask.
     pub(crate) rejects: u32,
     /// It rejected too many: nothing is asked of it before.
     pub(crate) rests_until: Time,

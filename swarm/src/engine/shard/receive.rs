@@ -16,7 +16,7 @@ use crate::engine::rx::{Incoming, Sink};
 
 /// Bytes of blocks never asked for that a peer may send before it is dropped.
 const MAX_UNASKED: u64 = 1 << 20;
-/// Rejects in a row after which a peer that lets us ask is left alone for a while.
+/// Pieces in a row, with no block between, that a peer that lets us ask may reject before it is left alone for a while.
 const PATIENCE_WITH_REJECTS: u32 = 4;
 /// How long.
 const REST: Duration = Duration::from_secs(1);
@@ -227,16 +227,18 @@ impl Turn<'_> {
         let Some(taken) = self.peer().take_request(range) else {
             return Err(Violation::UnaskedReject.into());
         };
-        let now = self.cx.now;
+        let (now, piece) = (self.cx.now, taken.block.piece());
         let peer = self.peer();
-        if !taken.given_up && !peer.peer_choking {
+        // Of a piece that it lost, as it said, it rejects what was asked for; that says nothing of others.
+        let is_choice = !taken.given_up && !peer.peer_choking && peer.has(piece);
+        if is_choice && peer.down.shunned.add(now, piece) {
             peer.down.rejects += 1;
             peer.down.window.handle_reject();
             if peer.down.rejects >= PATIENCE_WITH_REJECTS {
                 peer.down.rests_until = now + REST;
             }
         }
-        peer.down.allowed.retain(|piece| *piece != taken.block.piece());
+        peer.down.allowed.retain(|allowed| *allowed != piece);
         if !taken.given_up {
             peer.down.window.handle_lost(1);
             self.shard.release_block(self.cx, self.key, taken.block);

@@ -123,8 +123,9 @@ impl Shard {
                 cx.serving -= buffer;
                 cx.pool.give(data);
                 let request = Request { index: range.piece().get(), begin: range.begin(), len: range.len() };
-                reject(cx, peer, request);
-                self.read_failed(cx, slot, range.piece(), error);
+                // What it says of the piece comes before the reject.
+                self.read_failed(cx, slot, range.piece(), &error);
+                reject(cx, &mut self.peers[key.slot()], request);
                 self.pump_uploads(cx, key);
                 self.serve_thirsty(cx);
             }

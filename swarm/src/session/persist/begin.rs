@@ -83,6 +83,7 @@ pub(in crate::session) fn begin(
     placing::take_in(link, options, &files, cancel);
     // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
     let stamps = kept::stamps(&files);
+    nothing_in_the_way(&files, options, &stamps)?;
     let there = there(link, options, &files, record.as_ref(), &stamps, cancel)?;
     let unverified = there.right != kept::pieces(&there.have);
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
@@ -175,6 +176,12 @@ pub(super) fn open(
             let file_options = file_options(Some(record), &rules)?;
             match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options) {
                 Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
+                Err(error)
+                    if error.is_gone() && options.create && FileStorage::was_deleted(dir, &folder.into()) =>
+                {
+                    link.tell(Event::Anew { torrent: meta.id(), dir: dir.clone() });
+                    forget_files(&mut record.state);
+                }
                 opened => return Ok((opened?, rules)),
             }
         }
@@ -353,6 +360,31 @@ fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
         name_rules: NAME_RULES,
     };
     Record { summary, state: State::new(meta.geometry().piece_count()), source: None }
+}
+
+/// That there is no folder in the place of a file that is wanted, nor a file in the place of a folder.
+fn nothing_in_the_way(
+    files: &FileStorage,
+    options: &AddOptions,
+    stamps: &[Option<FileStamp>],
+) -> Result<(), StorageError> {
+    let layout = options.torrent.layout().files().iter().zip(stamps).enumerate();
+    let unseen = layout.filter(|(index, (file, stamp))| {
+        stamp.is_none() && !file.is_pad() && !file.attributes.symlink && options.files.has(*index)
+    });
+    for (index, _) in unseen {
+        let Err(error) = files.file_len(index) else { continue };
+        match error.cause.kind() {
+            ErrorKind::IsADirectory => return Err(error),
+            ErrorKind::NotADirectory => {
+                let cause =
+                    std::io::Error::new(ErrorKind::AlreadyExists, "a file is in the place of its folder");
+                return Err(StorageError::new(error.operation, error.path, None, cause));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether any file of the torrent is there. What cannot be looked at counts.

@@ -11,6 +11,10 @@ pub(in crate::session) fn torrent_file(torrent: &Torrent) -> Result<Vec<u8>, Enc
     let mut encoder = Encoder::new(&mut out);
     encoder.dict(|d| {
         d.raw("info", torrent.info_bytes());
+        // Names of files depend on it.
+        if let Some(encoding) = torrent.encoding() {
+            d.bytes("encoding", encoding);
+        }
         if let Some(first) = torrent.trackers().iter().flatten().next() {
             d.bytes("announce", first);
             d.list("announce-list", |l| {
@@ -55,6 +59,16 @@ pub(in crate::session) fn torrent_file(torrent: &Torrent) -> Result<Vec<u8>, Enc
 mod tests {
     use super::*;
     use metainfo::{Builder, Version};
+
+    #[test]
+    fn names_in_an_old_encoding_stay_what_they_were() {
+        let mut file =
+            b"d8:encoding3:GBK4:infod6:lengthi1e4:name8:\xce\xc4\xd7\xd6.txt12:piece lengthi16384e".to_vec();
+        file.extend(b"6:pieces20:aaaaaaaaaaaaaaaaaaaaee");
+        let torrent = Torrent::parse(&file).unwrap();
+        assert_eq!(torrent.name(), "\u{6587}\u{5b57}.txt");
+        assert_eq!(Torrent::parse(&torrent_file(&torrent).unwrap()).unwrap().name(), torrent.name());
+    }
 
     #[test]
     fn a_torrent_survives_as_far_as_it_is_needed_to_run() {

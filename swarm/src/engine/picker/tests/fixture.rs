@@ -49,8 +49,13 @@ pub(super) fn picture(available: &str, have: &str, priority: &str, partial: &str
             assert!(matches!(picker.accept(block, OTHER), Received::First { .. }));
         }
         if asked > 0 {
-            let view =
-                PeerView { have: Have::All, allowed: Some(&[piece]), suggested: &[], manner: Manner::Share };
+            let view = PeerView {
+                have: Have::All,
+                allowed: Some(&[piece]),
+                suggested: &[],
+                avoid: &[],
+                manner: Manner::Share,
+            };
             let mut rng = ChaCha8Rng::seed_from_u64(0);
             picker.pick(OTHER, view, &mut Cursor::new(), asked as usize, &mut rng, &mut Vec::new());
         }
@@ -84,7 +89,7 @@ impl Fixture {
         cursor: &mut Cursor,
     ) -> Vec<Block> {
         let bits = bits(has);
-        let view = PeerView { have: Have::Some(&bits), allowed: None, suggested: &[], manner };
+        let view = PeerView { have: Have::Some(&bits), allowed: None, suggested: &[], avoid: &[], manner };
         let mut out = Vec::new();
         self.picker.pick(peer, view, cursor, count, &mut self.rng, &mut out);
         self.picker.check_invariant();

@@ -18,7 +18,7 @@ fn picker() -> Picker {
 }
 
 fn pick(picker: &mut Picker, peer: PeerKey, manner: Manner, count: usize) -> Vec<metainfo::Block> {
-    let view = PeerView { have: Have::All, allowed: None, suggested: &[], manner };
+    let view = PeerView { have: Have::All, allowed: None, suggested: &[], avoid: &[], manner };
     let mut out = Vec::new();
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     picker.pick(peer, view, &mut Cursor::new(), count, rng, &mut out);

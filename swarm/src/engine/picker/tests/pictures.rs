@@ -166,8 +166,13 @@ fn while_choked_only_allowed_pieces_are_picked() {
     let mut f = picture("1111", "    ", "nn.n", "0000", 1);
     let allowed: Vec<_> = f.picker.geometry().pieces().skip(1).collect();
     let bits = bits("*** ");
-    let view =
-        PeerView { have: Have::Some(&bits), allowed: Some(&allowed), suggested: &[], manner: Manner::Share };
+    let view = PeerView {
+        have: Have::Some(&bits),
+        allowed: Some(&allowed),
+        suggested: &[],
+        avoid: &[],
+        manner: Manner::Share,
+    };
     let mut out = Vec::new();
     f.picker.pick(ME, view, &mut Cursor::new(), 99, &mut f.rng, &mut out);
     assert_eq!(pieces(&out), [1]);
@@ -178,8 +183,13 @@ fn suggested_pieces_are_begun_first() {
     let mut f = picture("1111", "    ", "nn.n", "0000", 1);
     let suggested: Vec<_> = f.picker.geometry().pieces().rev().collect();
     let bits = bits("*** ");
-    let view =
-        PeerView { have: Have::Some(&bits), allowed: None, suggested: &suggested, manner: Manner::Share };
+    let view = PeerView {
+        have: Have::Some(&bits),
+        allowed: None,
+        suggested: &suggested,
+        avoid: &[],
+        manner: Manner::Share,
+    };
     let mut out = Vec::new();
     f.picker.pick(ME, view, &mut Cursor::new(), 1, &mut f.rng, &mut out);
     assert_eq!(pieces(&out), [1]);
@@ -189,7 +199,7 @@ fn suggested_pieces_are_begun_first() {
 fn what_only_seeds_have_comes_before_what_others_have_too() {
     let mut f = picture("101", "   ", "nnn", "000", 1);
     f.picker.add_seed();
-    let view = PeerView { have: Have::All, allowed: None, suggested: &[], manner: Manner::Whole };
+    let view = PeerView { have: Have::All, allowed: None, suggested: &[], avoid: &[], manner: Manner::Whole };
     let mut out = Vec::new();
     f.picker.pick(ME, view, &mut Cursor::new(), 4, &mut f.rng, &mut out);
     assert_eq!(pieces(&out), [1]);
@@ -230,4 +240,27 @@ fn the_longest_gap_is_claimed_for_a_range_source() {
     assert_eq!(f.picker.block_state(f.block(1, 1)), BlockState::Free);
     let again = f.picker.claim_range(source, 9).unwrap();
     assert_eq!((again.first.get(), again.count), (8, 2), "piece 1 is begun, piece 7 is skipped");
+}
+
+#[test]
+fn what_is_avoided_is_not_picked_until_the_cursor_is_reset() {
+    for manner in [Manner::Share, Manner::Whole, Manner::Several, Manner::Alone] {
+        let mut f = picture("1111", "    ", "nnnn", "    ", 3);
+        let avoid: Vec<_> = f.picker.geometry().pieces().take(2).collect();
+        let mut cursor = Cursor::new();
+        let pick = |f: &mut Fixture, avoid: &[metainfo::PieceIndex], cursor: &mut Cursor| {
+            let view = PeerView { have: Have::All, allowed: None, suggested: &[], avoid, manner };
+            let mut out = Vec::new();
+            f.picker.pick(ME, view, cursor, 100, &mut f.rng, &mut out);
+            f.picker.check_invariant();
+            let mut found = pieces(&out);
+            found.sort_unstable();
+            found.dedup();
+            found
+        };
+        assert_eq!(pick(&mut f, &avoid, &mut cursor), [2, 3], "{manner:?}");
+        assert_eq!(pick(&mut f, &avoid, &mut cursor), [0; 0]);
+        cursor.reset();
+        assert_eq!(pick(&mut f, &[], &mut cursor), [0, 1]);
+    }
 }

@@ -25,7 +25,7 @@ impl Peer {
     }
 
     fn pick(&mut self, manner: Manner, count: usize) -> Vec<Block> {
-        let view = PeerView { have: Have::All, allowed: None, suggested: &[], manner };
+        let view = PeerView { have: Have::All, allowed: None, suggested: &[], avoid: &[], manner };
         let mut out = Vec::new();
         self.picker.pick(ME, view, &mut self.cursor, count, &mut self.rng, &mut out);
         self.picker.check_invariant();

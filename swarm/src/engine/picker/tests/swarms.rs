@@ -62,6 +62,7 @@ impl Swarm {
             have: peer.bits.as_ref().map_or(Have::All, Have::Some),
             allowed: None,
             suggested: &[],
+            avoid: &[],
             manner: peer.manner,
         };
         let endgame = self.picker.endgame();
@@ -171,7 +172,8 @@ fn pieces_are_begun_from_the_rarest_on() {
         (0..1 + rng.next_u32() % 15).for_each(|_| picker.add_have(piece, &mut Cursor::new()));
     }
     let all = Bitfield::with_all(400);
-    let view = PeerView { have: Have::Some(&all), allowed: None, suggested: &[], manner: Manner::Whole };
+    let view =
+        PeerView { have: Have::Some(&all), allowed: None, suggested: &[], avoid: &[], manner: Manner::Whole };
     let mut out = Vec::new();
     picker.pick(PeerKey(0), view, &mut Cursor::new(), 400, &mut rng, &mut out);
     let counts: Vec<_> = out.iter().map(|block| picker.availability(block.piece())).collect();
@@ -197,7 +199,13 @@ fn a_peer_without_the_rare_pieces_is_served_nearly_from_its_rarest() {
             mine.set(piece.get());
         }
     }
-    let view = PeerView { have: Have::Some(&mine), allowed: None, suggested: &[], manner: Manner::Whole };
+    let view = PeerView {
+        have: Have::Some(&mine),
+        allowed: None,
+        suggested: &[],
+        avoid: &[],
+        manner: Manner::Whole,
+    };
     let (mut out, mut cursor) = (Vec::new(), Cursor::new());
     picker.pick(PeerKey(0), view, &mut cursor, 900, &mut rng, &mut out);
     assert!(out.iter().all(|block| picker.availability(block.piece()) == 2));
