@@ -314,9 +314,10 @@ impl<'a> Report<'a> {
                 self.note(&format!("{dir} was deleted since it was downloaded to; it starts anew"));
             }
             RecordFailed { error, .. } => {
-                tracing::info!(%error, "a record failed");
                 let text = error.to_string();
-                if self.unrecorded.as_ref() != Some(&text) {
+                if self.is_json {
+                    tracing::warn!(%error, "a record failed");
+                } else if self.unrecorded.as_ref() != Some(&text) {
                     self.note(&format!("{}; more has to be checked at the next start", plain(&text)));
                     self.unrecorded = Some(text);
                 }
@@ -359,7 +360,9 @@ impl<'a> Report<'a> {
                 self.tell(&Event::Unsettled { info_hash: self.info_hash(), message }, &text);
             }
             PeerBanned { addr, .. } => {
-                tracing::info!(%addr, "a peer was banned");
+                if self.is_json {
+                    tracing::warn!(%addr, "a peer that sent wrong data was banned");
+                }
                 self.note(&format!("{} sent wrong data and was banned", addr.ip()));
             }
             _ => {}

@@ -245,7 +245,7 @@ async fn a_folder_that_was_deleted_is_downloaded_to_anew_but_not_seeded_from() {
         assert_eq!(told, Event::Anew { torrent: content.meta.id(), dir: dir.canonicalize().unwrap() });
         assert_eq!(torrent.status().await.unwrap().pieces_done, 0);
         end([session]).await;
-        assert!(record(state.path(), &content, &dir).state.pieces.is_empty());
+        assert!(record(state.path(), &content, &dir).state.pieces.count() == 0);
         // What is there now counts at the next start.
         content.write(&dir);
         let session = keeping(state.path()).await;

@@ -87,12 +87,12 @@ fn a_peer_that_rejects_some_pieces_without_a_word_gives_the_others_at_full_speed
         let mut world = World::new(seed);
         let to = world.add(&content, Role::Leech, Access::default());
         let script = honest::seed(|line, request| match request.index {
-            40..104 => line.say(Message::Reject(request)),
+            40..88 => line.say(Message::Reject(request)),
             _ => line.serve(request),
         });
         let peer = Scripted::new(&content).dials(world.addr(to));
         let (_, log) = peer.enter(&mut world, Access::default(), script);
-        let took = time_until(&mut world, to, PIECES - 64);
+        let took = time_until(&mut world, to, PIECES - 48);
         let all = whole(seed);
         assert!(took < all * 5, "seed {seed}: {took:?}, and {all:?} where nothing is rejected");
         // And it is not asked for the rest in a hurry.

@@ -295,6 +295,9 @@ impl Shard {
         if stalled && cx.now >= peer.link.last_written + cx.config.idle_timeout {
             return self.leave(cx, key, Close::Timeout(Timeout::Idle));
         }
+        if peer.down.shunned.expire(cx.now) {
+            peer.down.cursor.reset();
+        }
         if peer.down.window.handle_timeout(cx.now) {
             // Others are asked for what it sits on, and it for one block at a time.
             self.give_up_requests(cx, key);

@@ -9,7 +9,7 @@ use crate::engine::time::Time;
 /// How long a piece rests.
 const REST: Duration = Duration::from_secs(3);
 /// Pieces that rest at a time; the oldest is asked for again before its time.
-const MOST: usize = 32;
+const MOST: usize = 64;
 
 /// The pieces that rest at one peer, the first to come back first.
 #[derive(Default)]
@@ -77,9 +77,9 @@ mod tests {
         assert!(shunned.expire(start + REST));
         assert_eq!((shunned.pieces(), shunned.next()), (&[piece(1)][..], Some(start + REST + REST / 2)));
         assert!(shunned.remove(piece(1)) && !shunned.remove(piece(1)));
-        for index in 0..50 {
+        for index in 0..70 {
             shunned.add(start, piece(index));
         }
-        assert_eq!((shunned.pieces().len(), shunned.pieces()[0]), (MOST, piece(18)));
+        assert_eq!((shunned.pieces().len(), shunned.pieces()[0]), (MOST, piece(6)));
     }
 }
