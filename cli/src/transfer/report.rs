@@ -40,13 +40,10 @@ pub(super) struct Report<'a> {
     is_unknown: bool,
     /// Trackers whose failure was told.
     failed: BTreeSet<String>,
-<<<<<<< HEAD
     /// Bytes of files that are being moved: done, and in total.
     moving: Option<(u64, u64)>,
-=======
     /// That what is seeded differs was told.
     differs: bool,
->>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
 }
 
 impl<'a> Report<'a> {
@@ -63,11 +60,8 @@ impl<'a> Report<'a> {
             name: plan.what.name(),
             is_unknown: matches!(plan.what, What::Magnet(..)),
             failed: BTreeSet::new(),
-<<<<<<< HEAD
             moving: None,
-=======
             differs: false,
->>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
         }
     }
 
@@ -272,13 +266,8 @@ impl<'a> Report<'a> {
     /// Something that happened in the session.
     pub(super) fn event(&mut self, event: &session::Event) {
         use session::Event::{
-<<<<<<< HEAD
-            Checking, FinishFailed, Linked, MoveFailed, Moved, Moving, PeerBanned, PieceFailed, RecordFailed,
-            Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
-=======
-            Anew, Checking, PeerBanned, PieceFailed, RecordFailed, StorageRecovered, TrackerAnswered,
-            TrackerFailed,
->>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
+            Anew, Checking, FinishFailed, Linked, MoveFailed, Moved, Moving, PeerBanned, PieceFailed,
+            RecordFailed, Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
@@ -395,7 +384,6 @@ impl<'a> Report<'a> {
     }
 }
 
-<<<<<<< HEAD
 /// How files were given to another folder.
 fn given(linked: storage::Linked) -> String {
     let storage::Linked { linked, cloned, copied, there } = linked;
@@ -404,7 +392,8 @@ fn given(linked: storage::Linked) -> String {
     let parts =
         ways.iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{} {how}", count(*n as u64, "file")));
     parts.collect::<Vec<_>>().join(", ")
-=======
+}
+
 /// What is wrong with a file, for a person, and how many pieces it costs.
 fn unreadable(error: &StorageError, torrent: Option<&Torrent>, status: &TorrentStatus) -> (String, u32) {
     let layout = torrent.map(Torrent::layout);
@@ -435,5 +424,4 @@ fn pieces_behind(torrent: &Torrent, index: usize, from: u64) -> u32 {
     let behind =
         pieces.filter(|piece| geometry.piece_start(*piece) + u64::from(geometry.piece_len(*piece)) > start);
     behind.count() as u32
->>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
 }

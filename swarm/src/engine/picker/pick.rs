@@ -71,7 +71,6 @@ impl Picker {
         rng: &mut impl Rng,
         out: &mut Vec<Block>,
     ) {
-<<<<<<< HEAD
         self.pick_worth(peer, view, cursor, count, rng, out, |_, _| Some(Duration::ZERO));
     }
 
@@ -87,11 +86,8 @@ impl Picker {
         out: &mut Vec<Block>,
         gain: impl FnMut(Block, PeerKey) -> Option<Duration>,
     ) {
-        let mut ask = Ask { peer, have: view.have, manner: view.manner, left: count, out };
-=======
         let PeerView { have, avoid, manner, .. } = view;
         let mut ask = Ask { peer, have, avoid, manner, left: count, out };
->>>>>>> 358c77a (Tell at once what cannot be read, begin anew where a folder was deleted, refuse required encryption)
         if ask.left == 0 || self.finished() {
             return;
         }

@@ -74,7 +74,14 @@ pub(in crate::session) fn begin(
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
     let meta = &options.torrent;
     let mut record = prior.as_mut().and_then(|prior| prior.record.take());
-    let (files, rules) = open(&link.open_files, options, record.as_mut())?;
+    let (files, rules) = match (open(&link.open_files, options, record.as_mut()), &mut record) {
+        (Err(error), Some(record)) if options.create && was_deleted(options, record, &error) => {
+            link.tell(Event::Anew { torrent: meta.id(), dir: error.path });
+            forget_files(&mut record.state);
+            open(&link.open_files, options, Some(record))?
+        }
+        (opened, _) => opened?,
+    };
     let files = Arc::new(files);
     if let (Some(prior), Some(away)) = (&mut prior, &rules.unfinished_in) {
         prior.lease_away(away)?;
@@ -176,12 +183,6 @@ pub(super) fn open(
             let file_options = file_options(Some(record), &rules)?;
             match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options) {
                 Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
-                Err(error)
-                    if error.is_gone() && options.create && FileStorage::was_deleted(dir, &folder.into()) =>
-                {
-                    link.tell(Event::Anew { torrent: meta.id(), dir: dir.clone() });
-                    forget_files(&mut record.state);
-                }
                 opened => return Ok((opened?, rules)),
             }
         }
@@ -192,6 +193,14 @@ pub(super) fn open(
     let file_options = FileOptions { moving_to: file_options.moving_to.or(moving_to), ..file_options };
     let open = if options.create { FileStorage::create } else { FileStorage::open };
     Ok((open(&dir, meta.clone(), file_options)?, rules))
+}
+
+/// Whether the folder that a record speaks of is gone because it was deleted, and not with its disk.
+fn was_deleted(options: &AddOptions, record: &Record, error: &StorageError) -> bool {
+    let Some(folder) = record.summary.folder.filter(|_| error.is_gone()) else { return false };
+    let Ok(rules) = placing::recorded(options, record) else { return false };
+    let dir = rules.unfinished_in.as_ref().unwrap_or(&record.summary.dir);
+    *dir == error.path && FileStorage::was_deleted(dir, &folder.into())
 }
 
 /// Where the files were being moved to. A folder that is not there may hold files that are not to be fetched again.
