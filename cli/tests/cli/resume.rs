@@ -88,11 +88,11 @@ fn a_folder_that_was_deleted_is_downloaded_to_anew() {
     let ran = env.run(&words);
     assert!(ran.err.contains("was deleted since"), "{}", ran.err);
     // Without anybody to get it from, it waits, and is not complete.
+    seed.signal(Signal::TERM);
+    seed.end();
     fs::remove_dir_all(env.path("out")).unwrap();
     let alone = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--stop-after", "200ms"];
     assert_eq!(env.run(&alone).code, Some(7));
-    seed.signal(Signal::TERM);
-    seed.end();
 }
 
 #[test]

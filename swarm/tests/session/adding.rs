@@ -88,17 +88,14 @@ async fn a_file_that_is_not_there_cannot_be_selected() {
 async fn what_cannot_be_written_ends_the_download_with_its_cause() {
     let content = Content::folder(16, &[100_000], |builder| builder);
     let (from, to) = (content.placed(), TempDir::new().unwrap());
-    // A folder where the file is to be: not even root can write there.
-    std::fs::create_dir_all(to.path().join("things/even/0.bin")).unwrap();
     let (seed, _seeding) = seeder(&content, from.path()).await;
     let leech = session().await;
     let mut events = leech.events();
-    let options = AddOptions {
-        peers: seed.listening().to_vec(),
-        check: Check::Never,
-        ..AddOptions::download(content.meta.clone(), to.path())
-    };
-    let torrent = add(&leech, options).await;
+    let options = AddOptions { check: Check::Never, ..AddOptions::download(content.meta.clone(), to.path()) };
+    let torrent = add(&leech, options.clone()).await;
+    // A folder where the file is to be: not even root can write there.
+    std::fs::create_dir_all(to.path().join("things/even/0.bin")).unwrap();
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
     let WaitError::Storage(error) = soon(torrent.wait_complete()).await.unwrap_err() else {
         panic!("the storage is at fault");
     };
@@ -106,6 +103,11 @@ async fn what_cannot_be_written_ends_the_download_with_its_cause() {
     let told = event(&mut events, |event| matches!(event, Event::StorageFailed { .. })).await;
     assert_eq!(told, Event::StorageFailed { torrent: content.meta.id(), error });
     end([leech, seed]).await;
+    // At the next start it is seen before anything is fetched.
+    let again = session().await;
+    let AddError::Storage(error) = again.add(options).await.unwrap_err() else { panic!("it is in the way") };
+    assert!(error.path.ends_with("things/even/0.bin"), "{error}");
+    end([again]).await;
 }
 
 #[tokio::test]
