@@ -1,6 +1,6 @@
 //! What became of the blocks that were asked for.
 
-use super::partial::{Others, Partial};
+use super::partial::{Others, Partial, Set};
 use super::{BlockState, PeerKey, Picker, Priority, State};
 use metainfo::{Block, PieceIndex};
 
@@ -76,9 +76,19 @@ impl Picker {
         let State::Partial(at) = self.table.state(block.piece().get()) else { return false };
         let released = self.edit(at as usize, |partial| partial.release(block.index(), peer));
         if released {
+            self.announce_stale(at as usize, block);
             self.drop_if_blank(at as usize);
         }
         released
+    }
+
+    /// A stale block that somebody gave back can be asked of that peer again, and of another when all that may be asked were:
+    /// those that looked at the piece before have to look again.
+    fn announce_stale(&mut self, at: usize, block: Block) {
+        let partial = &self.partials[at];
+        if partial.contains(Set::Stale, block.index()) && partial.joinable_at.is_some() {
+            self.openings.push(block.piece().get());
+        }
     }
 
     /// The peer that was asked for the block is slow to answer: others may be asked too, though it is not the endgame. Whether

@@ -429,7 +429,7 @@ impl Partial {
         self.store.bits.get(at * words..(at + 1) * words).unwrap_or_default()
     }
 
-    fn contains(&self, set: Set, block: u32) -> bool {
+    pub(super) fn contains(&self, set: Set, block: u32) -> bool {
         self.set(set).get(block as usize / 64).is_some_and(|word| word >> (block % 64) & 1 == 1)
     }
 

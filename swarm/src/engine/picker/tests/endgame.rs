@@ -139,3 +139,20 @@ fn what_could_not_be_written_is_missing_again() {
     assert_eq!(f.picker.block_state(blocks[2]), BlockState::Asked(1));
     assert_eq!(f.pick("*", Manner::Whole, 4), blocks[..2]);
 }
+
+#[test]
+fn a_stale_request_that_is_given_back_is_open_for_those_who_looked_before() {
+    // The second piece is at nobody's, so it is not the endgame.
+    let mut f = picture("11", "  ", "nn", "R ", 1);
+    let block =
+        f.picker.geometry().pieces().next().and_then(|piece| f.picker.geometry().block(piece, 2)).unwrap();
+    for peer in [1, 2] {
+        assert!(f.picker.stale(block));
+        assert_eq!(f.pick_as(PeerKey(peer), "* ", Manner::Share, 4, &mut Cursor::new()), [block]);
+    }
+    assert!(f.picker.stale(block));
+    let mut cursor = Cursor::new();
+    assert_eq!(f.pick_as(PeerKey(3), "* ", Manner::Share, 4, &mut cursor), [], "three were asked");
+    assert!(f.picker.release(block, PeerKey(1)));
+    assert_eq!(f.pick_as(PeerKey(3), "* ", Manner::Share, 4, &mut cursor), [block]);
+}
