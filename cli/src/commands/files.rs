@@ -1,7 +1,7 @@
 //! `unchoke move`, `rename` and `remove`: the files of torrents that do not run.
 
 use std::io::{self, BufRead, IsTerminal, Write as _};
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -109,6 +109,14 @@ pub(super) fn relocate(args: &Move, console: &Console) -> Result<Exit> {
 pub(super) fn rename(args: &Rename, console: &Console) -> Result<Exit> {
     let Taken { rest, name } = take(&args.of, "rename a file of", console)?;
     let index = named(&rest, &args.old)?;
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(&args.new).components().all(inside) {
+        let text = format!(
+            "{}: a file stays in its torrent's folder; name a path below it, without ..",
+            plain(&args.new)
+        );
+        return Err(failure(Exit::Usage, text));
+    }
     let names = rest.files().names();
     let old = names.path(rest.meta().layout(), index).to_owned();
     let new = rest.rename_file(index, &args.new).map_err(|error| {

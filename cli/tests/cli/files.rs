@@ -211,7 +211,10 @@ fn wrong_use_is_told_and_changes_nothing() {
     let rename = |old, new| ["rename", "album.torrent", "-d", "out", old, new];
     env.fails(2, &rename("album/none", "x"), "is no file of \"album\"");
     env.fails(2, &rename("9", "x"), "is no file of \"album\"");
-    env.fails(2, &rename("0", "../.."), "nothing usable is left of the name");
+    for outside in ["../x", "/x", "a/../../x", "../.."] {
+        env.fails(2, &rename("0", outside), "stays in its torrent's folder");
+    }
+    env.fails(2, &rename("0", "."), "nothing usable is left of the name");
     env.fails(6, &rename("album/one.flac", "album/TWO.flac"), "another file of the torrent has that name");
     env.write("out/album/mine", "mine");
     env.fails(6, &rename("album/one.flac", "album/mine"), "File exists");
