@@ -9,6 +9,7 @@ use wire::peer::Bitfield;
 
 use super::TorrentKey;
 use super::api::Engine;
+use super::close::Close;
 use super::picker::Priority;
 use super::resume::{PartialPiece, TrackerMemo};
 use super::time::Time;
@@ -98,13 +99,31 @@ impl Engine {
 
     /// The info dictionary of a torrent that was added by its hashes says that it is private. That counts at once (BEP 27), not
     /// only when its files are open: it is not looked for in the DHT any more, and parts with peers that it may not use.
+    ///
+    /// It keeps the trackers that it has: its metadata name none, so those of its link are the ones that know it. As of any
+    /// private torrent, one of them at a time is used.
     pub fn declare_private(&mut self, now: Time, key: TorrentKey) {
         self.cx.at(now);
         self.shard.declare_private(&mut self.cx, key);
-        if self.shard.torrent(key).is_some_and(|torrent| torrent.is_private()) {
-            self.stop_seeking(key);
-        }
+        self.leave_the_open(key);
         self.maintain();
+    }
+
+    /// The application knows now what a torrent is that was added by its hashes: readers of
+    /// [`Engine::changes_since`] are to look at it again.
+    pub fn described(&mut self, now: Time, key: TorrentKey) {
+        self.cx.at(now);
+        self.shard.described(key);
+    }
+
+    /// If a torrent is private, it is not looked for any more, and dials that it may not make are ended.
+    fn leave_the_open(&mut self, key: TorrentKey) {
+        let Some(torrent) = self.shard.torrent(key).filter(|torrent| torrent.is_private()) else { return };
+        let dropped = self.hub.go_private(key, |addr| torrent.candidates.get(addr).is_some());
+        for stranger in dropped {
+            self.end_stranger(stranger, &Close::Private);
+        }
+        self.stop_seeking(key);
     }
 
     /// Makes a torrent that was added by its hashes a whole one, under the same key. What peers said of their pieces counts
@@ -124,6 +143,7 @@ impl Engine {
             // Now it may be announced, or must not even be looked for.
             self.stop_seeking(key);
             self.seek_peers(key);
+            self.leave_the_open(key);
         }
         self.maintain();
         done

@@ -530,7 +530,7 @@ impl Engine {
         }
     }
 
-    fn end_stranger(&mut self, key: usize, reason: &Close) {
+    pub(super) fn end_stranger(&mut self, key: usize, reason: &Close) {
         let (link, torrent) = self.hub.remove(&mut self.cx, key);
         self.cx.out.actions.push_back(Action::Close { conn: link.conn });
         self.conns.release(link.conn);

@@ -65,6 +65,18 @@ impl Engine {
         id
     }
 
+    /// Takes a tracker from a torrent: it is told that the torrent left, and not asked any more. Peers that it named stay. Of
+    /// no effect when it is not there.
+    pub fn remove_tracker(&mut self, now: Time, key: TorrentKey, url: &str) {
+        self.cx.at(now);
+        if let Some(torrent) = self.shard.torrent_mut(key)
+            && torrent.tracker.remove(url).is_some()
+        {
+            self.shard.run_tracker(&mut self.cx, key.slot());
+            self.maintain();
+        }
+    }
+
     /// Gives a torrent a source that delivers ranges, such as a web seed (BEP 19); it claims up to `max_run` pieces
     /// at a time. [`Action::SourceReady`](super::Action::SourceReady) follows. `None` when there is no such torrent.
     pub fn add_source(&mut self, now: Time, key: TorrentKey, max_run: u32) -> Option<SourceId> {

@@ -213,6 +213,23 @@ impl Hub {
         (stranger.link, torrent)
     }
 
+    /// A torrent turned out to be private: it has no part in the DHT any more. Gives those of its connections that we dialled
+    /// and that it may not use.
+    pub(crate) fn go_private(
+        &mut self,
+        torrent: TorrentKey,
+        may_use: impl Fn(SocketAddr) -> bool,
+    ) -> Vec<usize> {
+        let reserved = self.reserved(true);
+        let its = self.strangers.iter_mut().filter(|(_, stranger)| stranger.torrent() == Some(torrent));
+        let dropped = its.filter_map(|(key, stranger)| {
+            stranger.reserved = stranger.reserved.common(&reserved);
+            let Link { addr, outgoing, .. } = stranger.link;
+            (outgoing && !may_use(addr)).then_some(key)
+        });
+        dropped.collect()
+    }
+
     /// Bytes of handshakes that are not all there, and of ours that wait.
     pub(crate) fn held_bytes(&self) -> usize {
         self.strangers.iter().map(|(_, s)| s.got.len() + s.link.tx.control()).sum()

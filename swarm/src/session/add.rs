@@ -57,12 +57,10 @@ impl Session {
             open(&opener, &options, &state.given_up).map(|opened| (opened, options))
         });
         let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
-        let is_full = opened.begun.have.is_full();
-        let run = Run { opened, options, reservation };
+        let run = Run { link: link.clone(), opened, options, reservation };
         let begun = link.ask(attempt.guard(link.clone(), id, move |plane| run.begin(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
-        link.saver.writes(id, entry.identity.writes() && !is_full);
         if link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
             tokio::spawn(dht::introduce(link.clone(), meta));
         }
@@ -162,6 +160,7 @@ pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) 
 
 /// A torrent that is ready to run.
 struct Run {
+    link: Arc<Link>,
     opened: Opened,
     options: AddOptions,
     reservation: Reservation,
@@ -170,9 +169,10 @@ struct Run {
 impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
-        let Self { opened: Opened { claim, begun }, options, reservation } = self;
+        let Self { link, opened: Opened { claim, begun }, options, reservation } = self;
         let Begun { files, have, unverified, partial, peers, trackers, kept, finish } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
+        let is_full = have.is_full();
         let priorities = priorities(&options, &have);
         let held = Arc::new(watch::Sender::new(()));
         let released = held.subscribe();
@@ -202,6 +202,8 @@ impl Run {
         );
         let entry = Entry { key, identity, files: released };
         reservation.fulfil(entry.clone());
+        // Until it is told to be complete.
+        link.saver.writes(meta.id(), options.create && !is_full);
         let engine = plane.engine();
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
         engine.set_torrent_limit(now, key, Direction::Write, options.up_limit);

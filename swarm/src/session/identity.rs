@@ -166,11 +166,6 @@ impl Identity {
         self.running.get().is_some()
     }
 
-    /// Whether it writes to its files.
-    pub(super) fn writes(&self) -> bool {
-        self.running.get().is_some_and(|running| running.writes)
-    }
-
     /// Its store and its files, if it writes to them.
     pub(super) fn place(&self) -> Option<(StoreId, Weak<FileStorage>)> {
         let running = self.running.get().filter(|running| running.writes)?;

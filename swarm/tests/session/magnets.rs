@@ -8,6 +8,7 @@ use std::sync::Arc;
 use metainfo::{Builder, InfoHashes, Magnet, TorrentId, Version};
 use storage::record::{Order, Store};
 use swarm::engine::Activity;
+use swarm::engine::changes::Columns;
 use swarm::session::{
     AddError, AddOptions, Choice, Event, MagnetOptions, PieceOrder, Priority, RedbStore, Selection, Session,
     SessionConfig, Torrent, Unavailable, WaitError,
@@ -167,6 +168,49 @@ async fn what_is_there_already_is_found_and_kept() {
 }
 
 #[tokio::test]
+async fn chosen_files_that_are_there_already_make_it_complete() {
+    let content = Content::folder(46, &[100_000, 300_000, 100_000], |builder| builder);
+    let (from, to) = (content.placed(), content.placed());
+    std::fs::remove_file(to.path().join(content.meta.layout().files()[0].path.as_str())).unwrap();
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let mut events = leech.events();
+    let named = Magnet { select: vec![2..=2], ..magnet(&content, &seed) };
+    let torrent = add_magnet(&leech, MagnetOptions::download(named, to.path())).await;
+    // Whoever waits learns of it by what is told, not by looking at the right moment.
+    event(&mut events, |event| matches!(event, Event::Complete { .. })).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    assert_eq!(torrent.status().await.unwrap().totals.downloaded, 0);
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn readers_of_changes_learn_what_it_is_before_its_files_are_open() {
+    let content = Content::folder(47, &[100_000], |builder| builder);
+    let from = content.placed();
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let torrent = add_magnet(&leech, MagnetOptions::metadata(Magnet::new(*content.meta.info_hashes()))).await;
+    let columns = Columns::IDENTITY | Columns::FILES;
+    let mut revision = leech.changes_since(0, columns).await.unwrap().revision;
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+    soon(torrent.wait_metadata()).await.unwrap();
+    let files = soon(async {
+        loop {
+            let changes = leech.changes_since(revision, columns).await.unwrap();
+            revision = changes.revision;
+            if let Some(files) = changes.upserts.into_iter().find_map(|change| change.files) {
+                return files;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(files.len(), 1);
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
 async fn only_the_metadata_can_be_asked_for() {
     let content = Content::folder(37, &[100_000], |builder| builder);
     let from = content.placed();
@@ -289,7 +333,9 @@ async fn a_torrent_file_makes_its_magnet_whole() {
         };
         assert_eq!(known.trackers().iter().flatten().collect::<Vec<_>>(), trackers);
         assert_eq!(known.web_seeds(), seeds);
-        assert_eq!(urls(&waiting).await.len(), 3);
+        let asked = urls(&waiting).await;
+        assert_eq!(asked.contains(&TRACKERS[0].to_owned()), !private, "that of the link: {asked:?}");
+        assert_eq!(asked.len(), 3 - usize::from(private));
         soon(waiting.wait_complete()).await.unwrap();
         content.assert_files(to.path(), &[1]);
         assert!(!to.path().join(content.meta.layout().files()[0].path.as_str()).exists(), "what was chosen");

@@ -404,6 +404,77 @@ fn a_magnet_that_is_said_to_be_private_is_at_once() {
 }
 
 #[test]
+fn dials_under_way_are_ended_and_no_node_is_told_of_when_a_magnet_proves_private() {
+    let content = private(13);
+    let mut world = World::new(13);
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    world.join_dht(magnet, &[]);
+    let reserved = Reserved::NONE.with_fast().with_extended().with_dht();
+    let said = Rc::new(RefCell::new(Vec::new()));
+    let far = Access::default().latency(Duration::from_secs(2));
+    let mut enter = |name: &'static str, access: Access| {
+        let said = said.clone();
+        let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+            Heard::Handshake(handshake) => {
+                said.borrow_mut().push((name, handshake.reserved.dht()));
+                hello(line);
+            }
+            Heard::Message(Message::Port(_)) => panic!("{name} is told of a node"),
+            _ => {}
+        };
+        Scripted::new(&content).reserved(reserved).enter(&mut world, access, script)
+    };
+    let (near, near_log) = enter("near", Access::default());
+    let (open, open_log) = enter("open", far);
+    let (member, member_log) = enter("member", far);
+    for (peer, source) in [(near, Source::Tracker), (open, Source::Dht), (member, Source::Tracker)] {
+        let (now, addr) = (world.now, world.addr(peer));
+        let node = world.node_mut(magnet);
+        node.engine.add_peers(now, node.torrent, &[addr], source, Scope::Loopback);
+    }
+    world.run_until(Time::from_secs(1), |_| false);
+    let counts = |log: &Rc<RefCell<swarm::sim::Log>>| (log.borrow().handshakes, log.borrow().open());
+    assert_eq!([&near_log, &open_log, &member_log].map(counts), [(1, 1), (0, 1), (0, 1)]);
+    let now = world.now;
+    let node = world.node_mut(magnet);
+    node.engine.declare_private(now, node.torrent);
+    world.touch(magnet);
+    world.run_until(Time::from_secs(60), |_| false);
+    assert_eq!([&near_log, &open_log, &member_log].map(counts), [(1, 1), (0, 0), (1, 1)]);
+    // It was not known before: the first one heard of the DHT, but not where our node is.
+    assert_eq!(*said.borrow(), [("near", true), ("member", false)]);
+    world.check();
+}
+
+#[test]
+fn a_magnet_tells_where_its_node_is_once_it_is_known_not_to_be_private() {
+    let content = content(14);
+    let mut world = World::new(14);
+    let magnet = world.add(&content, Role::Magnet, Access::default());
+    world.join_dht(magnet, &[]);
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let log = told.clone();
+    let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+        Heard::Handshake(_) => hello(line),
+        Heard::Message(Message::Port(_)) => log.borrow_mut().push(line.now),
+        _ => {}
+    };
+    Scripted::new(&content)
+        .reserved(Reserved::NONE.with_fast().with_extended().with_dht())
+        .dials(world.addr(magnet))
+        .enter(&mut world, Access::default(), script);
+    world.run_until(Time::from_secs(10), |_| false);
+    assert_eq!(*told.borrow(), []);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.introduce(magnet, seed);
+    world.run_until(Time::from_secs(30), |_| false);
+    let furnished = world.node(magnet).furnished.unwrap();
+    assert_eq!(told.borrow().len(), 1);
+    assert!(told.borrow()[0] >= furnished);
+    world.check();
+}
+
+#[test]
 fn addresses_are_bounded_by_the_budget_whoever_names_them() {
     const BUDGET: usize = 1 << 20;
     let content = content(11);

@@ -76,6 +76,26 @@ fn a_tracker_that_comes_back_is_preferred_again() {
 }
 
 #[test]
+fn a_tracker_that_is_taken_out_is_told_and_not_asked_again_unless_it_is_added_again() {
+    let mut world = World::new(config(), &[vec![A], vec![B]], |_, _| answer(60));
+    world.run(10);
+    assert_eq!((world.urls(), world.schedule.current()), (vec![A.to_owned()], Some(TrackerId(0))));
+    assert_eq!(world.schedule.remove(A), Some(TrackerId(0)));
+    assert_eq!((world.schedule.remove(A), world.schedule.remove(C)), (None, None));
+    assert_eq!(world.schedule.current(), None);
+    world.run(300);
+    let lines = world.lines();
+    assert_eq!((lines[0].1.as_str(), lines[0].2), (A, Event::Stopped), "{lines:?}");
+    assert!(lines.len() > 2 && lines[1..].iter().all(|(_, url, _)| url == B), "{lines:?}");
+    assert_eq!(world.schedule.status().count(), 1);
+    assert_eq!(world.schedule.add(0, A), Some(TrackerId(0)));
+    world.run(300);
+    let again = world.lines();
+    assert_eq!((again[0].1.as_str(), again[0].2), (A, Event::Started), "its tier comes first");
+    assert_eq!(world.schedule.status().count(), 2);
+}
+
+#[test]
 fn a_silent_tracker_is_given_up_sooner_while_others_are_left() {
     let mut world = World::new(config(), &[vec![A], vec![B]], |_, _| Does::Silence);
     world.run(PATIENCE.as_secs() + 21);

@@ -17,6 +17,7 @@ use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
 use crate::engine::adding::{AddMagnet, AddTorrent};
 use crate::engine::candidates::{Source, Sources};
+use crate::engine::changes::Columns;
 use crate::engine::close::Close;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
@@ -82,12 +83,12 @@ impl Shard {
         cx.torrent_timers.cancel(slot, TorrentTimer::Metadata);
         self.fill(cx, slot, add, priorities);
         let torrent = &mut self.torrents[slot];
-        let complete = torrent.is_complete();
-        torrent.tracker.set_nature(torrent.is_private(), complete);
+        // What is wanted may be there already, although not all is.
+        let finished = torrent.keeping.told_complete;
+        torrent.tracker.set_nature(torrent.is_private(), torrent.is_complete());
         if torrent.is_private() {
-            if let Some(awaits) = awaits {
-                self.keep_one_tracker(cx, slot, &awaits);
-            }
+            let others = awaits.map(|awaits| awaits.named_by_others(torrent.tracker.current()));
+            self.keep_one_tracker(cx, slot, others.unwrap_or_default());
             self.go_private(cx, slot);
         }
         self.list_locally(cx, slot);
@@ -96,7 +97,7 @@ impl Shard {
         for peer in self.torrents[slot].peers.clone() {
             self.catch_up(cx, peer);
         }
-        if complete {
+        if finished {
             cx.out.event(Event::Complete { torrent: key });
         }
         self.run_tracker(cx, slot);
@@ -106,13 +107,24 @@ impl Shard {
 
     /// A torrent that awaits being whole is known to be private.
     pub(crate) fn declare_private(&mut self, cx: &mut Cx, key: TorrentKey) {
+        let slot = key.slot();
         let Some(torrent) = self.torrent_mut(key) else { return };
         if let Some(awaits) = torrent.awaits.as_mut().filter(|awaits| !awaits.private) {
             awaits.private = true;
             torrent.tracker.set_nature(true, false);
-            self.go_private(cx, key.slot());
-            let said = self.what_it_is(cx, key.slot(), true);
-            self.say_to_all(cx, key.slot(), &said);
+            let others = awaits.named_by_others(torrent.tracker.current());
+            self.keep_one_tracker(cx, slot, others);
+            self.go_private(cx, slot);
+            let said = self.what_it_is(cx, slot, true);
+            self.say_to_all(cx, slot, &said);
+            self.run_tracker(cx, slot);
+        }
+    }
+
+    /// Readers of changes are to look again at what a torrent is.
+    pub(crate) fn described(&mut self, key: TorrentKey) {
+        if self.torrent(key).is_some() {
+            self.ledger.mark(key.slot(), Columns::IDENTITY | Columns::PROGRESS | Columns::FILES);
         }
     }
 
@@ -142,6 +154,7 @@ impl Shard {
             Err(reason) => return self.leave(cx, key, reason),
         }
         self.part_if_redundant(cx, key);
+        self.tell_node(key);
         self.allow_fast(key);
         self.begin_exchange(cx, key);
         let peer = &mut self.peers[key.slot()];

@@ -1,9 +1,8 @@
 //! Announcing to trackers, and what their answers bring.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Shard;
-use super::awaited::Awaited;
 use crate::engine::TorrentKey;
 use crate::engine::candidates::{Source, Sources};
 use crate::engine::changes::Columns;
@@ -47,9 +46,9 @@ impl Shard {
     }
 
     /// A torrent turned out to be private: it uses peers of one tracker (BEP 27), while several may have been asked before.
-    pub(super) fn keep_one_tracker(&mut self, cx: &mut Cx, slot: usize, awaits: &Awaited) {
+    /// `others` are those that this one did not name.
+    pub(super) fn keep_one_tracker(&mut self, cx: &mut Cx, slot: usize, others: Vec<SocketAddr>) {
         let torrent = &mut self.torrents[slot];
-        let others = awaits.named_by_others(torrent.tracker.current());
         for addr in others {
             torrent.candidates.disown(cx.now, addr, Source::Tracker);
         }

@@ -91,17 +91,43 @@ impl Schedule {
     /// One that cannot be spoken to is kept, for display.
     pub fn add(&mut self, tier: u32, url: &str) -> Option<TrackerId> {
         let parsed = TrackerUrl::parse(url).map_err(|why| (hide_secrets(url), why));
-        let known = self.trackers.iter().any(|t| t.url == parsed);
-        if known || self.trackers.len() >= MAX_TRACKERS {
+        if let Some(id) = self.find(|tracker| tracker.url == parsed) {
+            let was_removed = !self.order.contains(&id);
+            return was_removed.then(|| self.insert(tier, id));
+        }
+        if self.trackers.len() >= MAX_TRACKERS {
             return None;
         }
         let id = TrackerId(u32::try_from(self.trackers.len()).ok()?);
         let endpoints = parsed.as_ref().map_or_else(|_| Vec::new(), |url| self.endpoints(url));
         self.trackers.push(Tracker { tier, url: parsed, endpoints });
-        let at = self.order.partition_point(|&other| self.tier(other) <= tier);
-        self.order.insert(at, id);
+        self.insert(tier, id);
         self.recall_added(url);
         Some(id)
+    }
+
+    fn insert(&mut self, tier: u32, id: TrackerId) -> TrackerId {
+        if let Some(tracker) = self.tracker_mut(id) {
+            tracker.tier = tier;
+        }
+        let at = self.order.partition_point(|&other| self.tier(other) <= tier);
+        self.order.insert(at, id);
+        id
+    }
+
+    /// Takes a tracker out: it is told that the torrent left, and not asked any more. Gives its id, if it was there.
+    pub fn remove(&mut self, url: &str) -> Option<TrackerId> {
+        let parsed = TrackerUrl::parse(url).map_err(|why| (hide_secrets(url), why));
+        let id = self.find(|tracker| tracker.url == parsed)?;
+        let at = self.order.iter().position(|known| *known == id)?;
+        self.order.remove(at);
+        self.current = self.current.filter(|current| *current != id);
+        self.leave_all(|other| other == id);
+        Some(id)
+    }
+
+    fn find(&self, is_it: impl Fn(&Tracker) -> bool) -> Option<TrackerId> {
+        (0..).map(TrackerId).zip(&self.trackers).find(|(_, tracker)| is_it(tracker)).map(|(id, _)| id)
     }
 
     /// Begins a session: `started` is due, and what is told as sent and received counts from now.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use metainfo::{Edit, Magnet, Torrent as Meta, TorrentId};
 use tokio::sync::watch;
 
+use super::MagnetOptions;
 use super::desk::Wanted;
 use crate::engine::AddTorrent;
 use crate::engine::candidates::Source;
@@ -74,12 +75,11 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) 
         (None, None) => Err(AddError::Cancelled),
     });
     let meta = parsed.await.map_err(|_| AddError::Cancelled)??;
-    let told = Told::of(&entry, &meta, file.as_ref());
+    let told = Told::of(&entry, &meta, &options, file.as_ref());
     link.ask(move |plane| told.to(plane)).await?;
     if file.is_some() && link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
         tokio::spawn(dht::introduce(link.clone(), meta.clone()));
     }
-    entry.identity.found(meta.clone());
     link.tell(Event::Metadata { torrent: id });
     let given = file.filter(|file| options.dir.is_none() || !file.create);
     let options = match given {
@@ -121,39 +121,47 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) 
 /// What counts as soon as it is known what a torrent is.
 struct Told {
     entry: Entry,
-    is_private: bool,
+    meta: Arc<Meta>,
     /// What its file names.
     trackers: Vec<(u32, String)>,
     peers: Vec<SocketAddr>,
+    /// Trackers that its link names, and that its file does not know of: not for a private torrent.
+    foreign: Vec<String>,
 }
 
 impl Told {
-    fn of(entry: &Entry, meta: &Meta, file: Option<&AddOptions>) -> Self {
-        let named = file.map(|file| {
+    fn of(entry: &Entry, meta: &Arc<Meta>, options: &MagnetOptions, file: Option<&AddOptions>) -> Self {
+        let (mut named, mut foreign) = (Vec::new(), Vec::new());
+        if let Some(file) = file {
             let tiers = file.torrent.trackers().iter().cloned();
             let tiers = tiers.chain(file.trackers.iter().map(|url| vec![url.clone()]));
             let tiers = (entry.identity.next_tier()..).zip(tiers);
-            tiers.flat_map(|(tier, urls)| urls.into_iter().map(move |url| (tier, url))).collect()
-        });
-        Self {
-            entry: entry.clone(),
-            is_private: meta.private(),
-            trackers: named.unwrap_or_default(),
-            peers: file.map(|file| file.peers.clone()).unwrap_or_default(),
+            named = tiers.flat_map(|(tier, urls)| urls.into_iter().map(move |url| (tier, url))).collect();
+            let own = named.iter().map(|(_, url)| url).chain(&options.trackers);
+            if meta.private() {
+                foreign = lacking(own, &options.magnet.trackers);
+            }
         }
+        let peers = file.map(|file| file.peers.clone()).unwrap_or_default();
+        Self { entry: entry.clone(), meta: meta.clone(), trackers: named, peers, foreign }
     }
 
     /// Tells the engine, on the reactor's thread.
-    fn to(&self, plane: &mut Plane) {
+    fn to(self, plane: &mut Plane) {
         let (now, key) = (plane.now(), self.entry.key);
         let engine = plane.engine();
-        if self.is_private {
+        for url in &self.foreign {
+            engine.remove_tracker(now, key, url);
+        }
+        if self.meta.private() {
             engine.declare_private(now, key);
         }
         for (tier, url) in &self.trackers {
             engine.add_tracker(now, key, *tier, url);
         }
         engine.add_peers(now, key, &self.peers, Source::User, Scope::Loopback);
+        self.entry.identity.found(self.meta);
+        engine.described(now, key);
     }
 }
 
