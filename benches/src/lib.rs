@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The library
+//!
 //! Whole-process transfer benchmarks: what a client costs in time, CPU and memory for a transfer over
 //! loopback. The program is `loopback`; docs/benchmarks.md says how to run it and how to read it.
 //!

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::env::Env;
@@ -15,8 +16,13 @@ fn env() -> Env {
     env
 }
 
-/// Runs it on a terminal of its own, and gives what the terminal got and the status.
-fn on_terminal(env: &Env, words: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) {
+/// Runs it on a terminal of its own, and gives what the terminal got and the status. It gets a SIGINT when it has said this.
+fn on_terminal(
+    env: &Env,
+    words: &[&str],
+    variables: &[(&str, &str)],
+    until: Option<&str>,
+) -> (String, Option<i32>) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
@@ -27,12 +33,19 @@ fn on_terminal(env: &Env, words: &[&str], variables: &[(&str, &str)]) -> (String
     let mut child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
     // The other end is open in the child only, so that reading fails when it has ended.
     drop(command);
-    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    let (mut text, mut chunk, mut is_stopped) = (Vec::new(), [0; 4096], false);
     let mut master = File::from(master);
     while let Ok(n) = master.read(&mut chunk)
         && n > 0
     {
         text.extend_from_slice(&chunk[..n]);
+        if let Some(says) = until
+            && !is_stopped
+            && String::from_utf8_lossy(&text).contains(says)
+        {
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            is_stopped = true;
+        }
     }
     let code = child.wait().unwrap().code();
     (String::from_utf8_lossy(&text).into_owned(), code)
@@ -42,11 +55,11 @@ fn on_terminal(env: &Env, words: &[&str], variables: &[(&str, &str)]) -> (String
 fn a_terminal_gets_colours_unless_it_shall_not() {
     let env = env();
     let words = ["show", "album.torrent", "--files"];
-    let (text, code) = on_terminal(&env, &words, &[]);
+    let (text, code) = on_terminal(&env, &words, &[], None);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("\u{1b}[1mname"), "{text:?}");
     for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let (text, _) = on_terminal(&env, &words, &[variable]);
+        let (text, _) = on_terminal(&env, &words, &[variable], None);
         assert!(text.starts_with("name") && !text.contains('\u{1b}'), "{variable:?}: {text:?}");
     }
 }
@@ -62,8 +75,8 @@ fn a_pipe_gets_plain_text() {
 #[test]
 fn a_download_on_a_terminal_shows_a_line_that_lives() {
     let env = env();
-    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--stop-after", "800ms"];
-    let (text, code) = on_terminal(&env, &words, &[]);
+    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1"];
+    let (text, code) = on_terminal(&env, &words, &[], Some("looking for peers"));
     assert_eq!(code, Some(7), "{text}");
     assert!(text.contains("0.0%  ") && text.contains("0/29 pieces  looking for peers"), "{text:?}");
     assert!(text.contains("album: stopped with 0 B of 459.0 KiB"), "{text:?}");

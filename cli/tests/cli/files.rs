@@ -26,7 +26,8 @@ fn seeded() -> (Env, Running, String) {
 
 /// Runs a download to its end; what it told.
 fn download(env: &Env, peer: &str, words: &[&str]) -> Vec<Value> {
-    let all = [&["download", "album.torrent", "--peer", peer, "--stop-after", "60s"], words, &LOCAL].concat();
+    let all =
+        [&["download", "album.torrent", "--peer", peer, "--stop-after", "300s"], words, &LOCAL].concat();
     env.ok(&all).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -64,9 +65,10 @@ fn files_lie_in_another_folder_under_other_names_until_they_are_complete() {
     let (env, _seed, peer) = seeded();
     let words = ["-o", "out", "--incomplete-dir", "tmp/un", "--incomplete-suffix", ".part"];
     // Without a peer nothing comes.
-    let none =
-        env.run(&[&["download", "album.torrent", "--stop-after", "300ms"][..], &words, &LOCAL].concat());
-    assert_eq!(none.code, Some(7), "{}", none.err);
+    let mut none = env.start(&[&["download", "album.torrent"][..], &words, &LOCAL].concat());
+    none.until("progress");
+    none.signal(Signal::TERM);
+    assert_eq!(none.end(), Some(7));
     assert!(!env.path("out").exists() || listed(&env.path("out")).is_empty());
     // The record knows where it is to lie.
     let events = download(&env, &peer, &["-o", "out"]);
@@ -87,7 +89,7 @@ fn a_file_in_the_way_is_named_and_the_same_command_goes_on() {
     let (env, _seed, peer) = seeded();
     let words = ["download", "album.torrent", "-o", "out", "--incomplete-dir", "un"];
     let words = [&words[..], &["--listen", "127.0.0.1", "--port", "0"]].concat();
-    env.fails(7, &[&words[..], &["--stop-after", "300ms"]].concat(), "");
+    assert_eq!(env.run_until(&words, "listening at port").code, Some(7));
     env.write("out/album/two.flac", "mine");
     let words = [&words[..], &["--peer", &peer]].concat();
     env.fails(6, &words, "out/album/two.flac: File exists");
@@ -112,14 +114,16 @@ fn complete_files_are_linked_and_what_lies_elsewhere_is_taken() {
         let words =
             [&["download", "album.torrent", "-o", dir, "--reuse", place, "--link", "copy"][..], &LOCAL]
                 .concat();
-        let ran = env.run(&[&words[..], &["--peer", none, "--stop-after", "3s"]].concat());
-        let events: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let taken = told(&events, "reused");
+        let mut running = env.start(&[&words[..], &["--peer", none]].concat());
+        let taken = running.until("reused");
         if place == "library" {
-            assert_eq!((ran.code, &taken["files"], &taken["bytes"]), (Some(0), &json!(3), &json!(470_001)));
+            assert_eq!((&taken["files"], &taken["bytes"]), (&json!(3), &json!(470_001)));
+            assert_eq!(running.end(), Some(0));
             assert_album(&env, "again/album");
         } else {
-            assert_eq!((ran.code, &taken["files"]), (Some(7), &json!(1)));
+            assert_eq!(&taken["files"], &json!(1));
+            running.signal(Signal::TERM);
+            assert_eq!(running.end(), Some(7));
         }
     }
     assert_eq!(fs::metadata(env.path("library/album/one.flac")).unwrap().nlink(), 2);

@@ -1,5 +1,7 @@
 //! Magnet links and info-hashes on the command line.
 
+use rustix::process::Signal;
+
 use crate::env::{Env, listening};
 
 const LOCAL: [&str; 5] = ["--json", "--listen", "127.0.0.1", "--port", "0"];
@@ -76,7 +78,7 @@ fn the_torrent_file_of_a_magnet_is_fetched() {
     let env = Env::new();
     let (_seed, link) = seeded(&env);
     let link = format!("{link}&tr=http%3A%2F%2F127.0.0.1%3A9%2Fannounce&ws=http%3A%2F%2Fw.example%2F");
-    let local = ["--listen", "127.0.0.1", "--port", "0", "--timeout", "50s"];
+    let local = ["--listen", "127.0.0.1", "--port", "0", "--timeout", "300s"];
     let fetch = |more: &[&'static str]| [&["magnet", "--fetch", &link][..], &local, more].concat();
     let written = env.json(&fetch(&["-o", "got.torrent", "--json"]));
     assert_eq!((&written["file"], &written["size"]), (&"got.torrent".into(), &470_001.into()));
@@ -96,11 +98,13 @@ fn the_torrent_file_of_a_magnet_is_fetched() {
 #[test]
 fn a_magnet_without_peers_ends_when_its_time_is_over() {
     let env = Env::new();
-    let local = ["--listen", "127.0.0.1", "--port", "0", "--stop-after", "100ms", "--no-dht", "--no-lsd"];
-    env.fails(7, &[&["magnet", "--fetch", HASH][..], &local].concat(), "no peers yet");
-    let mut leecher = env.start(&[&["download", HASH, "--json"][..], &local].concat());
+    let alone = ["--listen", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd"];
+    let over = [&["magnet", "--fetch", HASH, "--stop-after", "100ms"][..], &alone].concat();
+    env.fails(7, &over, "no peers yet");
+    let mut leecher = env.start(&[&["download", HASH, "--json"][..], &alone].concat());
     let progress = leecher.until("progress");
     assert!(progress["waiting"]["metadata_pieces"].is_null(), "{progress}");
+    leecher.signal(Signal::TERM);
     let stopped = leecher.until("stopped");
     assert_eq!((&stopped["complete"], &stopped["total"]), (&false.into(), &0.into()));
     assert_eq!(leecher.end(), Some(7));

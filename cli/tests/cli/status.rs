@@ -116,5 +116,7 @@ fn stopping_before_the_end_is_7() {
         "100ms",
     ]);
     assert_eq!(ran.code, Some(7), "{}", ran.err);
-    assert!(ran.out.contains("stopped with 0 B of 1000 B"), "{}", ran.out);
+    // On a machine that is busy enough it did not come so far as to look for the files.
+    let says = ran.out.contains("stopped with 0 B of 1000 B") || ran.err.contains("the time was over before");
+    assert!(says, "{}{}", ran.out, ran.err);
 }

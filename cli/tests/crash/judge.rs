@@ -13,7 +13,7 @@ use storage::record::resume::Shown;
 use storage::record::{FileStore, Record, Store};
 use storage::{FileOptions, FileStorage, ScanOptions, Verdict, recheck};
 
-/// What was verified longer ago is in the record.
+/// What was verified longer ago is in the record, on a machine that is not too busy to save it.
 const PROMISE: Duration = Duration::from_secs(5);
 
 /// What was tried.
@@ -21,8 +21,10 @@ const PROMISE: Duration = Duration::from_secs(5);
 pub(crate) struct Tally {
     pub(crate) kills: u32,
     pub(crate) rounds: u32,
-    /// Kills that came later than the promise, so that it meant something.
+    /// Kills after what was verified before had been recorded, so that the record meant something.
     late: u32,
+    /// The promise is kept to the second; this is for long runs on a machine that does nothing else.
+    is_strict: bool,
     /// Pieces that records claimed, all of which were read from the disk.
     claimed: u64,
     /// Pieces that had been verified before a kill and were there after the next start.
@@ -33,27 +35,24 @@ pub(crate) struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, rounds, late, claimed, kept, found } = self;
+        let Self { kills, rounds, late, claimed, kept, found, .. } = self;
         write!(
             f,
-            "{kills} kills in {rounds} downloads, {late} of them after more than 5 s; {claimed} claims of pieces, all right; \
+            "{kills} kills in {rounds} downloads, {late} of them after a record; {claimed} claims of pieces, all right; \
              {kept} pieces there again after a start, {found} of them found by hashing"
         )
     }
 }
 
 impl Tally {
+    pub(crate) fn new(is_strict: bool) -> Self {
+        Self { is_strict, ..Self::default() }
+    }
+
     /// After a kill at this time: the record is read, and what it claims is compared with the disk. After a power cut, what is
     /// not in the record may be lost.
-    pub(crate) fn killed(
-        &mut self,
-        now: Instant,
-        is_cut: bool,
-        torrent: &Arc<Torrent>,
-        dir: &Path,
-        state: &Path,
-        printed: &[(Instant, Value)],
-    ) -> Before {
+    pub(crate) fn killed(&mut self, kill: &Kill, torrent: &Arc<Torrent>, dir: &Path, state: &Path) -> Before {
+        let Kill { at, is_cut, printed, recorded } = kill;
         self.kills += 1;
         let claims = record(state).map_or(0, |record| {
             let (claims, bad) = check(torrent, dir, &record);
@@ -62,18 +61,18 @@ impl Tally {
         });
         self.claimed += u64::from(claims);
         let done = |before: Duration| {
-            let lines = printed.iter().filter(|(at, _)| *at + before <= now);
+            let lines = printed.iter().filter(|(said, _)| *said + before <= *at);
             lines.filter_map(|(_, line)| line["pieces_done"].as_u64()).max().unwrap_or(0)
         };
-        if done(PROMISE) > 0 {
-            self.late += 1;
-        }
+        self.late += u32::from(recorded.is_some());
+        let recorded = recorded.unwrap_or(0);
+        assert!(u64::from(claims) >= recorded, "{claims} pieces are recorded, and {recorded} were once");
         assert!(
-            u64::from(claims) >= done(PROMISE),
+            !self.is_strict || u64::from(claims) >= done(PROMISE),
             "{claims} pieces are recorded, and {} were verified five seconds before",
             done(PROMISE)
         );
-        let done = if is_cut { 0 } else { done(Duration::ZERO) };
+        let done = if *is_cut { 0 } else { done(Duration::ZERO) };
         Before { done, claims: claims.into() }
     }
 
@@ -88,6 +87,21 @@ impl Tally {
         self.kept += now;
         self.found += now.saturating_sub(claims);
     }
+}
+
+/// The generation of the record in a state folder, and how many pieces it claims.
+pub(crate) fn recorded(state: &Path) -> (u64, u64) {
+    record(state).map_or((0, 0), |record| (record.state.generation, record.state.pieces.count().into()))
+}
+
+/// A kill.
+pub(crate) struct Kill {
+    pub(crate) at: Instant,
+    pub(crate) is_cut: bool,
+    /// What the victim printed.
+    pub(crate) printed: Vec<(Instant, Value)>,
+    /// Pieces that were once recorded durably, if that was waited for.
+    pub(crate) recorded: Option<u64>,
 }
 
 /// How it was at a kill.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metainfo::Torrent;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::judge::{Before, Snapshot, Tally, others};
+use crate::judge::{Before, Kill, Snapshot, Tally, others, recorded};
 use crate::power::Disk;
-use crate::process::Process;
+use crate::process::{LIMIT, Process};
 
 /// Who takes from the victim.
 pub(crate) enum Taker {
@@ -110,12 +110,19 @@ impl World {
         self.victim_is_done && self.taker_is_done
     }
 
-    /// Starts the victim, lets it be for a while, and kills it.
-    pub(crate) fn live(&mut self, life: Duration, tally: &mut Tally) {
+    /// Starts the victim, lets it be for a while, and kills it; a late one when something of what it got is recorded besides.
+    pub(crate) fn live(&mut self, life: Duration, is_late: bool, tally: &mut Tally) {
         let mut victim = self.victim();
         let end = Instant::now() + life;
         let mut is_started = false;
-        while Instant::now() < end && !self.is_over() {
+        let mut keeping = Keeping::new(&self.dir.path().join("state"));
+        while (Instant::now() < end || (is_late && !keeping.is_safe && !self.victim_is_done))
+            && !self.is_over()
+        {
+            assert!(Instant::now() < end + LIMIT, "nothing is recorded");
+            if is_late {
+                keeping.look(&victim.seen);
+            }
             match victim.next(Duration::from_millis(10)) {
                 Ok(Some(line)) => {
                     if line["event"] == "complete" {
@@ -143,7 +150,9 @@ impl World {
             disk.mount(root);
         }
         let (dir, state) = (root.join("victim"), root.join("state"));
-        let now = tally.killed(at, self.disk.is_some(), &self.torrent, &dir, &state, &printed);
+        let recorded = keeping.is_safe.then_some(keeping.pieces);
+        let kill = Kill { at, is_cut: self.disk.is_some(), printed, recorded };
+        let now = tally.killed(&kill, &self.torrent, &dir, &state);
         self.before = Some(self.before.map_or(now, |before| before.and(now)));
         assert_eq!(self.look(), self.others, "only the torrent's own files change");
     }
@@ -158,7 +167,7 @@ impl World {
         if first["event"] != "complete" {
             victim.until(|line| line["event"] == "complete");
         }
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + LIMIT;
         while !self.taker_is_done && Instant::now() < end {
             self.look_at_taker();
             std::thread::sleep(Duration::from_millis(10));
@@ -212,6 +221,38 @@ impl World {
                 || path.starts_with(&state)
                 || path.starts_with(&home)
         })
+    }
+}
+
+/// Whether what a victim got came into its record.
+struct Keeping {
+    state: PathBuf,
+    /// Pieces that were recorded when it began.
+    before: u64,
+    /// The first record that had all that it told of in a progress line, and how many pieces that were.
+    generation: Option<u64>,
+    pieces: u64,
+    /// There is a record after that one: so that one is durable.
+    is_safe: bool,
+}
+
+impl Keeping {
+    fn new(state: &Path) -> Self {
+        let (_, before) = recorded(state);
+        Self { state: state.to_owned(), before, generation: None, pieces: 0, is_safe: false }
+    }
+
+    fn look(&mut self, seen: &[(Instant, Value)]) {
+        let done = seen.iter().filter_map(|(_, line)| line["pieces_done"].as_u64());
+        let Some(target) = done.into_iter().find(|done| *done > self.before).filter(|_| !self.is_safe) else {
+            return;
+        };
+        let (generation, pieces) = recorded(&self.state);
+        match self.generation {
+            None if pieces >= target => (self.generation, self.pieces) = (Some(generation), target),
+            Some(first) => self.is_safe = generation > first,
+            None => {}
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod bad;
 mod build;
 mod edit;
+mod fuzz_corpus;
 mod good;
 mod good_v2;
 mod parse;

@@ -1,6 +1,6 @@
 //! Files: what is made, what is left alone, what cannot be escaped.
 
-use crate::support::{Sample, read};
+use crate::support::{Sample, memory_dir, read};
 use metainfo::{Attributes, Builder, Version};
 use std::fs;
 use std::io::{ErrorKind, IoSlice};
@@ -155,7 +155,7 @@ fn twenty_thousand_files_need_few_descriptors() {
     let names: Vec<_> = (0..20_000).map(|at| format!("{:02}/{at:05}", at % 100)).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), 10)).collect();
     let sample = Sample::folder(Version::V1, 16_384, &files);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let open_files = Arc::new(OpenFiles::new(16));
     let options = FileOptions { open_files: open_files.clone(), ..FileOptions::default() };
     let storage = FileStorage::open(dir.path(), sample.torrent.clone(), options).unwrap();

@@ -16,17 +16,35 @@ const INSIDE: &str = "UNCHOKE_TEST_FOLDER";
 
 /// Runs the test of this name anew, in a mount namespace, where it gets an empty folder.
 pub(crate) fn apart(name: &str, test: impl Fn(&Path)) {
+    if !try_apart(name, test) {
+        eprintln!("skipped: no mount namespace can be had here");
+    }
+}
+
+/// Runs the test of this name with a folder in memory, where syncs cost nothing; where none can be mounted, with one on a disk.
+pub(crate) fn in_memory(name: &str, test: impl Fn(&Path)) {
+    let inside = |folder: &Path| {
+        let memory = folder.join("memory");
+        tmpfs(&memory, "64m");
+        test(&memory);
+    };
+    if !try_apart(name, inside) {
+        test(tempfile::tempdir().unwrap().path());
+    }
+}
+
+/// Whether it was possible.
+fn try_apart(name: &str, test: impl Fn(&Path)) -> bool {
     if let Some(folder) = std::env::var_os(INSIDE) {
-        return test(Path::new(&folder));
+        test(Path::new(&folder));
+        return true;
     }
     let unshare = |options: &str| {
         let probe = "mount -t tmpfs none /tmp && umount /tmp";
         let probe = Command::new("unshare").args([options, "sh", "-c", probe]).output();
         probe.is_ok_and(|probe| probe.status.success()).then(|| options.to_owned())
     };
-    let Some(options) = unshare("-m").or_else(|| unshare("-mr")) else {
-        return eprintln!("skipped: no mount namespace can be had here");
-    };
+    let Some(options) = unshare("-m").or_else(|| unshare("-mr")) else { return false };
     let folder = tempfile::tempdir().unwrap();
     let test = Command::new("unshare")
         .arg(options)
@@ -37,6 +55,7 @@ pub(crate) fn apart(name: &str, test: impl Fn(&Path)) {
         .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&test.stdout), String::from_utf8_lossy(&test.stderr));
     assert!(test.status.success() && said.contains("1 passed"), "{said}");
+    true
 }
 
 fn sh(command: &str, arguments: &[&Path]) -> bool {

@@ -1,6 +1,6 @@
 //! Skipped files: what of them comes with wanted ones is kept in one file, served, and folded in when they are wanted.
 
-use crate::support::{Sample, Tree, read};
+use crate::support::{Sample, Tree, memory_dir, read};
 use metainfo::Version;
 use std::fs;
 use std::io::IoSlice;
@@ -133,7 +133,7 @@ fn the_part_file_moves_with_the_torrent_and_is_removed_with_it() {
 #[test]
 fn a_part_file_that_was_damaged_is_not_believed() {
     let sample = sample();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let storage = open(dir.path(), &sample, &[1]);
     let pieces = write_wanted(&storage, &sample, &[1]);
     storage.sync().unwrap();

@@ -1,9 +1,11 @@
 //! The nth system call of a kind fails, for every n, once and for good: nothing good is destroyed, nothing outside the torrent is
 //! touched, the error says which file and why, and when the cause is gone all goes on.
 
-use crate::support::{Sample, Tree, elsewhere};
+use crate::mounts::in_memory;
+use crate::support::{Sample, Tree, memory_dir};
 use metainfo::Version;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use storage::plan::{Plan, PlanConfig, Store};
@@ -37,11 +39,17 @@ struct World {
 }
 
 impl World {
-    /// On one file system, that need not be a disk, or on two.
-    fn new(two: bool) -> Self {
-        let memory = || elsewhere().unwrap_or_else(|| tempfile::tempdir().unwrap());
-        let here = if two { tempfile::tempdir().unwrap() } else { memory() };
-        let there = memory();
+    /// On one file system.
+    fn new() -> Self {
+        Self::within(memory_dir(), memory_dir())
+    }
+
+    /// With its own folder in this one.
+    fn beneath(folder: &Path) -> Self {
+        Self::within(tempfile::tempdir_in(folder).unwrap(), memory_dir())
+    }
+
+    fn within(here: tempfile::TempDir, there: tempfile::TempDir) -> Self {
         for dir in [here.path(), there.path()] {
             fs::write(dir.join("foreign"), "around").unwrap();
         }
@@ -199,7 +207,7 @@ fn download(world: &World, storage: &Arc<FileStorage>, rounds: usize) -> (Vec<St
 #[test]
 fn a_download_survives_the_failure_of_any_call() {
     let runs = strike_all(
-        || World::new(false),
+        World::new,
         |world| Arc::new(world.open(FileOptions::default())),
         |world, storage| download(world, storage, 4).0,
         |world, storage, _| {
@@ -213,9 +221,9 @@ fn a_download_survives_the_failure_of_any_call() {
     assert!(runs > 300);
 }
 
-fn moves(two: bool) -> u64 {
+fn moves(make: impl Fn() -> World) -> u64 {
     strike_all(
-        || World::new(two),
+        make,
         |world| (world.seeded(), FileOptions::default()),
         |world, (storage, _)| {
             storage.relocate(&world.goal(), &MoveOptions::default()).err().into_iter().collect()
@@ -242,21 +250,24 @@ fn moves(two: bool) -> u64 {
 
 #[test]
 fn a_move_on_one_file_system_survives_the_failure_of_any_call() {
-    eprintln!("{} runs", moves(false));
+    eprintln!("{} runs", moves(World::new));
 }
 
 #[test]
 fn a_move_to_another_file_system_survives_the_failure_of_any_call() {
-    if elsewhere().is_none() {
-        return eprintln!("skipped: no second file system to move to");
-    }
-    eprintln!("{} runs", moves(true));
+    in_memory("strikes::a_move_to_another_file_system_survives_the_failure_of_any_call", |folder| {
+        let device = |path: &Path| fs::metadata(path).unwrap().dev();
+        if device(folder) == device(memory_dir().path()) {
+            return eprintln!("skipped: no second file system to move to");
+        }
+        eprintln!("{} runs", moves(|| World::beneath(folder)));
+    });
 }
 
 #[test]
 fn a_removal_survives_the_failure_of_any_call() {
     let runs = strike_all(
-        || World::new(false),
+        World::new,
         World::seeded,
         |_, storage| match storage.remove_created() {
             Ok(removed) => removed.errors,
@@ -275,7 +286,7 @@ fn a_removal_survives_the_failure_of_any_call() {
 fn a_rename_survives_the_failure_of_any_call() {
     let suffixed = FileOptions { suffix: Some(".part".into()), ..FileOptions::default() };
     let runs = strike_all(
-        || World::new(false),
+        World::new,
         |world| {
             let storage = world.open(suffixed.clone());
             world.sample.write_to(&storage);
@@ -298,7 +309,7 @@ fn a_rename_survives_the_failure_of_any_call() {
 
 #[test]
 fn what_a_failed_sync_may_have_lost_is_written_again() {
-    let world = World::new(false);
+    let world = World::new();
     let storage = world.seeded();
     let fault = CallFault { call: Some(Call::Sync), nth: 1, lasting: false, effect: Effect::Fail(5) };
     let (result, _) = inject(fault, || storage.sync());
@@ -317,7 +328,7 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
 fn a_removal_that_needs_room_empties_no_file_that_has_another_name() {
     let mut refused = 0;
     for (errno, nth) in [28, 122].into_iter().flat_map(|errno| (0..6).map(move |nth| (errno, nth))) {
-        let world = World::new(false);
+        let world = World::new();
         let storage = world.seeded();
         let library = world.here.path().join("library");
         fs::hard_link(world.home().join("t/a"), &library).unwrap();
@@ -335,7 +346,7 @@ fn a_removal_that_needs_room_empties_no_file_that_has_another_name() {
 #[test]
 fn a_probe_finds_any_failure_and_leaves_nothing_behind() {
     let runs = strike_all(
-        || World::new(false),
+        World::new,
         World::seeded,
         |_, storage| storage.probe(true).err().into_iter().collect(),
         |world, storage, _| {
@@ -358,7 +369,7 @@ fn skipping_and_wanting_files_survives_the_failure_of_any_call() {
         found.verdicts.into_iter().map(|verdict| verdict == storage::Verdict::Good).collect()
     };
     let runs = strike_all(
-        || World::new(false),
+        World::new,
         |world| {
             let storage = world.open(options.clone());
             // All pieces hold bytes of wanted files, but for the second.
@@ -391,7 +402,7 @@ fn skipping_and_wanting_files_survives_the_failure_of_any_call() {
 fn taking_in_and_giving_files_survives_the_failure_of_any_call() {
     let all: Vec<usize> = (0..8).collect();
     let runs = strike_all(
-        || World::new(false),
+        World::new,
         |world| {
             drop(world.seeded());
             // The first file is missing, and lies about elsewhere.
@@ -423,7 +434,7 @@ fn taking_in_and_giving_files_survives_the_failure_of_any_call() {
 #[test]
 fn getting_bytes_of_its_own_survives_the_failure_of_any_call() {
     let runs = strike_all(
-        || World::new(true),
+        World::new,
         |world| {
             let other = world.here.path().join("other");
             drop(world.seeded());

@@ -119,3 +119,9 @@ pub(crate) fn elsewhere() -> Option<tempfile::TempDir> {
         there.into_iter().find(|path| std::fs::metadata(path).is_ok_and(|found| found.dev() != here))?;
     tempfile::tempdir_in(other).ok()
 }
+
+/// A folder where syncs cost nothing, if there is such a file system here.
+#[cfg(feature = "files")]
+pub(crate) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}

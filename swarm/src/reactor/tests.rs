@@ -12,8 +12,8 @@ use wire::peer::{Bitfield, Handshake, PeerId, Reserved};
 use super::{Handle, Observer, Plane, ReactorConfig};
 use crate::engine::{Action, AddTorrent, Config};
 
-/// Nothing here takes a hundredth of it on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What hangs ends after this.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Quiet;
 

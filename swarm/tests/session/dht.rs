@@ -5,7 +5,7 @@ use swarm::engine::dht::{Announce, DhtEvent, Id, Mutable, PutMutable};
 use swarm::session::{AddOptions, Bootstrap, Dht, DhtSettings, Session, SessionConfig};
 use tempfile::TempDir;
 
-use crate::world::{Content, add, end, soon};
+use crate::world::{Content, PATIENCE, add, end, soon};
 
 /// A session on a loopback address of its own, since nodes keep one node for each address.
 async fn node(last: u8, bootstrap: &[SocketAddr]) -> Session {
@@ -34,7 +34,7 @@ async fn network(from: u8, count: u8) -> Vec<Session> {
         sessions.push(node(from + i, &known).await);
     }
     for session in &sessions[1..] {
-        assert!(session.dht().unwrap().ready(Duration::from_secs(20)).await);
+        assert!(session.dht().unwrap().ready(PATIENCE).await);
     }
     sessions
 }
@@ -140,7 +140,7 @@ async fn what_is_saved_leads_the_next_run_to_the_same_nodes() {
     let again = start(44, DhtSettings { bootstrap: named(&[]), saved: Some(saved), read_only: false }).await;
     let dht = again.dht().unwrap();
     assert_eq!(dht.status().await.unwrap().ids, ids);
-    assert!(dht.ready(Duration::from_secs(20)).await);
+    assert!(dht.ready(PATIENCE).await);
     let pong = soon(dht.ping(address(&sessions[0]))).await.unwrap().unwrap();
     assert_eq!(Some(pong.id), sessions[0].dht().unwrap().status().await.unwrap().ids[0]);
     assert_eq!(soon(dht.ping("127.0.77.250:9".parse().unwrap())).await.unwrap(), None);
@@ -154,7 +154,7 @@ async fn a_read_only_node_asks_and_is_in_no_table() {
     let settings = DhtSettings { bootstrap: named(&[address(&sessions[0])]), read_only: true, saved: None };
     let reader = start(59, settings).await;
     let dht = reader.dht().unwrap();
-    assert!(dht.ready(Duration::from_secs(20)).await);
+    assert!(dht.ready(PATIENCE).await);
     let (target, _) = soon(sessions[1].dht().unwrap().put(b"1:x".to_vec())).await.unwrap();
     assert!(soon(dht.get(target)).await.unwrap().is_some());
     let known = sessions[0].dht().unwrap().save().await.unwrap();

@@ -29,7 +29,7 @@ async fn what_is_read_comes_before_the_rest() {
     let leech = session().await;
     let options = AddOptions {
         peers: seed.listening().to_vec(),
-        down_limit: Some(500_000),
+        down_limit: Some(250_000),
         ..AddOptions::download(content.meta.clone(), to.path())
     };
     let torrent = add(&leech, options).await;

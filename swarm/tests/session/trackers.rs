@@ -103,10 +103,8 @@ async fn an_announce_can_be_asked_for() {
     let answered = |event: &Event| matches!(event, Event::TrackerAnswered { .. });
     event(&mut events, answered).await;
     torrent.announce_now().await.unwrap();
-    // The tracker's interval is a minute; the second answer comes as soon as it allows.
-    let begun = std::time::Instant::now();
+    // The tracker's interval is an hour; the second answer comes as soon as it allows.
     event(&mut events, answered).await;
-    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
     end([session]).await;
 }
 
@@ -209,6 +207,7 @@ async fn announces_of_many_torrents_to_one_tracker_share_few_connections() {
 async fn a_tracker_that_never_answers_holds_no_other_one_up() {
     let (silent, other) = (Counting::start(false), Counting::start(true));
     let session = session().await;
+    let mut events = session.events();
     let mut dirs = Vec::new();
     for n in 0..81 {
         let url = if n < 80 { &silent.url } else { &other.url };
@@ -217,14 +216,15 @@ async fn a_tracker_that_never_answers_holds_no_other_one_up() {
         add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
         dirs.push(dir);
     }
-    let begun = std::time::Instant::now();
-    soon(async {
-        while other.announces.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    event(&mut events, |event| {
+        assert!(
+            !matches!(event, Event::TrackerFailed { .. }),
+            "it did not wait until one of the others was given up"
+        );
+        matches!(event, Event::TrackerAnswered { .. })
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(other.announces.load(Ordering::SeqCst), 1);
     assert!(silent.connections.load(Ordering::SeqCst) <= 16);
     drop(session);
 }

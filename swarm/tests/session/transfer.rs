@@ -257,7 +257,8 @@ async fn a_seed_that_nothing_else_wakes_sends_what_was_asked_for() {
 /// Asks for the first block once it may.
 fn ask_by_hand(addr: SocketAddr, info_hash: [u8; 20]) -> Vec<u8> {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // Before the timer that would wake it.
+    stream.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
     let peer_id = PeerId(*b"-XX0001-aaaaaaaaaaaa");
     let hello = Handshake { reserved: Reserved([0; 8]), info_hash, peer_id };
     stream.write_all(&hello.encode()).unwrap();

@@ -1,4 +1,4 @@
-//! What must hold for any input. One function for each fuzz target; `tests/fuzz_corpus.rs` calls them too.
+//! What must hold for any input. One function for each fuzz target; `tests/it/fuzz_corpus.rs` calls them too.
 
 use wire::Decoded;
 use wire::peer::{

@@ -7,9 +7,9 @@ use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-#[path = "../../fuzz/drivers/tracker_schedule.rs"]
+#[path = "../../../fuzz/drivers/tracker_schedule.rs"]
 mod tracker_schedule;
-#[path = "../../fuzz/drivers/tracker_udp_client.rs"]
+#[path = "../../../fuzz/drivers/tracker_udp_client.rs"]
 mod tracker_udp_client;
 
 fn play(name: &str, run: fn(&[u8])) {

@@ -1,6 +1,6 @@
 //! Replays the fuzz corpora, and random input besides, on the stable toolchain.
 
-#[path = "../fuzz/drivers/picker.rs"]
+#[path = "../../fuzz/drivers/picker.rs"]
 mod picker;
 
 use rand::{Rng, SeedableRng};

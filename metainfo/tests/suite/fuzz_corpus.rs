@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub)] // For the fuzz targets it is a crate.
 mod targets;
 
@@ -19,11 +19,16 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn the_corpus_of_decode_passes() {
-    replay("decode", targets::decode);
+fn the_corpus_of_torrent_passes() {
+    replay("torrent", targets::torrent);
 }
 
 #[test]
-fn the_corpus_of_encode_roundtrip_passes() {
-    replay("encode_roundtrip", targets::encode_roundtrip);
+fn the_corpus_of_magnet_passes() {
+    replay("magnet", targets::magnet);
+}
+
+#[test]
+fn the_corpus_of_path_passes() {
+    replay("path", targets::path);
 }

@@ -3,11 +3,7 @@
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-#[path = "../fuzz/src/lib.rs"]
-#[allow(unreachable_pub)] // For the fuzz targets it is a crate.
-mod targets;
-
-use targets::Tree;
+use crate::targets::{self, Tree};
 
 fn any_tree() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![

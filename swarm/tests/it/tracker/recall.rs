@@ -5,7 +5,7 @@ use std::time::Duration;
 use swarm::engine::TrackerMemo;
 use swarm::engine::tracker::{AnnounceReply, Event, Failure, MAX_RECALLED, RetryIn};
 
-use crate::world::{Does, World, config, reply};
+use super::world::{Does, World, config, reply};
 
 const A: &str = "http://a.example/key/announce";
 const B: &str = "http://b.example/announce";

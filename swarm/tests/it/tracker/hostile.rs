@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use wire::tracker::AnnounceReply;
 
-use crate::sockets::{http, request, url};
+use super::sockets::{http, request, url};
 
 /// A server that answers each request by a function of its target, and counts what it did.
 struct Server {

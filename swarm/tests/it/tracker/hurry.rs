@@ -2,7 +2,7 @@
 
 use swarm::engine::tracker::{BESIDE, Config, Event, HURRY, Schedule, TrackerId};
 
-use crate::world::{Does, World, config, reply};
+use super::world::{Does, World, config, reply};
 
 const URLS: [&str; 6] = [
     "http://a.example/announce",

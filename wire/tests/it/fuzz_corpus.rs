@@ -4,7 +4,7 @@ use std::path::Path;
 
 // Public for the fuzz targets, which are another crate.
 #[allow(unreachable_pub)]
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 mod checks;
 
 fn replay(target: &str, check: fn(&[u8])) {

@@ -43,7 +43,7 @@ pub(crate) async fn udp_ask(to: SocketAddr, ask: impl FnOnce(&mut Client, Time))
     let mut client = Client::new(ChaCha8Rng::seed_from_u64(u64::from(to.port())));
     ask(&mut client, Time::ZERO);
     let mut packet = [0; 2048];
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(300);
     loop {
         while let Some((to, packet)) = client.poll_transmit() {
             socket.send_to(&packet, to).await.unwrap();

@@ -5,7 +5,7 @@ use swarm::engine::tracker::{
     TrackerId,
 };
 
-use crate::world::{Does, World, config, refused, reply};
+use super::world::{Does, World, config, refused, reply};
 
 const A: &str = "http://a.example/announce";
 const B: &str = "udp://b.example:6969";
