@@ -62,8 +62,12 @@ impl Chosen {
     /// What that means for a torrent. Without --select, what `usual` says of a file counts.
     pub(crate) fn of(&self, torrent: &Torrent, usual: impl Fn(usize) -> bool) -> Result<Selection> {
         let selected = selection(&self.select, torrent)?;
-        let is_wanted = |file: usize| selected.has(file) && (!self.select.is_empty() || usual(file));
         let count = torrent.layout().files().len();
+        let mut is_selected = vec![!matches!(selected, Selection::Files(_)); count];
+        if let Selection::Files(files) = &selected {
+            files.iter().for_each(|file| is_selected[*file] = true);
+        }
+        let is_wanted = |file: usize| is_selected[file] && (!self.select.is_empty() || usual(file));
         if self.priority.is_empty() && (0..count).all(is_wanted) {
             return Ok(selected);
         }

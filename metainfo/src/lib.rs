@@ -28,6 +28,6 @@ pub use geometry::{
 };
 pub use ids::{InfoHashV1, InfoHashV2, InfoHashes, ParseHashError, TorrentId};
 pub use layout::{Attributes, File, FilePath, Layout, Segment};
-pub use magnet::{MAX_MAGNET, Magnet, MagnetError};
+pub use magnet::{MAX_MAGNET, Magnet, MagnetError, covers, merged};
 pub use names::MAX_COLLISIONS;
 pub use torrent::{MAX_SIZE, Torrent};

@@ -42,7 +42,8 @@ pub struct Magnet {
     /// Peers to try, as host and port (`x.pe`). A host may be a name or an address, an IPv6 address without
     /// brackets.
     pub peers: Vec<(String, u16)>,
-    /// Files to download, as ranges of indices in the order of the metainfo (`so`, BEP 53); empty for all.
+    /// Files to download, as ranges of indices in the order of the metainfo (`so`, BEP 53); empty for all. In what was parsed
+    /// they are [merged].
     pub select: Vec<RangeInclusive<u32>>,
 }
 
@@ -101,6 +102,7 @@ impl Magnet {
         for (kind, value) in fields {
             magnet.set(kind, value);
         }
+        magnet.select = merged(&magnet.select);
         Ok(magnet)
     }
 
@@ -119,6 +121,33 @@ impl Magnet {
             _ => {}
         }
     }
+}
+
+/// The same indices in as few ranges as there can be, in order: what looks at them then costs as much as there are files, however
+/// many ranges a link is made of.
+///
+/// ```
+/// assert_eq!(metainfo::merged(&[7..=9, 3..=3, 0..=1, 8..=12, 2..=2]), [0..=3, 7..=12]);
+/// ```
+pub fn merged(ranges: &[RangeInclusive<u32>]) -> Vec<RangeInclusive<u32>> {
+    let mut sorted: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
+    sorted.sort_unstable_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<u32>> = Vec::new();
+    for range in sorted {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Whether an index is in one of some ranges that are [merged].
+pub fn covers(merged: &[RangeInclusive<u32>], index: u32) -> bool {
+    let at = merged.partition_point(|range| *range.end() < index);
+    merged.get(at).is_some_and(|range| range.contains(&index))
 }
 
 impl FromStr for Magnet {
@@ -327,6 +356,19 @@ mod tests {
     }
 
     #[test]
+    fn ranges_are_sorted_and_merged_once() {
+        let many = "5-9,0,0,4294967295,".repeat(3000);
+        let magnet: Magnet = format!("magnet:?xt=urn:btih:{HEX}&so={many}10&so=1").parse().unwrap();
+        assert_eq!(magnet.select, [0..=1, 5..=10, u32::MAX..=u32::MAX]);
+        let covered: Vec<u32> = (0..20).filter(|index| covers(&magnet.select, *index)).collect();
+        assert_eq!(covered, [0, 1, 5, 6, 7, 8, 9, 10]);
+        assert!(covers(&magnet.select, u32::MAX) && !covers(&[], 0));
+        #[allow(clippy::reversed_empty_ranges)]
+        let empty = 9..=3;
+        assert_eq!(merged(&[empty, 2..=u32::MAX, 0..=0]), [0..=0, 2..=u32::MAX]);
+    }
+
+    #[test]
     fn spellings_that_are_met_are_understood() {
         let plain = Magnet::new(InfoHashes::v1_only(v1()));
         for text in [
@@ -393,7 +435,8 @@ mod tests {
                 select: select.iter().map(|&(first, more)| first..=first + more).collect(),
                 ..Magnet::new(hashes)
             };
-            assert_eq!(Magnet::parse(&magnet.to_string()), Ok(magnet));
+            let select = merged(&magnet.select);
+            assert_eq!(Magnet::parse(&magnet.to_string()), Ok(Magnet { select, ..magnet }));
         }
 
         #[test]

@@ -116,11 +116,11 @@ pub(super) async fn add(
             let mut options = MagnetOptions::download((**magnet).clone(), &plan.dir);
             if !chosen.is_empty() {
                 let chosen = chosen.clone();
-                let hints = magnet.select.clone();
+                let hints = metainfo::merged(&magnet.select);
                 // What the magnet hints at counts as long as no file is named here.
                 let is_hinted = move |file: usize| {
                     let file = u32::try_from(file).unwrap_or(u32::MAX);
-                    hints.is_empty() || hints.iter().any(|hint| hint.contains(&file))
+                    hints.is_empty() || metainfo::covers(&hints, file)
                 };
                 options.files = Choice::new(move |torrent| {
                     chosen.of(torrent, &is_hinted).map_err(|error| error.to_string())

@@ -37,11 +37,7 @@ impl FileNames {
         if !layout.files().get(index).is_some_and(is_stored) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "there is no such file in the torrent"));
         }
-        let parts: Vec<String> = wanted.split('/').filter_map(|part| clean_part(part.as_bytes())).collect();
-        if parts.is_empty() || parts.len() > MAX_DEPTH {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "nothing usable is left of the name"));
-        }
-        let path = parts.join("/");
+        let path = Self::cleaned(wanted)?;
         let folded = path.to_lowercase();
         let mut others =
             layout.files().iter().enumerate().filter(|(at, file)| *at != index && is_stored(file));
@@ -56,6 +52,18 @@ impl FileNames {
             ));
         }
         Ok(path)
+    }
+
+    /// What is left of a path of the user's when each part is cleaned as those in torrents are.
+    ///
+    /// # Errors
+    /// `InvalidInput` when nothing usable is left of it, or it is too deep.
+    pub fn cleaned(wanted: &str) -> io::Result<String> {
+        let parts: Vec<String> = wanted.split('/').filter_map(|part| clean_part(part.as_bytes())).collect();
+        if parts.is_empty() || parts.len() > MAX_DEPTH {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "nothing usable is left of the name"));
+        }
+        Ok(parts.join("/"))
     }
 
     /// Whether a file or folder could be taken for an unfinished file, because its name ends as theirs do.

@@ -65,6 +65,8 @@ pub struct AddMagnet {
     pub trackers: Vec<Vec<String>>,
     /// Peers that the magnet names (`x.pe`).
     pub peers: Vec<SocketAddr>,
+    /// What an earlier run remembered of its trackers.
+    pub recalled: Vec<TrackerMemo>,
     /// It waits until it is [resumed](Engine::resume).
     pub paused: bool,
 }
@@ -72,7 +74,7 @@ pub struct AddMagnet {
 impl AddMagnet {
     /// A torrent to look for by its hashes alone.
     pub fn new(hashes: InfoHashes) -> Self {
-        Self { hashes, trackers: Vec::new(), peers: Vec::new(), paused: false }
+        Self { hashes, trackers: Vec::new(), peers: Vec::new(), recalled: Vec::new(), paused: false }
     }
 }
 

@@ -11,7 +11,7 @@ use super::Session;
 use super::claims::{Claim, Claimed, Taken, paths};
 use super::dht;
 use super::event::Event;
-use super::identity::{Identity, Place, Running};
+use super::identity::{Chosen, Identity, Place, Running};
 use super::link::{Link, Unavailable};
 use super::magnet;
 use super::options::{AddError, AddOptions};
@@ -140,6 +140,10 @@ pub(super) struct Opened {
 
 /// Opens the files and checks them. Blocks.
 pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) -> Result<Opened, AddError> {
+    let files = options.torrent.layout().files().len();
+    if let Some((index, _)) = options.names.iter().find(|(index, _)| *index >= files) {
+        return Err(AddError::NoSuchFile { index: *index, files });
+    }
     if let Some(store) = &link.store {
         persist::magnet::sole(&**store, options.torrent.id(), &options.dir)?;
     }
@@ -193,12 +197,11 @@ impl Run {
             plane.disk().detach(store);
             return None;
         };
-        let (choice, order) = (options.files.clone().into(), options.order);
+        let limits = [options.down_limit, options.up_limit];
         let identity = Identity::whole(
             meta.clone(),
             Running { store, place, writes: options.create, kept, finish },
-            choice,
-            order,
+            Chosen::new(options.files.clone().into(), options.order, limits),
         );
         let entry = Entry { key, identity, files: released };
         reservation.fulfil(entry.clone());

@@ -104,10 +104,13 @@ impl From<Unavailable> for FilesError {
 }
 
 impl From<AddError> for FilesError {
-    /// Of a choice that does not fit the torrent.
+    /// Of a choice that does not fit the torrent, or cannot be recorded.
     fn from(error: AddError) -> Self {
         match error {
             AddError::NoSuchFile { index, files } => Self::NoSuchFile { index, files },
+            AddError::Storage(error) => Self::Storage(error),
+            AddError::Store(error) => Self::Store(error),
+            AddError::Unavailable(error) => Self::Unavailable(error),
             _ => Self::Cancelled,
         }
     }

@@ -24,14 +24,43 @@ pub(super) struct Identity {
     tiers: usize,
     meta: OnceLock<Arc<Torrent>>,
     running: OnceLock<Running>,
+    /// Whether its files are open, or will be.
+    opening: watch::Sender<Opening>,
     /// Its record as a magnet.
-    noted: OnceLock<Key>,
-    /// Which files are wanted.
-    choice: Mutex<Choice>,
-    order: Mutex<PieceOrder>,
+    noted: Mutex<Option<Key>>,
+    chosen: Mutex<Chosen>,
     changing: Mutex<()>,
     readers: Readers,
     is_given_up: AtomicBool,
+}
+
+/// What its user wants of it, now.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    /// Which files are wanted.
+    pub(super) files: Choice,
+    /// In which order pieces are fetched.
+    pub(super) order: PieceOrder,
+    /// Most bytes a second, down and up.
+    pub(super) limits: [Option<u64>; 2],
+    /// Grows with each choice.
+    pub(super) version: u64,
+}
+
+impl Chosen {
+    /// When it is added.
+    pub(super) fn new(files: Choice, order: PieceOrder, limits: [Option<u64>; 2]) -> Self {
+        Self { files, order, limits, version: 0 }
+    }
+}
+
+/// How far its files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    Awaited,
+    Open,
+    /// They are not asked for, or it is removed.
+    Never,
 }
 
 /// What is there once its files are open.
@@ -74,21 +103,16 @@ impl Place {
 
 impl Identity {
     /// Of a torrent that is described, and whose files are open.
-    pub(super) fn whole(
-        meta: Arc<Torrent>,
-        running: Running,
-        choice: Choice,
-        order: PieceOrder,
-    ) -> Arc<Self> {
+    pub(super) fn whole(meta: Arc<Torrent>, running: Running, chosen: Chosen) -> Arc<Self> {
         Arc::new(Self {
             id: meta.id(),
             called: None,
             tiers: meta.trackers().len(),
             meta: meta.into(),
             running: running.into(),
-            noted: OnceLock::new(),
-            choice: Mutex::new(choice),
-            order: Mutex::new(order),
+            opening: watch::Sender::new(Opening::Open),
+            noted: Mutex::default(),
+            chosen: Mutex::new(chosen),
             changing: Mutex::default(),
             readers: Readers::default(),
             is_given_up: AtomicBool::new(false),
@@ -96,16 +120,16 @@ impl Identity {
     }
 
     /// Of a torrent that is only named.
-    pub(super) fn named(magnet: &Magnet, choice: Choice, order: PieceOrder) -> Arc<Self> {
+    pub(super) fn named(magnet: &Magnet, chosen: Chosen) -> Arc<Self> {
         Arc::new(Self {
             id: magnet.info_hashes.id(),
             called: magnet.name.clone(),
             tiers: magnet.trackers.len(),
             meta: OnceLock::new(),
             running: OnceLock::new(),
-            noted: OnceLock::new(),
-            choice: Mutex::new(choice),
-            order: Mutex::new(order),
+            opening: watch::Sender::new(Opening::Awaited),
+            noted: Mutex::default(),
+            chosen: Mutex::new(chosen),
             changing: Mutex::default(),
             readers: Readers::default(),
             is_given_up: AtomicBool::new(false),
@@ -138,17 +162,36 @@ impl Identity {
     pub(super) fn opened(&self, running: Running) {
         // They are opened once.
         let _ = self.running.set(running);
+        self.opening.send_replace(Opening::Open);
+    }
+
+    /// Its files are not asked for.
+    pub(super) fn stays_closed(&self) {
+        self.opening.send_if_modified(|opening| {
+            let ends = *opening == Opening::Awaited;
+            if ends {
+                *opening = Opening::Never;
+            }
+            ends
+        });
+    }
+
+    /// Waits until its files are open. Whether they are; not if nobody asked for them, or it is removed.
+    pub(super) async fn until_open(&self) -> bool {
+        let mut opening = self.opening.subscribe();
+        // It cannot close, since `self` holds the other end.
+        let opened = opening.wait_for(|opening| *opening != Opening::Awaited).await;
+        opened.is_ok_and(|opening| *opening == Opening::Open)
     }
 
     /// It is recorded as a magnet.
     pub(super) fn noted(&self, key: Key) {
-        // That is done once.
-        let _ = self.noted.set(key);
+        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
     }
 
     /// Its record as a magnet, if there is one.
-    pub(super) fn note(&self) -> Option<&Key> {
-        self.noted.get()
+    pub(super) fn note(&self) -> Option<Key> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Its record, in a session that keeps some.
@@ -193,29 +236,31 @@ impl Identity {
         &self.readers
     }
 
-    /// Which files are wanted.
-    pub(super) fn choice(&self) -> Choice {
-        self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What its user wants of it, now.
+    pub(super) fn chosen(&self) -> Chosen {
+        self.lock().clone()
     }
 
-    /// Other files are wanted. Does not tell the engine.
-    pub(super) fn choose(&self, choice: Choice) {
-        *self.choice.lock().unwrap_or_else(PoisonError::into_inner) = choice;
+    /// Whether nothing else was chosen since.
+    pub(super) fn is_chosen_so(&self, chosen: &Chosen) -> bool {
+        self.lock().version == chosen.version
     }
 
-    /// In which order pieces are fetched.
-    pub(super) fn order(&self) -> PieceOrder {
-        *self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Something else is wanted. Does not tell the engine.
+    pub(super) fn choose(&self, choose: impl FnOnce(&mut Chosen)) {
+        let mut chosen = self.lock();
+        choose(&mut chosen);
+        chosen.version += 1;
     }
 
-    /// Pieces are fetched in another order. Does not tell the engine.
-    pub(super) fn set_order(&self, order: PieceOrder) {
-        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = order;
+    fn lock(&self) -> MutexGuard<'_, Chosen> {
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It is removed; the store to be detached. To be called on the reactor's thread.
     pub(super) fn give_up(&self) -> Option<StoreId> {
         self.is_given_up.store(true, Ordering::Relaxed);
+        self.stays_closed();
         self.running.get().map(|running| running.store)
     }
 

@@ -201,6 +201,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
         self.link.registry.close();
+        self.link.registry.running().iter().for_each(|(_, entry)| entry.identity.stays_closed());
         // A thread that ended already needs no word.
         let _ = self.link.reactor.run(Plane::stop);
     }

@@ -59,6 +59,9 @@ pub struct AddOptions {
     pub new_folder: bool,
     /// Which files are wanted.
     pub files: Selection,
+    /// Paths of files beneath the torrent's folder, by their index in its layout, where they are not to be those of the torrent. Of
+    /// no effect on a torrent that is recorded: [`Torrent::rename_file`](super::Torrent::rename_file) renames its files.
+    pub names: Vec<(usize, String)>,
     /// In which order pieces are fetched that are wanted alike.
     pub order: PieceOrder,
     /// Whether a file takes all of its room when it is first written.
@@ -88,6 +91,7 @@ impl AddOptions {
             check: Check::Auto,
             new_folder: false,
             files: Selection::All,
+            names: Vec::new(),
             order: PieceOrder::Rarest,
             preallocate: false,
             placing: Placing::default(),

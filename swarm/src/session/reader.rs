@@ -205,7 +205,7 @@ impl Source {
                 Piece::There { is_checked } => return Ok(is_checked),
                 Piece::Missing => {}
             }
-            let choice = self.torrent.entry.identity.choice();
+            let choice = self.torrent.entry.identity.chosen().files;
             if !choice.decide(&self.meta).is_ok_and(|files| files.has(self.file)) {
                 return Err(FilesError::NotWanted { index: self.file });
             }

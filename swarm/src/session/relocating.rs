@@ -16,6 +16,7 @@ use super::claims::{Claim, Claimed, Taken, paths};
 use super::event::Event;
 use super::files_error::FilesError;
 use super::finishing::Finish;
+use super::magnet;
 use super::persist::{self, Kept};
 use super::torrent::Torrent;
 
@@ -27,11 +28,17 @@ impl Torrent {
     /// stopped, also by the end of the session or a crash, goes on when the torrent is added again; naming the old folder
     /// moves back what was moved. Dropping the future does not stop it.
     ///
+    /// While the torrent is only known by a magnet, its files will go there; another torrent that has one of the paths refuses
+    /// it then. While its files are being opened, this waits for that.
+    ///
     /// # Errors
     /// When another torrent has one of the paths, or a file of somebody else is there: then nothing is moved. When the file
     /// system refuses in the middle, what was moved stays moved, and the call can be repeated.
     pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<Moved, FilesError> {
         let (dir, torrent) = (dir.into(), self.clone());
+        if magnet::place(&self.link, self.id, dir.clone()).await? {
+            return Ok(Moved { is_whole: true, ..Moved::default() });
+        }
         self.change(move |change| torrent.move_now(change, dir)).await
     }
 
@@ -51,12 +58,16 @@ impl Torrent {
     }
 
     /// Gives a file, by its index in the torrent's layout, another path beneath the torrent's folder, and tells it after it
-    /// was cleaned as paths in torrents are.
+    /// was cleaned as paths in torrents are. While the torrent is only known by a magnet that is kept for later; if it has no such
+    /// file then, or another one of that name, it is refused.
     ///
     /// # Errors
     /// When nothing usable is left of the path, or it is taken, or the file system refuses: then nothing is renamed.
     pub async fn rename_file(&self, index: usize, path: impl Into<String>) -> Result<String, FilesError> {
         let path = path.into();
+        if let Some(path) = magnet::rename(&self.link, self.id, index, &path).await? {
+            return Ok(path);
+        }
         self.change(move |change| change.rename(index, &path)).await
     }
 
@@ -85,6 +96,9 @@ impl Torrent {
         run: impl FnOnce(&Change<'_>) -> Result<R, FilesError> + Send + 'static,
     ) -> Result<R, FilesError> {
         let identity = self.entry.identity.clone();
+        if !identity.until_open().await {
+            return Err(FilesError::NotOpen);
+        }
         let (Some(meta), Some(held)) =
             (identity.meta().cloned(), identity.files().and_then(super::identity::Place::hold))
         else {

@@ -69,7 +69,7 @@ impl Torrent {
             (Some(kept), _) => kept.forget(),
             (None, Some(key)) => {
                 let _noting = link.magnets.noting();
-                persist::magnet::forget(&*store, key)
+                persist::magnet::forget(&*store, &key)
             }
             (None, None) => Ok(()),
         };

@@ -1,7 +1,8 @@
 //! Names to addresses, with a time limit and a small memory.
 //!
 //! The operating system's resolver does the work. It cannot be interrupted: a lookup that takes too long goes on behind
-//! the caller's back, and its answer serves the next one. Only a few run at a time.
+//! the caller's back, and its answer serves the next one. Only a few run at a time; who finds no place in time leaves nothing
+//! behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::engine::tracker::Family;
@@ -83,7 +84,12 @@ impl Default for Resolver {
 impl Resolver {
     /// One without memories.
     pub fn new() -> Self {
-        Self { names: Arc::default(), lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+        Self::with_lookups(MAX_LOOKUPS)
+    }
+
+    /// One without memories that looks up so many names at a time.
+    pub fn with_lookups(most: usize) -> Self {
+        Self { names: Arc::default(), lookups: Arc::new(Semaphore::new(most)) }
     }
 
     /// The addresses of `host` (a name, or an address with or without brackets) in the order of the system's preference, of
@@ -111,12 +117,22 @@ impl Resolver {
         if host.is_empty() || host.len() > MAX_NAME {
             return Err(ResolveError::BadName(host.len()));
         }
-        let lookup = look_up(self.slot(host), host.to_owned(), Arc::clone(&self.lookups));
-        match tokio::time::timeout(PATIENCE, tokio::spawn(lookup)).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(ResolveError::NotFound { host: host.to_owned(), why: panic.to_string() }),
-            Err(_) => Err(ResolveError::TimedOut(host.to_owned())),
+        let late = |_| Err(ResolveError::TimedOut(host.to_owned()));
+        tokio::time::timeout(PATIENCE, self.remembered(host)).await.unwrap_or_else(late)
+    }
+
+    /// What is remembered of a name; else it is looked up.
+    async fn remembered(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let known = self.slot(host).lock_owned().await;
+        if let Some(known) = known.as_ref().filter(|known| Instant::now() < known.until) {
+            return known.result.clone();
         }
+        let not_found = |why: String| ResolveError::NotFound { host: host.to_owned(), why };
+        // The semaphore is never closed.
+        let permit = self.lookups.clone().acquire_owned().await;
+        let permit = permit.map_err(|closed| not_found(closed.to_string()))?;
+        let found = tokio::spawn(look_up(known, permit, host.to_owned())).await;
+        found.unwrap_or_else(|panic| Err(not_found(panic.to_string())))
     }
 
     /// The place of a name, making room if there is none.
@@ -134,21 +150,17 @@ impl Resolver {
     }
 }
 
-async fn look_up(slot: Slot, host: String, lookups: Arc<Semaphore>) -> Result<Vec<IpAddr>, ResolveError> {
-    let mut known = slot.lock().await;
-    if let Some(known) = &*known
-        && Instant::now() < known.until
-    {
-        return known.result.clone();
-    }
-    let not_found = |why: String| ResolveError::NotFound { host: host.clone(), why };
-    // The semaphore is never closed.
-    let _permit = lookups.acquire().await.map_err(|closed| not_found(closed.to_string()))?;
+async fn look_up(
+    mut known: OwnedMutexGuard<Option<Known>>,
+    _permit: OwnedSemaphorePermit,
+    host: String,
+) -> Result<Vec<IpAddr>, ResolveError> {
     let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+    let not_found = |why: String| Err(ResolveError::NotFound { host: host.clone(), why });
     let result = match found.map(distinct) {
-        Ok(found) if found.is_empty() => Err(not_found("no addresses".into())),
+        Ok(found) if found.is_empty() => not_found("no addresses".into()),
         Ok(found) => Ok(found),
-        Err(error) => Err(not_found(error.to_string())),
+        Err(error) => not_found(error.to_string()),
     };
     let life = if result.is_ok() { REMEMBER } else { REMEMBER_FAILURE };
     *known = Some(Known { until: Instant::now() + life, result: result.clone() });
@@ -193,6 +205,17 @@ mod tests {
         let marker: IpAddr = "10.1.2.3".parse().unwrap();
         slot.lock().await.as_mut().unwrap().result = Ok(vec![marker]);
         assert_eq!(resolver.lookup("localhost", 81, None).await, Ok(vec![(marker, 81).into()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_in_time_leaves_nothing_behind() {
+        let resolver = Resolver::with_lookups(1);
+        let place = resolver.lookups.clone().acquire_owned().await.unwrap();
+        let late = resolver.lookup("localhost", 80, None).await;
+        assert_eq!(late, Err(ResolveError::TimedOut("localhost".into())));
+        assert!(resolver.slot("localhost").try_lock().is_ok(), "nobody looks it up");
+        drop(place);
+        assert_eq!(resolver.lookups.available_permits(), 1, "nobody waits for the place");
     }
 
     #[tokio::test]

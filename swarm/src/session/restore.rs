@@ -78,9 +78,13 @@ fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, S
         Source::Torrent(bytes) => bytes,
         Source::Magnet(link) => {
             let Ok(magnet) = link.parse::<Magnet>() else { return Ok(None) };
+            let names = choices.names.iter();
+            let names = names.map(|(file, path)| (*file as usize, path.to_string_lossy().into_owned()));
+            let names = names.collect();
             let noted = Noted { select: magnet.select.clone(), priorities: choices.priorities };
             return Ok(Some(Added::Magnet(Box::new(MagnetOptions {
                 files: Choice::of_noted(&noted),
+                names,
                 order: wanted::order(choices.order),
                 preallocate: choices.preallocate,
                 placing: persist::placing(&state.finishing),

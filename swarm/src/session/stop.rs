@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use storage::record::Key;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Session;
 use super::persist::{self, Last, Snapshot};
+use crate::engine::ResumeState;
 use crate::reactor::Plane;
 
 /// Trackers get this long to hear of our leaving: they forget us without it too.
@@ -56,7 +58,9 @@ impl Session {
         // Torrents that are recorded come to rest first, so that what they hold is durable and known.
         let kept: Vec<_> =
             running.iter().filter(|(_, e)| e.identity.kept().is_some()).map(|(_, entry)| entry.key).collect();
-        let resting = kept.clone();
+        let noted =
+            running.iter().filter(|(_, e)| e.identity.kept().is_none() && e.identity.note().is_some());
+        let resting: Vec<_> = kept.iter().copied().chain(noted.map(|(_, entry)| entry.key)).collect();
         let paused = self.link.ask(move |plane| {
             let now = plane.now();
             resting.into_iter().for_each(|key| plane.engine().pause(now, key));
@@ -66,13 +70,18 @@ impl Session {
             _ => BTreeMap::new(),
         };
         let removed = self.link.ask(move |plane| {
-            let mut last = Vec::new();
+            let (mut last, mut magnets) = (Vec::new(), Vec::new());
             for (id, entry) in running {
                 let now = plane.now();
                 let snapshot = Snapshot::take(plane.engine(), now, entry.key);
                 entry.remove(plane);
                 let is_clean = at_rest.get(&entry.key).is_some_and(|clean| *clean);
                 let kept = entry.identity.kept();
+                if kept.is_none()
+                    && let (Some(note), Some(snapshot)) = (entry.identity.note(), &snapshot)
+                {
+                    magnets.push((note, snapshot.resume().clone()));
+                }
                 let files = entry.files;
                 last.extend(kept.zip(snapshot).map(|(kept, snapshot)| Last {
                     id,
@@ -82,11 +91,12 @@ impl Session {
                     files,
                 }));
             }
-            last
+            (last, magnets)
         });
         let mut unsaved = Vec::new();
-        if let Ok(Ok(last)) = timeout_at(end, removed).await {
+        if let Ok(Ok((last, magnets))) = timeout_at(end, removed).await {
             let gone = wait_for_none(self.link.registry.count(), end);
+            self.remember(magnets, end).await;
             (unsaved, ()) = tokio::join!(persist::finish(&self.link, last, end), gone);
             let farewell = (Instant::now() + FAREWELL).min(Instant::now() + deadline / 2).min(end);
             wait_for_none(self.link.desk.open(), farewell).await;
@@ -105,6 +115,24 @@ impl Session {
             let _ = thread.join();
         }
         if unsaved.is_empty() { Ok(()) } else { Err(Late { deadline, unsaved }) }
+    }
+}
+
+impl Session {
+    /// Records what torrents without metadata learnt. None of it is needed.
+    async fn remember(&self, magnets: Vec<(Key, ResumeState)>, end: Instant) {
+        let Some(store) = self.link.store.clone().filter(|_| !magnets.is_empty()) else { return };
+        let link = self.link.clone();
+        let remembering = tokio::task::spawn_blocking(move || {
+            let _noting = link.magnets.noting();
+            for (key, known) in magnets {
+                if let Err(error) = persist::magnet::remember(&*store, &key, known) {
+                    tracing::warn!(%error, "what is known of a magnet is not recorded");
+                }
+            }
+        });
+        // It goes on behind our back.
+        let _ = timeout_at(end, remembering).await;
     }
 }
 

@@ -9,12 +9,13 @@ use storage::StorageError;
 
 use super::event::{Event, Events};
 use super::link::{Link, Unavailable};
+use super::magnet;
 use super::options::AddError;
 use super::registry::Entry;
 use super::view::{self, FileProgress, TrackerView};
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
-use crate::engine::{Activity, Direction, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
+use crate::engine::{Activity, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
 use crate::reactor::Plane;
 
 /// Names a torrent of a [`Session`](super::Session). It has no task or channel of its own; clones are cheap. Once the torrent was
@@ -122,28 +123,22 @@ impl Torrent {
             .await
     }
 
-    /// Adds a tracker behind those that it has. Of no effect when it has that one already.
+    /// Adds a tracker behind those that it has. Of no effect when it has that one already. It is recorded of a torrent that is
+    /// only known by a magnet.
     ///
     /// # Errors
     /// When it or its session is gone.
     pub async fn add_tracker(&self, url: String) -> Result<(), Unavailable> {
         let tier = self.entry.identity.next_tier();
+        let added = url.clone();
         self.tell(move |engine, now, key| {
-            engine.add_tracker(now, key, tier, &url);
+            engine.add_tracker(now, key, tier, &added);
         })
-        .await
-    }
-
-    /// Limits its rates, in bytes per second; `None` lifts a limit.
-    ///
-    /// # Errors
-    /// When it or its session is gone.
-    pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Unavailable> {
-        self.tell(move |engine, now, key| {
-            engine.set_torrent_limit(now, key, Direction::Read, down);
-            engine.set_torrent_limit(now, key, Direction::Write, up);
-        })
-        .await
+        .await?;
+        if self.link.magnets.add_tracker(self.id, &url) {
+            magnet::note(&self.link, self.id).await;
+        }
+        Ok(())
     }
 
     /// Announces to its trackers as soon as each of them allows.

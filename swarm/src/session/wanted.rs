@@ -3,11 +3,12 @@
 use storage::record::Order;
 
 use super::files_error::FilesError;
+use super::link::Unavailable;
 use super::magnet::{self, Choice};
 use super::selection::Selection;
 use super::torrent::Torrent;
-use crate::engine::PieceOrder;
 use crate::engine::picker::Priority;
+use crate::engine::{Direction, PieceOrder};
 
 impl Torrent {
     /// Chooses which files are wanted, instead of those that were. While it is only known by a magnet that is kept for
@@ -25,7 +26,7 @@ impl Torrent {
     /// # Errors
     /// When it has no such files, or it or its session is gone.
     pub async fn set_priorities(&self, changes: Vec<(usize, Priority)>) -> Result<(), FilesError> {
-        self.choose(self.entry.identity.choice().with(changes)).await
+        self.choose(self.entry.identity.chosen().files.with(changes)).await
     }
 
     /// Chooses in which order pieces are fetched that are wanted alike.
@@ -35,13 +36,29 @@ impl Torrent {
     pub async fn set_order(&self, order: PieceOrder) -> Result<(), FilesError> {
         let identity = self.entry.identity.clone();
         self.tell(move |engine, now, key| {
-            identity.set_order(order);
+            identity.choose(|chosen| chosen.order = order);
             if identity.is_open() {
                 engine.set_order(now, key, order);
             }
         })
         .await?;
         self.record(|choices| choices.order = recorded(order)).await;
+        Ok(())
+    }
+
+    /// Limits its rates, in bytes per second; `None` lifts a limit.
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Unavailable> {
+        let identity = self.entry.identity.clone();
+        self.tell(move |engine, now, key| {
+            identity.choose(|chosen| chosen.limits = [down, up]);
+            engine.set_torrent_limit(now, key, Direction::Read, down);
+            engine.set_torrent_limit(now, key, Direction::Write, up);
+        })
+        .await?;
+        self.record(|choices| (choices.down_limit, choices.up_limit) = (down, up)).await;
         Ok(())
     }
 
@@ -67,7 +84,7 @@ impl Torrent {
             {
                 engine.set_priorities(now, key, selection.pieces(meta));
             }
-            identity.choose(choice);
+            identity.choose(|chosen| chosen.files = choice);
         })
         .await?;
         let known = self.meta().zip(selection);
@@ -81,7 +98,7 @@ impl Torrent {
     }
 
     /// Has a choice recorded: soon, or at once while it is only known by a magnet.
-    async fn record(&self, choose: impl FnOnce(&mut storage::record::Choices)) {
+    pub(super) async fn record(&self, choose: impl FnOnce(&mut storage::record::Choices)) {
         match self.entry.identity.kept() {
             Some(kept) => {
                 kept.choose(choose);

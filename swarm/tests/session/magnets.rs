@@ -10,8 +10,8 @@ use storage::record::{Order, Store};
 use swarm::engine::Activity;
 use swarm::engine::changes::Columns;
 use swarm::session::{
-    AddError, AddOptions, Choice, Event, MagnetOptions, PieceOrder, Priority, RedbStore, Selection, Session,
-    SessionConfig, Torrent, Unavailable, WaitError,
+    AddError, AddOptions, Choice, Event, FilesError, MagnetOptions, PieceOrder, Priority, RedbStore,
+    Selection, Session, SessionConfig, Torrent, Unavailable, WaitError,
 };
 use tempfile::TempDir;
 
@@ -21,6 +21,13 @@ use crate::world::{Content, add, config, end, event, seeder, session, soon, trac
 fn magnet(content: &Content, of: &Session) -> Magnet {
     let peers = of.listening().iter().map(|at| (at.ip().to_string(), at.port())).collect();
     Magnet { peers, ..Magnet::new(*content.meta.info_hashes()) }
+}
+
+/// One that hears of no peer but those that it is told of.
+fn alone() -> SessionConfig {
+    let mut config = SessionConfig { dht: None, ..config() };
+    config.engine.lsd = false;
+    config
 }
 
 async fn add_magnet(session: &Session, options: MagnetOptions) -> Torrent {
@@ -117,6 +124,116 @@ async fn what_is_chosen_before_it_is_known_holds_before_the_first_request() {
 }
 
 #[tokio::test]
+async fn a_folder_and_names_that_are_chosen_before_it_is_known_hold_from_the_start() {
+    let content = Content::folder(48, &[100_000, 50_000, 70_000], |builder| builder);
+    let (from, dir) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = Session::start(alone()).await.unwrap();
+    let named = Magnet::new(*content.meta.info_hashes());
+    let torrent = add_magnet(&leech, MagnetOptions::download(named, dir.path().join("old"))).await;
+    assert!(torrent.move_to(dir.path().join("new")).await.unwrap().is_whole);
+    assert_eq!(torrent.rename_file(1, "a/first").await.unwrap(), "a/first");
+    assert_eq!(torrent.rename_file(1, "b//one.bin").await.unwrap(), "b/one.bin");
+    assert_eq!(torrent.rename_file(2, "two.bin").await.unwrap(), "two.bin");
+    for (file, path) in [(0, "TWO.bin"), (0, "..")] {
+        let refused = torrent.rename_file(file, path).await;
+        assert!(matches!(refused, Err(FilesError::Storage(_))), "{path}: {refused:?}");
+    }
+    assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing was made");
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    let new = dir.path().join("new");
+    content.assert_files(&new, &[0]);
+    assert!(!dir.path().join("old").exists());
+    let folder = new.join("things");
+    let at = |name: &str| [folder.join(name), new.join(name)].into_iter().find(|path| path.exists());
+    for (file, name) in [(1, "b/one.bin"), (2, "two.bin")] {
+        let found = std::fs::read(at(name).unwrap()).unwrap();
+        assert!(found == content.bytes(file), "file {file} differs");
+        let own = new.join(content.meta.layout().files()[file].path.as_str());
+        assert!(!own.exists(), "file {file} never had its own name");
+    }
+    // From here on they are moved and renamed.
+    assert_eq!(soon(torrent.rename_file(2, "three.bin")).await.unwrap(), "three.bin");
+    assert!(at("two.bin").is_none() && at("three.bin").is_some());
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_named_so_is_refused_and_metadata_alone_have_no_folder() {
+    let content = Content::folder(49, &[100_000, 50_000], |builder| builder);
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = Session::start(alone()).await.unwrap();
+    let other = content.meta.layout().files()[1].path.as_str().to_owned();
+    for (file, path) in [(7, "x".to_owned()), (0, other)] {
+        let named = Magnet::new(*content.meta.info_hashes());
+        let torrent = add_magnet(&leech, MagnetOptions::download(named, to.path())).await;
+        torrent.rename_file(file, path).await.unwrap();
+        torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+        let refused = soon(torrent.wait_complete()).await;
+        let is_why = |error: &AddError| match error {
+            AddError::NoSuchFile { index, files } => (*index, *files, file) == (7, 2, 7),
+            AddError::Storage(_) => file == 0,
+            _ => false,
+        };
+        assert!(matches!(&refused, Err(WaitError::Refused(error)) if is_why(error)), "{refused:?}");
+        soon(async {
+            while leech.torrent(content.meta.id()).is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    let torrent = add_magnet(&leech, MagnetOptions::metadata(Magnet::new(*content.meta.info_hashes()))).await;
+    assert_eq!(torrent.move_to(to.path()).await, Err(FilesError::NotOpen));
+    torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+    soon(torrent.wait_metadata()).await.unwrap();
+    assert_eq!(soon(torrent.move_to(to.path())).await, Err(FilesError::NotOpen));
+    assert_eq!(soon(torrent.rename_file(0, "x")).await, Err(FilesError::NotOpen));
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn what_is_learnt_before_it_is_known_is_recorded() {
+    let content = Content::folder(50, &[100_000], |builder| builder);
+    let (from, dir) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let store = store(dir.path());
+    let start = || Session::start(SessionConfig { store: Some(store.clone()), ..alone() });
+    let tracker = tracker().await;
+    let named = Magnet { trackers: vec![tracker.http_url()], ..Magnet::new(*content.meta.info_hashes()) };
+    let to = dir.path().join("folder");
+    let leech = start().await.unwrap();
+    let mut events = leech.events();
+    let torrent = add_magnet(&leech, MagnetOptions::download(named, &to)).await;
+    event(&mut events, |event| matches!(event, Event::TrackerAnswered { .. })).await;
+    // A peer that is not there yet, or not any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    torrent.add_peers(vec![gone.local_addr().unwrap()]).await.unwrap();
+    end([leech]).await;
+    let summary = store.list().unwrap().summaries.remove(0);
+    let key = storage::record::Key { id: content.meta.id(), dir: summary.dir.clone() };
+    let mut record = store.load(&key).unwrap().unwrap();
+    assert_eq!(record.state.peers, [gone.local_addr().unwrap()]);
+    assert_eq!((record.state.trackers.len(), record.state.trackers[0].works), (1, true));
+    assert_eq!(record.state.trackers[0].next, None, "it was told of the end");
+    // As a run that was killed leaves it.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    record.state.trackers[0].next = Some(now.as_millis() as u64 + 15 * 60 * 1000);
+    record.state.peers = seed.listening().to_vec();
+    store.save(&[record]).unwrap();
+    let leech = start().await.unwrap();
+    let torrent = soon(leech.restore(&summary)).await.unwrap();
+    let shown = torrent.trackers().await.unwrap();
+    let next = shown[0].next_announce.unwrap();
+    assert!(next > std::time::Duration::from_secs(13 * 60), "{next:?}");
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(&to);
+    end([leech, seed]).await;
+}
+
+#[tokio::test]
 async fn a_choice_that_cannot_be_made_refuses_the_torrent() {
     let content = Content::folder(33, &[100_000], |builder| builder);
     let (from, to) = (content.placed(), TempDir::new().unwrap());
@@ -189,7 +306,7 @@ async fn readers_of_changes_learn_what_it_is_before_its_files_are_open() {
     let content = Content::folder(47, &[100_000], |builder| builder);
     let from = content.placed();
     let (seed, _seeding) = seeder(&content, from.path()).await;
-    let leech = session().await;
+    let leech = Session::start(alone()).await.unwrap();
     let torrent = add_magnet(&leech, MagnetOptions::metadata(Magnet::new(*content.meta.info_hashes()))).await;
     let columns = Columns::IDENTITY | Columns::FILES;
     let mut revision = leech.changes_since(0, columns).await.unwrap().revision;
@@ -428,12 +545,16 @@ fn wanted() -> Content {
 
 /// The process that is killed: chooses, says so, and waits for metadata that do not come.
 async fn choose_and_wait(dir: &Path) -> ! {
-    let session = Session::start(SessionConfig { store: Some(store(dir)), ..config() }).await.unwrap();
+    let session = Session::start(SessionConfig { store: Some(store(dir)), ..alone() }).await.unwrap();
     let hashes = *wanted().meta.info_hashes();
     let named = Magnet { select: vec![0..=1], ..Magnet::new(hashes) };
     let torrent = session.add_magnet(MagnetOptions::download(named, dir.join("first"))).await.unwrap();
     torrent.set_priorities(vec![(0, Priority::Skip), (3, Priority::High)]).await.unwrap();
     torrent.set_order(PieceOrder::Sequential).await.unwrap();
+    torrent.set_limits(Some(50_000_000), Some(40_000_000)).await.unwrap();
+    torrent.move_to(dir.join("moved")).await.unwrap();
+    torrent.rename_file(3, "renamed/three.bin").await.unwrap();
+    torrent.add_tracker(TRACKERS[1].into()).await.unwrap();
     let more = Magnet { trackers: vec![TRACKERS[0].into()], ..Magnet::new(hashes) };
     session.add_magnet(MagnetOptions::download(more, dir.join("second"))).await.unwrap();
     println!("chosen");
@@ -465,13 +586,17 @@ async fn what_was_chosen_before_a_kill_is_chosen_after_it() {
     let listing = session.recorded().await.unwrap();
     assert_eq!(listing.summaries.len(), 1);
     let torrent = soon(session.restore(&listing.summaries[0])).await.unwrap();
-    assert_eq!(urls(&torrent).await, TRACKERS[..1]);
+    let mut asked = urls(&torrent).await;
+    asked.sort();
+    assert_eq!(asked, TRACKERS[..2]);
     torrent.add_peers(seed.listening().to_vec()).await.unwrap();
     soon(torrent.wait_complete()).await.unwrap();
-    let folder = dir.path().join("first");
-    content.assert_files(&folder, &[1, 3]);
+    let folder = dir.path().join("moved");
+    content.assert_files(&folder, &[1]);
+    assert!(std::fs::read(folder.join("renamed/three.bin")).unwrap() == content.bytes(3));
+    assert!(!dir.path().join("first").exists() && !dir.path().join("second").exists());
     let files = content.meta.layout().files();
-    for file in [0, 2] {
+    for file in [0, 2, 3] {
         assert!(!folder.join(files[file].path.as_str()).exists(), "file {file} was not wanted");
     }
     end([session]).await;
@@ -479,5 +604,7 @@ async fn what_was_chosen_before_a_kill_is_chosen_after_it() {
     let key = storage::record::Key { id: content.meta.id(), dir: summary.dir };
     let choices = store.load(&key).unwrap().unwrap().state.choices;
     assert_eq!((choices.priorities, choices.order), (vec![0, 2, 0, 3], Order::Sequential));
+    assert_eq!((choices.down_limit, choices.up_limit), (Some(50_000_000), Some(40_000_000)));
+    assert_eq!(choices.names, [(3, "renamed/three.bin".into())]);
     end([seed]).await;
 }

@@ -80,6 +80,11 @@ impl Content {
         }
     }
 
+    /// What is in a file.
+    pub(crate) fn bytes(&self, file: usize) -> &[u8] {
+        &self.files[file]
+    }
+
     /// Panics when a file is not there or differs.
     pub(crate) fn assert_all(&self, dir: &Path) {
         self.assert_files(dir, &(0..self.files.len()).collect::<Vec<_>>());

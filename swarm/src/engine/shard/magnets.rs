@@ -39,6 +39,7 @@ impl Shard {
         let torrent = &mut self.torrents[key.slot()];
         torrent.awaits = Some(Box::new(Awaited::new(add.hashes)));
         torrent.tracker.hurry();
+        torrent.tracker.recall(cx.now, &add.recalled);
         torrent.activity = torrent.next_activity();
         self.mode_changed(cx, key.slot());
         self.run_tracker(cx, key.slot());

@@ -1,11 +1,11 @@
 //! Which files are wanted of a torrent that is not known yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use metainfo::Torrent;
+use metainfo::{Torrent, covers, merged};
 
 use crate::engine::picker::Priority;
 use crate::session::options::AddError;
@@ -16,12 +16,13 @@ use crate::session::selection::Selection;
 pub struct Choice {
     base: Base,
     /// Files that are wanted otherwise.
-    changes: Vec<(usize, Priority)>,
+    changes: BTreeMap<usize, Priority>,
 }
 
 #[derive(Clone)]
 enum Base {
-    Hinted(Vec<RangeInclusive<u32>>),
+    /// Merged.
+    Hinted(Arc<[RangeInclusive<u32>]>),
     Selection(Selection),
     Decided(Arc<Decide>),
 }
@@ -37,11 +38,13 @@ pub(in crate::session) struct Noted {
 }
 
 /// Files whose choice is recorded before it is known whether there are any. No torrent has as many.
-const MOST_NOTED: usize = 1 << 20;
+pub(super) const MOST_NOTED: usize = 1 << 20;
 
 impl Choice {
-    /// Asks this when the torrent is known. An error is the reason why the torrent is refused. Such a choice cannot be
-    /// recorded before.
+    /// Asks this when the torrent is known. An error is the reason why the torrent is refused. What a function would say of a
+    /// torrent that is not known cannot be recorded: a magnet link that is [restored](crate::session::Session::restore)
+    /// after such a choice wants no file but those that were chosen by its handle besides, until the program that restores it
+    /// chooses again. So nothing is fetched that nobody asked for.
     pub fn new(decide: impl Fn(&Torrent) -> Result<Selection, String> + Send + Sync + 'static) -> Self {
         Base::Decided(Arc::new(decide)).into()
     }
@@ -49,12 +52,11 @@ impl Choice {
     /// What a magnet hints at (`so`, BEP 53); everything when it hints at nothing. Indices that there are no files for count
     /// only if there are no others.
     pub fn hinted(ranges: &[RangeInclusive<u32>]) -> Self {
-        Base::Hinted(ranges.to_vec()).into()
+        Base::Hinted(merged(ranges).into()).into()
     }
 
     /// The same, but some files are wanted otherwise.
     pub(in crate::session) fn with(mut self, changes: Vec<(usize, Priority)>) -> Self {
-        self.changes.retain(|(index, _)| changes.iter().all(|(changed, _)| changed != index));
         self.changes.extend(changes);
         self
     }
@@ -73,44 +75,41 @@ impl Choice {
             return Ok(selection);
         }
         let mut priorities = selection.priorities(torrent);
-        for (index, priority) in self.changes.iter().copied() {
-            let known = priorities.get_mut(index).ok_or(AddError::NoSuchFile { index, files })?;
-            *known = priority;
+        for (index, priority) in &self.changes {
+            let known = priorities.get_mut(*index).ok_or(AddError::NoSuchFile { index: *index, files })?;
+            *known = *priority;
         }
         Ok(Selection::Ranked(priorities))
     }
 
-    /// As it is recorded; `None` when only the program can tell what it means.
-    pub(in crate::session) fn noted(&self) -> Option<Noted> {
+    /// As it is recorded.
+    pub(in crate::session) fn noted(&self) -> Noted {
         let mut select: Vec<RangeInclusive<u32>> = Vec::new();
         let mut numbers: BTreeMap<usize, Priority> = BTreeMap::new();
         let mut is_chosen = true;
+        let range = |file: &usize| u32::try_from(*file).ok().map(|file| file..=file);
         match &self.base {
-            Base::Decided(_) => return None,
+            // Only the program can tell.
+            Base::Decided(_) => {}
             Base::Hinted(ranges) => {
-                select.clone_from(ranges);
+                select = ranges.to_vec();
                 is_chosen = !ranges.is_empty();
             }
-            Base::Selection(Selection::Files(files)) => {
-                let files: BTreeSet<u32> =
-                    files.iter().filter_map(|file| u32::try_from(*file).ok()).collect();
-                files.into_iter().for_each(|file| include(&mut select, file));
-            }
+            Base::Selection(Selection::Files(files)) => select.extend(files.iter().filter_map(range)),
             Base::Selection(Selection::Ranked(priorities)) => {
                 numbers.extend(priorities.iter().copied().enumerate());
                 is_chosen = false;
             }
             Base::Selection(Selection::All) => is_chosen = false,
         }
-        numbers.extend(self.changes.iter().copied());
+        numbers.extend(&self.changes);
         numbers.retain(|file, _| *file < MOST_NOTED);
         if is_chosen {
             if select.is_empty() {
                 // A link cannot say that it wants none.
                 numbers.entry(0).or_insert(Priority::Skip);
             }
-            let changed: Vec<u32> = numbers.keys().filter_map(|file| u32::try_from(*file).ok()).collect();
-            changed.into_iter().for_each(|file| include(&mut select, file));
+            select.extend(numbers.keys().filter_map(range));
         }
         numbers.retain(|_, priority| *priority != Priority::Normal);
         let mut priorities = vec![Priority::Normal as u8; numbers.keys().last().map_or(0, |last| last + 1)];
@@ -119,51 +118,36 @@ impl Choice {
                 *number = priority as u8;
             }
         }
-        Some(Noted { select, priorities })
+        Noted { select: merged(&select), priorities }
     }
 
     /// From what was recorded.
     pub(in crate::session) fn of_noted(noted: &Noted) -> Self {
         let Noted { select, priorities } = noted;
-        let counts = |file: &usize| {
-            let file = u32::try_from(*file).unwrap_or(u32::MAX);
-            select.is_empty() || select.iter().any(|range| range.contains(&file))
-        };
+        let select = merged(select);
+        let counts =
+            |file: &usize| select.is_empty() || covers(&select, u32::try_from(*file).unwrap_or(u32::MAX));
         let recorded = Selection::decode(priorities);
         let files = (0..priorities.len()).filter(counts).map(|file| (file, recorded.priority(file)));
         let changes = files.filter(|(_, priority)| *priority != Priority::Normal).collect();
-        Self::hinted(select).with(changes)
+        Self::hinted(&select).with(changes)
     }
 }
 
 /// The files that a magnet hints at.
 fn hinted(ranges: &[RangeInclusive<u32>], files: usize) -> Result<Selection, AddError> {
-    let Some(first) = ranges.first() else { return Ok(Selection::All) };
-    let is_hinted = |file: &usize| {
-        let file = u32::try_from(*file).unwrap_or(u32::MAX);
-        ranges.iter().any(|range| range.contains(&file))
-    };
-    let wanted: Vec<usize> = (0..files).filter(is_hinted).collect();
+    let (Some(first), Some(last)) = (ranges.first(), files.checked_sub(1)) else { return Ok(Selection::All) };
+    let there = ranges.iter().map(|range| *range.start() as usize..=last.min(*range.end() as usize));
+    let wanted: Vec<usize> = there.flatten().collect();
     if wanted.is_empty() {
         return Err(AddError::NoSuchFile { index: *first.start() as usize, files });
     }
     Ok(Selection::Files(wanted))
 }
 
-/// Adds a file to ranges.
-fn include(ranges: &mut Vec<RangeInclusive<u32>>, file: u32) {
-    if ranges.iter().any(|range| range.contains(&file)) {
-        return;
-    }
-    match ranges.last_mut() {
-        Some(last) if last.end().checked_add(1) == Some(file) => *last = *last.start()..=file,
-        _ => ranges.push(file..=file),
-    }
-}
-
 impl From<Base> for Choice {
     fn from(base: Base) -> Self {
-        Self { base, changes: Vec::new() }
+        Self { base, changes: BTreeMap::new() }
     }
 }
 
@@ -252,14 +236,33 @@ mod tests {
             ),
         ] {
             let decided = |choice: &Choice| choice.decide(&torrent).unwrap().priorities(&torrent);
-            let noted = choice.noted().unwrap();
+            let noted = choice.noted();
             assert_eq!(decided(&choice), expected, "{noted:?}");
             assert_eq!(decided(&Choice::of_noted(&noted)), expected, "{noted:?}");
-            let again = Choice::of_noted(&noted).noted();
-            assert_eq!(again.as_ref(), Some(&noted));
+            assert_eq!(Choice::of_noted(&noted).noted(), noted);
         }
-        assert_eq!(Choice::new(|_| Ok(Selection::All)).noted(), None);
         let far = all().with(vec![(usize::MAX, High)]);
-        assert_eq!(far.noted(), Some(Noted::default()), "what there is no file for costs nothing");
+        assert_eq!(far.noted(), Noted::default(), "what there is no file for costs nothing");
+    }
+
+    #[test]
+    fn of_a_choice_by_a_function_nothing_is_wanted_again_but_what_was_chosen_besides() {
+        use Priority::{High, Skip};
+        let (torrent, choice) = (torrent(3), Choice::new(|_| Ok(Selection::All)));
+        for (choice, expected) in
+            [(choice.clone(), [Skip; 3]), (choice.with(vec![(1, High)]), [Skip, High, Skip])]
+        {
+            let restored = Choice::of_noted(&choice.noted());
+            assert_eq!(restored.decide(&torrent).unwrap().priorities(&torrent), expected);
+        }
+    }
+
+    #[test]
+    fn a_link_of_many_ranges_costs_no_more_than_its_files() {
+        let ranges: Vec<_> = (0..200_000).map(|n| (n % 3)..=u32::MAX - n % 5).collect();
+        let torrent = torrent(4);
+        assert_eq!(Choice::hinted(&ranges).noted().select, [0..=u32::MAX]);
+        let chosen = Choice::hinted(&ranges).decide(&torrent);
+        assert_eq!(chosen, Ok(Selection::Files(vec![0, 1, 2, 3])));
     }
 }

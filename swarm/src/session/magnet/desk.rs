@@ -1,6 +1,7 @@
 //! What is to be done for torrents that await their metadata.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metainfo::TorrentId;
@@ -9,16 +10,13 @@ use tokio::task::JoinSet;
 
 use super::MagnetOptions;
 use super::furnish::{Known, complete};
-use crate::engine::candidates::Source;
+use super::named::{self, Named};
 use crate::engine::metadata::Info;
-use crate::engine::scope::Scope;
-use crate::session::event::Event;
+use crate::session::identity::Chosen;
 use crate::session::link::Link;
-use crate::session::options::AddError;
-use crate::session::persist;
 use crate::session::registry::Entry;
 
-/// Torrents that are made whole, or names that are looked up, at a time.
+/// Torrents that are made whole at a time.
 const MAX_UNDER_WAY: usize = 16;
 
 /// Where the reactor's thread leaves what there is to do. Everything in it belongs to a torrent that runs.
@@ -26,8 +24,12 @@ const MAX_UNDER_WAY: usize = 16;
 pub(in crate::session) struct Desk {
     state: Mutex<Waiting>,
     news: Notify,
+    /// Names of peers that are to be looked up.
+    named: Named,
     /// Held by whoever writes or forgets the record of a magnet, on a thread that may block.
     noting: Mutex<()>,
+    /// Whether what trackers asked for is being recorded.
+    pub(super) is_remembering: AtomicBool,
 }
 
 #[derive(Default)]
@@ -45,9 +47,11 @@ pub(super) struct Wanted {
     pub(super) held: watch::Sender<()>,
 }
 
-enum Work {
-    Furnish { id: TorrentId, wanted: Box<Wanted>, info: Info },
-    Resolve { id: TorrentId, names: Vec<(String, u16)> },
+/// A torrent whose metadata came.
+struct Work {
+    id: TorrentId,
+    wanted: Box<Wanted>,
+    info: Info,
 }
 
 impl Desk {
@@ -60,7 +64,7 @@ impl Desk {
     pub(in crate::session) fn came(&self, id: TorrentId, info: Info) {
         let mut waiting = self.waiting();
         let Some(wanted) = waiting.awaiting.remove(&id) else { return };
-        waiting.work.push(Work::Furnish { id, wanted: wanted.into(), info });
+        waiting.work.push(Work { id, wanted: wanted.into(), info });
         drop(waiting);
         self.news.notify_one();
     }
@@ -78,11 +82,34 @@ impl Desk {
     }
 
     /// The same, as it is chosen now.
-    fn chosen(&self, id: TorrentId) -> Option<(Entry, MagnetOptions)> {
+    pub(super) fn chosen(&self, id: TorrentId) -> Option<(Entry, MagnetOptions)> {
         self.amend(id, |Wanted { entry, options, .. }| {
-            let (files, order) = (entry.identity.choice(), entry.identity.order());
-            (entry.clone(), MagnetOptions { files, order, ..options.clone() })
+            let Chosen { files, order, limits: [down_limit, up_limit], .. } = entry.identity.chosen();
+            (entry.clone(), MagnetOptions { files, order, down_limit, up_limit, ..options.clone() })
         })
+    }
+
+    /// Those of some torrents that await their metadata.
+    pub(in crate::session) fn awaiting(&self, ids: &[TorrentId]) -> Vec<TorrentId> {
+        let waiting = self.waiting();
+        ids.iter().copied().filter(|id| waiting.awaiting.contains_key(id)).collect()
+    }
+
+    /// A torrent is told of one more tracker. Whether that is to be recorded.
+    pub(in crate::session) fn add_tracker(&self, id: TorrentId, url: &str) -> bool {
+        let added = self.amend(id, |Wanted { options, .. }| {
+            let is_new = !options.all_trackers().any(|known| known == url);
+            if is_new {
+                options.trackers.push(url.to_owned());
+            }
+            is_new
+        });
+        added.unwrap_or(false)
+    }
+
+    /// Names of peers that are to be looked up.
+    pub(super) fn named(&self) -> &Named {
+        &self.named
     }
 
     /// To be held while the record of a magnet is written or forgotten. Blocks.
@@ -95,17 +122,9 @@ impl Desk {
         let mut waiting = self.waiting();
         // What is dropped here takes no lock.
         waiting.awaiting.remove(&id);
-        waiting.work.retain(
-            |work| !matches!(work, Work::Furnish { id: of, .. } | Work::Resolve { id: of, .. } if *of == id),
-        );
-    }
-
-    /// Peers of a torrent have names that are to be looked up.
-    pub(super) fn resolve(&self, id: TorrentId, names: Vec<(String, u16)>) {
-        if !names.is_empty() {
-            self.waiting().work.push(Work::Resolve { id, names });
-            self.news.notify_one();
-        }
+        waiting.work.retain(|work| work.id != id);
+        drop(waiting);
+        self.named.gone(id);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -115,6 +134,10 @@ impl Desk {
 
 /// Serves the desk for good.
 pub(in crate::session) async fn run(link: Arc<Link>) {
+    tokio::join!(furnish(&link), named::run(&link));
+}
+
+async fn furnish(link: &Arc<Link>) {
     let mut tasks = JoinSet::new();
     loop {
         let room = MAX_UNDER_WAY.saturating_sub(tasks.len());
@@ -123,53 +146,13 @@ pub(in crate::session) async fn run(link: Arc<Link>) {
             let count = waiting.work.len().min(room);
             waiting.work.drain(..count).collect()
         };
-        for work in work {
-            tasks.spawn(perform(link.clone(), work));
+        for Work { id, wanted, info } in work {
+            // What goes wrong is told by an event.
+            tasks.spawn(complete(link.clone(), id, *wanted, Known::Info(info)));
         }
         tokio::select! {
             () = link.magnets.news.notified() => {}
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
         }
-    }
-}
-
-async fn perform(link: Arc<Link>, work: Work) {
-    match work {
-        Work::Furnish { id, wanted, info } => {
-            // What went wrong is told by an event.
-            let _ = complete(link, id, *wanted, Known::Info(info)).await;
-        }
-        Work::Resolve { id, names } => {
-            for (host, port) in names {
-                let Some(entry) = link.registry.get(id) else { return };
-                let Ok(found) = link.resolver.lookup(&host, port, None).await else { continue };
-                let added = link.ask(move |plane| {
-                    let now = plane.now();
-                    plane.engine().add_peers(now, entry.key, &found, Source::Link, Scope::Loopback);
-                });
-                if added.await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Records what was chosen for a torrent, if it still awaits its metadata; else its record says so already, or will.
-pub(in crate::session) async fn note(link: &Arc<Link>, id: TorrentId) {
-    let Some(store) = link.store.clone() else { return };
-    let noter = link.clone();
-    let noted = tokio::task::spawn_blocking(move || {
-        let _noting = noter.magnets.noting();
-        let Some((entry, options)) = noter.magnets.chosen(id) else { return Ok(()) };
-        if let Some(note) = persist::magnet::note(store, &noter.registry, &options)? {
-            entry.identity.noted(note.keep());
-        }
-        Ok(())
-    });
-    let Ok(Err(error)) = noted.await else { return };
-    tracing::warn!(%error, "what was chosen for a magnet is not recorded");
-    if let AddError::Store(error) = error {
-        link.tell(Event::RecordFailed { torrent: id, error });
     }
 }

@@ -18,20 +18,21 @@ use tokio::sync::watch;
 
 use super::MagnetOptions;
 use super::desk::Wanted;
-use crate::engine::AddTorrent;
 use crate::engine::candidates::Source;
 use crate::engine::metadata::Info;
 use crate::engine::scope::Scope;
+use crate::engine::{AddTorrent, Direction};
 use crate::reactor::Plane;
 use crate::session::add::{self, Opened};
 use crate::session::claims::Claimed;
 use crate::session::dht;
 use crate::session::event::Event;
-use crate::session::identity::{Place, Running};
+use crate::session::identity::{Chosen, Place, Running};
 use crate::session::link::{Link, Unavailable};
 use crate::session::options::{AddError, AddOptions};
 use crate::session::persist::{self, Begun};
 use crate::session::registry::Entry;
+use crate::session::selection::Selection;
 use crate::session::torrent::Torrent;
 use crate::session::wanted;
 
@@ -82,19 +83,27 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) 
     }
     link.tell(Event::Metadata { torrent: id });
     let given = file.filter(|file| options.dir.is_none() || !file.create);
-    let options = match given {
+    if let Some(file) = &given {
         // Nobody said where to put it, or it is there already.
-        Some(file) => {
-            entry.identity.choose(file.files.clone().into());
-            entry.identity.set_order(file.order);
-            AddOptions { torrent: meta.clone(), ..file }
-        }
-        None => {
-            let selection = entry.identity.choice().decide(&meta)?;
-            let Some(options) = options.found(meta.clone(), selection) else { return Ok(()) };
-            AddOptions { order: entry.identity.order(), ..options }
-        }
+        entry.identity.choose(|chosen| {
+            (chosen.files, chosen.order) = (file.files.clone().into(), file.order);
+            let [down, up] = chosen.limits;
+            chosen.limits = [file.down_limit.or(down), file.up_limit.or(up)];
+        });
+    }
+    let chosen = entry.identity.chosen();
+    let files = decide(&chosen, &meta).await?;
+    let options = match given {
+        Some(file) => AddOptions { torrent: meta.clone(), ..file },
+        None => match options.found(meta.clone(), files.clone()) {
+            Some(options) => options,
+            None => {
+                entry.identity.stays_closed();
+                return Ok(());
+            }
+        },
     };
+    let options = with(options, files, &chosen);
     let permit = link.checks.clone().acquire_owned().await.map_err(|_| Unavailable::Over)?;
     let (opener, identity) = (link.clone(), entry.identity.clone());
     let opened = tokio::task::spawn_blocking(move || {
@@ -104,18 +113,29 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) 
         add::open(&opener, &options, identity.given_up()).map(|opened| (opened, options))
     });
     let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
-    // It may have been chosen again while the files were being opened.
-    let selection = entry.identity.choice().decide(&options.torrent)?;
-    if selection != options.files {
-        let (files, left_out) = (opened.begun.files.clone(), selection.left_out(&options.torrent));
-        let kept = tokio::task::spawn_blocking(move || files.set_skipped(&left_out));
-        kept.await.map_err(|_| AddError::Cancelled)??;
+    let mut ready = Ready { entry: entry.clone(), opened, options, held, chosen, is_chosen_again: false };
+    loop {
+        ready = ready.choose().await?;
+        let beginner = link.clone();
+        match link.ask(move |plane| ready.begin(&beginner, plane)).await?? {
+            None => break,
+            Some(again) => ready = *again,
+        }
     }
-    let (saver, moved) = (link.clone(), entry.clone());
-    let begun = link.ask(move |plane| begin(&saver, plane, &entry, opened, &options, held));
-    begun.await??;
-    Torrent::new(link, id, moved).go_on_moving();
+    Torrent::new(link, id, entry).go_on_moving();
     Ok(())
+}
+
+/// Which files were chosen. A torrent may have a million, and the program may decide by a function.
+async fn decide(chosen: &Chosen, meta: &Arc<Meta>) -> Result<Selection, AddError> {
+    let (files, meta) = (chosen.files.clone(), meta.clone());
+    let decided = tokio::task::spawn_blocking(move || files.decide(&meta));
+    decided.await.map_err(|_| AddError::Cancelled)?
+}
+
+fn with(options: AddOptions, files: Selection, chosen: &Chosen) -> AddOptions {
+    let [down_limit, up_limit] = chosen.limits;
+    AddOptions { files, order: chosen.order, down_limit, up_limit, ..options }
 }
 
 /// What counts as soon as it is known what a torrent is.
@@ -204,47 +224,76 @@ fn parse(info: &[u8], magnet: &Magnet) -> Result<Arc<Meta>, AddError> {
     Ok(Arc::new(torrent))
 }
 
-/// Runs it, on the reactor's thread. Its choices hold before the first request goes out.
-fn begin(
-    link: &Link,
-    plane: &mut Plane,
-    entry: &Entry,
+/// A torrent whose files are open.
+struct Ready {
+    entry: Entry,
     opened: Opened,
-    options: &AddOptions,
+    /// With what is chosen, `chosen`.
+    options: AddOptions,
     held: watch::Sender<()>,
-) -> Result<(), AddError> {
-    let meta = &options.torrent;
-    // It may have been chosen again even now.
-    let (files, order) = (entry.identity.choice().decide(meta)?, entry.identity.order());
-    let is_chosen_again = files != options.files || order != options.order;
-    let options = AddOptions { files, order, ..options.clone() };
-    let Begun { files, have, partial, peers, kept, unverified, finish, .. } = opened.begun;
-    let priorities = add::priorities(&options, &have);
-    let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
-    let place = Place::of(&claimed);
-    let store = plane.disk().attach(Arc::new(claimed), meta.clone());
-    let (now, is_full) = (plane.now(), have.is_full());
-    let add = AddTorrent {
-        partial,
-        unverified,
-        recorded: kept.is_some(),
-        seed_only: !options.create,
-        ..AddTorrent::new(meta.clone(), store, have)
-    };
-    if !plane.engine().furnish(now, entry.key, add, priorities) {
-        plane.disk().detach(store);
-        return Err(AddError::Cancelled);
+    chosen: Chosen,
+    /// Whether its record says something else.
+    is_chosen_again: bool,
+}
+
+impl Ready {
+    /// With what is chosen by now.
+    async fn choose(mut self) -> Result<Self, AddError> {
+        if self.entry.identity.is_chosen_so(&self.chosen) {
+            return Ok(self);
+        }
+        self.chosen = self.entry.identity.chosen();
+        let selection = decide(&self.chosen, &self.options.torrent).await?;
+        if selection != self.options.files {
+            let (files, left_out) =
+                (self.opened.begun.files.clone(), selection.left_out(&self.options.torrent));
+            let kept = tokio::task::spawn_blocking(move || files.set_skipped(&left_out));
+            kept.await.map_err(|_| AddError::Cancelled)??;
+        }
+        self.options = with(self.options, selection, &self.chosen);
+        self.is_chosen_again = true;
+        Ok(self)
     }
-    if let Some(kept) = kept.as_ref().filter(|_| is_chosen_again) {
-        kept.choose(|choices| {
-            choices.priorities = options.files.encode(meta);
-            choices.order = wanted::recorded(order);
-        });
-        link.saver.changed(meta.id());
+
+    /// Runs it, on the reactor's thread, with choices that hold before the first request goes out. Gives it back if something else
+    /// was chosen even now.
+    fn begin(self, link: &Link, plane: &mut Plane) -> Result<Option<Box<Self>>, AddError> {
+        if !self.entry.identity.is_chosen_so(&self.chosen) {
+            return Ok(Some(Box::new(self)));
+        }
+        let Self { entry, opened, options, held, is_chosen_again, .. } = self;
+        let meta = &options.torrent;
+        let Begun { files, have, partial, peers, kept, unverified, finish, .. } = opened.begun;
+        let priorities = add::priorities(&options, &have);
+        let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
+        let place = Place::of(&claimed);
+        let store = plane.disk().attach(Arc::new(claimed), meta.clone());
+        let (now, is_full) = (plane.now(), have.is_full());
+        let add = AddTorrent {
+            partial,
+            unverified,
+            recorded: kept.is_some(),
+            seed_only: !options.create,
+            ..AddTorrent::new(meta.clone(), store, have)
+        };
+        if !plane.engine().furnish(now, entry.key, add, priorities) {
+            plane.disk().detach(store);
+            return Err(AddError::Cancelled);
+        }
+        if let Some(kept) = kept.as_ref().filter(|_| is_chosen_again) {
+            kept.choose(|choices| {
+                choices.priorities = options.files.encode(meta);
+                choices.order = wanted::recorded(options.order);
+                (choices.down_limit, choices.up_limit) = (options.down_limit, options.up_limit);
+            });
+            link.saver.changed(meta.id());
+        }
+        entry.identity.opened(Running { store, place, writes: options.create, kept, finish });
+        link.saver.writes(meta.id(), options.create && !is_full);
+        plane.engine().set_order(now, entry.key, options.order);
+        plane.engine().set_torrent_limit(now, entry.key, Direction::Read, options.down_limit);
+        plane.engine().set_torrent_limit(now, entry.key, Direction::Write, options.up_limit);
+        plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);
+        Ok(None)
     }
-    entry.identity.opened(Running { store, place, writes: options.create, kept, finish });
-    link.saver.writes(meta.id(), options.create && !is_full);
-    plane.engine().set_order(now, entry.key, order);
-    plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);
-    Ok(())
 }

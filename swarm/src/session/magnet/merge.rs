@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use metainfo::{InfoHashes, Magnet};
 
-use super::desk::{Wanted, note};
+use super::desk::Wanted;
 use super::furnish::{Known, complete};
+use super::note::note;
 use super::{MagnetOptions, Peers};
 use crate::session::link::Link;
 use crate::session::options::{AddError, AddOptions};
@@ -25,7 +26,7 @@ pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<T
         return Err(AddError::Duplicate(id));
     }
     let Peers { linked, named, names } = Peers::of(&options);
-    link.magnets.resolve(id, names);
+    link.magnets.named().add(id, names);
     let trackers: Vec<String> = options.all_trackers().map(str::to_owned).collect();
     let told = entry.clone();
     link.ask(move |plane| {
@@ -68,8 +69,9 @@ fn join(wanted: &mut Wanted, options: MagnetOptions) {
     add(&mut wanted.options.trackers, &options.trackers);
     add(&mut wanted.options.peers, &options.peers);
     if wanted.options.dir.is_none() && options.dir.is_some() {
-        wanted.entry.identity.choose(options.files.clone());
-        wanted.entry.identity.set_order(options.order);
+        wanted.entry.identity.choose(|chosen| {
+            (chosen.files, chosen.order) = (options.files.clone(), options.order);
+        });
         let MagnetOptions { magnet, trackers, peers, .. } = wanted.options.clone();
         wanted.options = MagnetOptions { magnet, trackers, peers, ..options };
     }

@@ -4,6 +4,8 @@ mod choice;
 mod desk;
 mod furnish;
 mod merge;
+mod named;
+mod note;
 mod options;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,16 +15,18 @@ use tokio::sync::watch;
 
 pub use choice::Choice;
 pub(super) use choice::Noted;
-pub(super) use desk::{Desk, note, run};
+pub(super) use desk::{Desk, run};
 pub(super) use merge::feed;
+pub(super) use note::{note, place, remember, rename};
 pub use options::MagnetOptions;
 
 use super::Session;
 use super::add::Attempt;
-use super::identity::Identity;
+use super::identity::{Chosen, Identity};
 use super::link::{Link, Unavailable};
 use super::options::AddError;
 use super::persist;
+use super::persist::magnet::{Earlier, Note};
 use super::registry::{Entry, Refused, Reservation};
 use super::torrent::Torrent;
 use crate::engine::candidates::Source;
@@ -54,11 +58,13 @@ impl Session {
         let mut note = None;
         if let Some(store) = link.store.clone() {
             let (noted, registry) = (options.clone(), link.registry.clone());
-            let noting = tokio::task::spawn_blocking(move || persist::magnet::note(store, &registry, &noted));
+            let noting =
+                tokio::task::spawn_blocking(move || persist::magnet::note(store, &registry, &noted, None));
             note = noting.await.map_err(|_| AddError::Cancelled)??;
         }
         let attempt = Attempt::new(link.reactor.clone());
-        let begin = Begin { link: link.clone(), options, reservation };
+        let earlier = note.as_ref().map(Note::earlier).unwrap_or_default();
+        let begin = Begin { link: link.clone(), options, earlier, reservation };
         let begun = link.ask(attempt.guard(link.clone(), id, move |plane| begin.run(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
@@ -73,29 +79,35 @@ impl Session {
 struct Begin {
     link: Arc<Link>,
     options: MagnetOptions,
+    earlier: Earlier,
     reservation: Reservation,
 }
 
 impl Begin {
     /// Starts to look, on the reactor's thread. `None` when it runs already.
     fn run(self, plane: &mut Plane) -> Option<Entry> {
-        let Self { link, options, reservation } = self;
+        let Self { link, options, earlier, reservation } = self;
         let (now, id) = (plane.now(), options.magnet.info_hashes.id());
         let mut peers = Peers::of(&options);
         let names = std::mem::take(&mut peers.names);
         let engine = plane.engine();
         let trackers = options.all_trackers().map(|url| vec![url.to_owned()]).collect();
         let hashes = options.magnet.info_hashes;
-        let key = engine.add_magnet(now, &AddMagnet { trackers, ..AddMagnet::new(hashes) })?;
+        let recalled = earlier.trackers;
+        let key = engine.add_magnet(now, &AddMagnet { trackers, recalled, ..AddMagnet::new(hashes) })?;
         peers.tell(engine, now, key);
+        // Anybody may have named them; if it proves private, they are forgotten as those of the link are.
+        engine.add_peers(now, key, &earlier.peers, Source::Link, Scope::Loopback);
         engine.set_torrent_limit(now, key, Direction::Read, options.down_limit);
         engine.set_torrent_limit(now, key, Direction::Write, options.up_limit);
-        let identity = Identity::named(&options.magnet, options.files.clone(), options.order);
+        let limits = [options.down_limit, options.up_limit];
+        let chosen = Chosen::new(options.files.clone(), options.order, limits);
+        let identity = Identity::named(&options.magnet, chosen);
         let held = watch::Sender::new(());
         let entry = Entry { key, identity, files: held.subscribe() };
         link.magnets.await_metadata(id, Wanted { entry: entry.clone(), options, held });
         reservation.fulfil(entry.clone());
-        link.magnets.resolve(id, names);
+        link.magnets.named().add(id, names);
         Some(entry)
     }
 }

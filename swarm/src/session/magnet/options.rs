@@ -24,6 +24,8 @@ pub struct MagnetOptions {
     pub new_folder: bool,
     /// Which files are wanted.
     pub files: Choice,
+    /// Paths of files that are not to be those of the torrent. If they cannot be had, the torrent is refused.
+    pub names: Vec<(usize, String)>,
     /// In which order pieces are fetched that are wanted alike.
     pub order: PieceOrder,
     /// Whether a file takes all of its room when it is first written.
@@ -56,6 +58,7 @@ impl MagnetOptions {
             dir: None,
             check: Check::Auto,
             new_folder: false,
+            names: Vec::new(),
             order: PieceOrder::Rarest,
             preallocate: false,
             placing: Placing::default(),
@@ -79,6 +82,7 @@ impl MagnetOptions {
             check: self.check,
             new_folder: self.new_folder,
             files,
+            names: self.names.clone(),
             order: self.order,
             preallocate: self.preallocate,
             placing: self.placing.clone(),

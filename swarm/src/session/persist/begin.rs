@@ -20,6 +20,7 @@ use wire::peer::Bitfield;
 use super::kept::{self, Kept};
 use super::placing::{self, Work};
 use super::source::torrent_file;
+use crate::engine::picker::Priority;
 use crate::engine::{PartialPiece, TrackerMemo};
 use crate::session::event::Event;
 use crate::session::finishing::Finish;
@@ -167,7 +168,10 @@ pub(super) fn open(
             allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
             open_files: open_files.clone(),
             created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
-            names: record.map(|record| names(&record.state.choices.names).collect()).unwrap_or_default(),
+            names: match record {
+                Some(record) => names(&record.state.choices.names).collect(),
+                None => placing::named(options)?,
+            },
             renaming: record.map(|record| names(&record.state.renaming).collect()).unwrap_or_default(),
             moving_to: moving_to(options, record)?,
             suffix: rules.suffix.clone(),
@@ -275,8 +279,9 @@ fn there(
 /// Whether what is missing fits the disk. Room that files have taken already counts as theirs.
 fn room(options: &AddOptions, files: &FileStorage, have: &Bitfield, reserve: u64) -> Result<(), AddError> {
     let layout = options.torrent.layout();
+    let wanted = options.files.priorities(&options.torrent);
     let lacks = |(index, file): (usize, &metainfo::File)| {
-        let is_wanted = options.files.has(index) && !file.is_pad();
+        let is_wanted = wanted[index] != Priority::Skip && !file.is_pad();
         let is_there = layout.file_pieces(index).into_iter().flatten().all(|piece| have.get(piece));
         if is_wanted && !is_there { file.length.saturating_sub(files.file_room(index)) } else { 0 }
     };
@@ -377,9 +382,10 @@ fn nothing_in_the_way(
     options: &AddOptions,
     stamps: &[Option<FileStamp>],
 ) -> Result<(), StorageError> {
-    let layout = options.torrent.layout().files().iter().zip(stamps).enumerate();
-    let unseen = layout.filter(|(index, (file, stamp))| {
-        stamp.is_none() && !file.is_pad() && !file.attributes.symlink && options.files.has(*index)
+    let wanted = options.files.priorities(&options.torrent);
+    let layout = options.torrent.layout().files().iter().zip(stamps).zip(wanted).enumerate();
+    let unseen = layout.filter(|(_, ((file, stamp), wanted))| {
+        stamp.is_none() && !file.is_pad() && !file.attributes.symlink && *wanted != Priority::Skip
     });
     for (index, _) in unseen {
         let Err(error) = files.file_len(index) else { continue };

@@ -70,6 +70,11 @@ impl Snapshot {
         Some(Self { resume, finished })
     }
 
+    /// What the engine tells of it.
+    pub(in crate::session) fn resume(&self) -> &ResumeState {
+        &self.resume
+    }
+
     /// Pieces that it says are there, for sure.
     pub(super) fn claims(&self) -> &Bitfield {
         &self.resume.clean
@@ -115,19 +120,9 @@ impl Kept {
     pub(super) fn is_news(&self, snapshot: &Snapshot) -> bool {
         let (state, resume, now) = (self.state(), &snapshot.resume, now_ms());
         let record = &state.record;
-        let is_near = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (Some(a), Some(b)) => a.abs_diff(b) < NEAR_MS,
-            (a, b) => a == b,
-        };
-        let is_same = |memo: &TrackerMemo, old: &Tracker| {
-            let new = tracker(memo.clone(), now);
-            (&new.url, &new.id, new.works) == (&old.url, &old.id, old.works) && is_near(new.next, old.next)
-        };
-        let trackers = &record.state.trackers;
         !(sum(state.earlier, resume.totals) == record.summary.totals
             && state.choices == record.state.choices
-            && resume.trackers.len() == trackers.len()
-            && resume.trackers.iter().zip(trackers).all(|(memo, old)| is_same(memo, old)))
+            && are_same(&resume.trackers, &record.state.trackers, now))
     }
 
     /// The sole right to the record of the same torrent in another folder; `None` in its own. Blocks.
@@ -382,7 +377,21 @@ pub(super) fn partial_piece(meta: &Torrent, partial: &Partial) -> Option<Partial
     Some(PartialPiece { piece, blocks: blocks.collect() })
 }
 
-fn tracker(memo: TrackerMemo, now: u64) -> Tracker {
+/// Whether trackers stand as they were recorded.
+pub(super) fn are_same(memos: &[TrackerMemo], recorded: &[Tracker], now: u64) -> bool {
+    let is_near = |a: Option<u64>, b: Option<u64>| match (a, b) {
+        (Some(a), Some(b)) => a.abs_diff(b) < NEAR_MS,
+        (a, b) => a == b,
+    };
+    let is_same = |memo: &TrackerMemo, old: &Tracker| {
+        let new = tracker(memo.clone(), now);
+        (&new.url, &new.id, new.works) == (&old.url, &old.id, old.works) && is_near(new.next, old.next)
+    };
+    memos.len() == recorded.len() && memos.iter().zip(recorded).all(|(memo, old)| is_same(memo, old))
+}
+
+/// As it is kept.
+pub(super) fn tracker(memo: TrackerMemo, now: u64) -> Tracker {
     let after =
         |wait: std::time::Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     Tracker { url: memo.url, id: memo.tracker_id, next: memo.next_in.map(after), works: memo.works }

@@ -1,5 +1,6 @@
 //! The record of a magnet whose metadata are not there yet.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use storage::record::{
 };
 
 use super::{kept, placing};
+use crate::engine::{ResumeState, TrackerMemo};
 use crate::session::magnet::{MagnetOptions, Noted};
 use crate::session::options::AddError;
 use crate::session::registry::Registry;
@@ -20,9 +22,24 @@ pub(in crate::session) struct Note {
     registry: Arc<Registry>,
     key: Key,
     is_new: bool,
+    earlier: Earlier,
+}
+
+/// What an earlier run learnt.
+#[derive(Clone, Default)]
+pub(in crate::session) struct Earlier {
+    /// How its trackers stood.
+    pub(in crate::session) trackers: Vec<TrackerMemo>,
+    /// Peers that were worth dialling.
+    pub(in crate::session) peers: Vec<SocketAddr>,
 }
 
 impl Note {
+    /// What an earlier run learnt of it.
+    pub(in crate::session) fn earlier(&self) -> Earlier {
+        self.earlier.clone()
+    }
+
     /// The magnet runs.
     pub(in crate::session) fn keep(mut self) -> Key {
         self.is_new = false;
@@ -50,24 +67,57 @@ impl Drop for Note {
     }
 }
 
-/// Records a magnet and what was chosen for it, unless what it names is known and recorded. `None` when nothing is to be
-/// recorded. Blocks.
+/// Records a magnet and what was chosen for it, unless what it names is known and recorded. `was` is where it was recorded until
+/// now. `None` when nothing is to be recorded. Blocks.
 pub(in crate::session) fn note(
     store: Arc<dyn Store>,
     registry: &Arc<Registry>,
     options: &MagnetOptions,
+    was: Option<&Key>,
 ) -> Result<Option<Note>, AddError> {
     let Some(dir) = options.dir.as_ref().filter(|_| store.wants_sources()) else { return Ok(None) };
     let hashes = options.magnet.info_hashes;
     let key = sole(&*store, hashes.id(), dir)?;
-    let known = store.load(&key)?;
+    let mut known = store.load(&key)?;
+    if known.is_none()
+        && let Some(was) = was
+    {
+        known = store.load(was)?.filter(|record| record.summary.flags.no_metadata);
+    }
     let is_new = known.is_none();
+    let earlier = known.as_ref().map(earlier).unwrap_or_default();
     if known.as_ref().is_none_or(|record| record.summary.flags.no_metadata) {
         let mut record = known.unwrap_or_else(|| fresh(options, key.dir.clone()));
+        record.summary.dir.clone_from(&key.dir);
         choose(&mut record, options);
         store.save(&[record])?;
     }
-    Ok(Some(Note { store, registry: registry.clone(), key, is_new }))
+    Ok(Some(Note { store, registry: registry.clone(), key, is_new, earlier }))
+}
+
+fn earlier(record: &Record) -> Earlier {
+    let now = kept::now_ms();
+    let trackers = record.state.trackers.iter().map(|tracker| kept::memo(tracker, now)).collect();
+    Earlier { trackers, peers: record.state.peers.clone() }
+}
+
+/// Writes down how the trackers of a magnet stand and whom it knows, if that is new. Blocks.
+pub(in crate::session) fn remember(
+    store: &dyn Store,
+    key: &Key,
+    known: ResumeState,
+) -> Result<(), StoreError> {
+    let record = store.load(key)?.filter(|record| record.summary.flags.no_metadata);
+    let (Some(mut record), now) = (record, kept::now_ms()) else { return Ok(()) };
+    let Record { summary, state, .. } = &mut record;
+    if kept::are_same(&known.trackers, &state.trackers, now) && known.candidates == state.peers {
+        return Ok(());
+    }
+    state.trackers = known.trackers.into_iter().map(|memo| kept::tracker(memo, now)).collect();
+    state.peers = known.candidates;
+    state.generation += 1;
+    (summary.generation, summary.times.saved) = (state.generation, now);
+    store.save(&[record])
 }
 
 /// The key of a torrent in this folder, unless a record says what there is of it in another one: that would be lost. Blocks.
@@ -99,17 +149,19 @@ fn fresh(options: &MagnetOptions, dir: PathBuf) -> Record {
     Record { summary, state: State::new(0), source: None }
 }
 
-/// Writes down what was chosen, as far as it can be: see [`Choice::noted`](crate::session::Choice).
+/// Writes down what was chosen.
 fn choose(record: &mut Record, options: &MagnetOptions) {
     let Record { summary, state, source } = record;
     state.generation += 1;
     summary.generation = state.generation;
     summary.times.saved = kept::now_ms();
     let mut magnet = options.magnet.clone();
-    if let Some(Noted { select, priorities }) = options.files.noted() {
-        magnet.select = select;
-        state.choices.priorities = priorities;
-    }
+    let Noted { select, priorities } = options.files.noted();
+    magnet.select = select;
+    state.choices.priorities = priorities;
+    let names =
+        options.names.iter().filter_map(|(file, path)| Some((u32::try_from(*file).ok()?, path.into())));
+    state.choices.names = names.collect();
     state.choices.down_limit = options.down_limit;
     state.choices.up_limit = options.up_limit;
     state.choices.preallocate = options.preallocate;
@@ -141,7 +193,7 @@ mod tests {
         let magnet = Magnet::new(InfoHashes::v1_only(InfoHashV1([1; 20])));
         let options = MagnetOptions::download(magnet, dir.path());
         let registry = Arc::new(Registry::default());
-        let noted = || note(store.clone(), &registry, &options).unwrap().unwrap();
+        let noted = || note(store.clone(), &registry, &options, None).unwrap().unwrap();
         let count = || store.list().unwrap().summaries.len();
         drop(noted());
         while count() > 0 || registry.reserve(options.magnet.info_hashes.id()).is_err() {

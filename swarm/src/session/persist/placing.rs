@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use storage::record::{Finishing, LinkTo, Record};
-use storage::{FileOptions, FileStorage, Operation, StorageError, find_existing};
+use storage::{FileNames, FileOptions, FileStorage, Operation, StorageError, find_existing};
 
 use super::begin::anything;
 use super::kept;
+use crate::engine::picker::Priority;
 use crate::session::event::Event;
 use crate::session::link::Link;
 use crate::session::options::{AddOptions, Placing};
@@ -98,6 +99,17 @@ fn holds(dir: &Path, options: &AddOptions, rules: &Finishing) -> bool {
     opened.is_ok_and(|files| anything(&files, &options.torrent))
 }
 
+/// The names that files are to have from the start.
+pub(super) fn named(options: &AddOptions) -> Result<FileNames, StorageError> {
+    let (layout, mut names) = (options.torrent.layout(), FileNames::default());
+    for (index, path) in &options.names {
+        let usable = names.usable(layout, *index, path);
+        let usable = usable.map_err(|cause| StorageError::new(Operation::Rename, path, None, cause))?;
+        names.set(layout, *index, usable);
+    }
+    Ok(names)
+}
+
 /// Takes content of files that lie elsewhere for those that are missing. What cannot be taken is downloaded. Blocks.
 pub(super) fn take_in(link: &Arc<Link>, options: &AddOptions, files: &FileStorage, cancel: &AtomicBool) {
     let (meta, placing) = (&options.torrent, &options.placing);
@@ -106,7 +118,9 @@ pub(super) fn take_in(link: &Arc<Link>, options: &AddOptions, files: &FileStorag
     }
     let (mut taken, mut bytes, mut failed) = (0, 0, None);
     let found = find_existing(meta, &placing.reuse);
-    for existing in found.iter().filter(|existing| options.files.has(existing.file)) {
+    let wanted = options.files.priorities(meta);
+    let is_wanted = |file: usize| wanted.get(file).is_some_and(|priority| *priority != Priority::Skip);
+    for existing in found.iter().filter(|existing| is_wanted(existing.file)) {
         if cancel.load(Ordering::Relaxed) {
             return;
         }

@@ -16,6 +16,7 @@ use crate::engine::TorrentKey;
 use crate::engine::changes::Columns;
 use crate::session::event::Event;
 use crate::session::link::Link;
+use crate::session::magnet;
 
 /// From a change to the save: what comes meanwhile is saved with it. A piece is synced within 3 s after it passed, so what was
 /// verified more than 5 s earlier is recorded, as long as the disk takes no longer than that for a sync.
@@ -113,6 +114,10 @@ pub(in crate::session) async fn run(link: Arc<Link>) {
             }
             _ = period.tick() => {
                 let moved = moved(&link, &mut revision).await;
+                let awaiting = link.magnets.awaiting(&moved);
+                if !awaiting.is_empty() {
+                    tokio::spawn(magnet::remember(link.clone(), awaiting));
+                }
                 moved.into_iter().for_each(|id| wait(&link, &mut queue, id, false));
             }
             Some(Ok((device, again))) = tasks.join_next(), if !tasks.is_empty() => {
