@@ -19,8 +19,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::commands::create;
 use crate::exit::{Exit, failure};
 use crate::flags::Demo;
-use crate::output::Console;
 use crate::output::human::{BAD, GOOD, count, exact_size, percent, piece_size, rate, size, styled, took};
+use crate::output::{Console, log};
 use crate::stop::Stop;
 use crate::transfer::{self, live};
 
@@ -200,6 +200,7 @@ impl Board {
         }
         let bars = (1..=leechers).map(|number| {
             let bar = lines.add(ProgressBar::new(1)).with_prefix(format!("leecher {number}"));
+            log::above(&bar);
             live::style(&bar, "{prefix}  {bar:20.cyan/dim} {wide_msg}");
             bar
         });

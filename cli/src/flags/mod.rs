@@ -85,7 +85,8 @@ pub(crate) struct General {
         help_heading = "General"
     )]
     pub quiet: bool,
-    /// Log to standard error what happens; twice for details, three times for everything
+    /// Log to standard error what happens to torrents, trackers and files; twice for peers and records too, three times for
+    /// requests to trackers, orders to the disk and pieces too
     #[arg(short, long, global = true, env = "UNCHOKE_VERBOSE", action = ArgAction::Count, help_heading = "General")]
     pub verbose: u8,
 }

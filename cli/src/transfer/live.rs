@@ -8,8 +8,8 @@ use swarm::engine::{Activity, TorrentStatus};
 
 use super::origins::Origins;
 use super::seek::{Seek, waiting};
-use crate::output::Console;
 use crate::output::human::{count, percent, rate, size, span};
+use crate::output::{Console, log};
 
 /// Between two lines where the last one cannot be drawn over.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ impl<'a> Live<'a> {
         }
         let live = Self { console, bar, printed: None };
         live.shape(BAR);
+        log::above(&live.bar);
         live
     }
 

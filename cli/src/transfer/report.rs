@@ -272,7 +272,6 @@ impl<'a> Report<'a> {
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
             TrackerFailed { tracker, failure, .. } => {
-                tracing::info!(tracker, %failure, "a tracker failed");
                 if self.failed.insert(tracker.clone()) {
                     let tracker = plain(tracker);
                     self.note(&format!(
@@ -281,15 +280,13 @@ impl<'a> Report<'a> {
                     ));
                 }
             }
-            TrackerAnswered { tracker, peers, warning, .. } => {
-                tracing::info!(tracker, peers, "a tracker answered");
+            TrackerAnswered { tracker, warning, .. } => {
                 self.failed.remove(tracker);
                 if let Some(warning) = warning {
                     self.note(&format!("tracker {} warns: {}", plain(tracker), plain(warning)));
                 }
             }
             PieceFailed { piece, .. } => {
-                tracing::info!(piece = piece.get(), "a piece did not match its hash");
                 if self.plan.role == Role::Seed && !std::mem::replace(&mut self.differs, true) {
                     let dir = plain(&self.plan.dir.display().to_string());
                     self.note(&format!(
@@ -304,10 +301,8 @@ impl<'a> Report<'a> {
             }
             RecordFailed { error, .. } => {
                 let text = error.to_string();
-                if self.is_json {
-                    tracing::warn!(%error, "a record failed");
-                } else if self.unrecorded.as_ref() != Some(&text) {
-                    self.note(&format!("{}; more has to be checked at the next start", plain(&text)));
+                if self.unrecorded.as_ref() != Some(&text) {
+                    self.live.note(&format!("{}; more has to be checked at the next start", plain(&text)));
                     self.unrecorded = Some(text);
                 }
             }
@@ -349,10 +344,7 @@ impl<'a> Report<'a> {
                 self.tell(&Event::Unsettled { info_hash: self.info_hash(), message }, &text);
             }
             PeerBanned { addr, .. } => {
-                if self.is_json {
-                    tracing::warn!(%addr, "a peer that sent wrong data was banned");
-                }
-                self.note(&format!("{} sent wrong data and was banned", addr.ip()));
+                self.live.note(&format!("{} sent wrong data and was banned", addr.ip()));
             }
             _ => {}
         }

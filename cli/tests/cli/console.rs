@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::env::Env;
+use crate::env::{Env, listening};
 
 fn env() -> Env {
     let env = Env::new();
@@ -22,6 +23,16 @@ fn on_terminal(
     words: &[&str],
     variables: &[(&str, &str)],
     until: Option<&str>,
+) -> (String, Option<i32>) {
+    until_seen(env, words, variables, |text| until.is_some_and(|says| text.contains(says)))
+}
+
+/// The same, until this holds of what it has said.
+fn until_seen(
+    env: &Env,
+    words: &[&str],
+    variables: &[(&str, &str)],
+    seen: impl Fn(&str) -> bool,
 ) -> (String, Option<i32>) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -39,12 +50,9 @@ fn on_terminal(
         && n > 0
     {
         text.extend_from_slice(&chunk[..n]);
-        if let Some(says) = until
-            && !is_stopped
-            && String::from_utf8_lossy(&text).contains(says)
-        {
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        if !is_stopped && seen(&String::from_utf8_lossy(&text)) {
             is_stopped = true;
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
         }
     }
     let code = child.wait().unwrap().code();
@@ -80,6 +88,40 @@ fn a_download_on_a_terminal_shows_a_line_that_lives() {
     assert_eq!(code, Some(7), "{text}");
     assert!(text.contains("0.0%  ") && text.contains("0/29 pieces  looking for peers"), "{text:?}");
     assert!(text.contains("album: stopped with 0 B of 459.0 KiB"), "{text:?}");
+}
+
+#[test]
+fn the_line_has_rate_time_pieces_and_peers() {
+    let env = env();
+    let mut seed = env.start(&["seed", "album.torrent", "-d", ".", "--json", "--listen", "127.0.0.1"]);
+    let peer = listening(&seed.until("started")).to_string();
+    let get = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1", "--peer", &peer];
+    // So slow that it is not done before it was seen.
+    let words = [&get[..], &["--down-limit", "16K", "--stop-after", "60s"]].concat();
+    let is_whole = |line: &str| {
+        ["% ", " B/s  ", "s left  ", "/29 pieces  1 peer"].iter().all(|part| line.contains(part))
+            || ["% ", " KiB/s  ", "s left  ", "/29 pieces  1 peer"].iter().all(|part| line.contains(part))
+    };
+    let (text, code) = until_seen(&env, &words, &[], |text| text.split('\r').any(is_whole));
+    assert_eq!(code, Some(7), "{text}");
+    assert!(text.split('\r').any(is_whole), "{text:?}");
+}
+
+#[test]
+fn programs_hear_of_progress_once_a_second_at_most_and_files_get_a_line_now_and_then() {
+    let env = env();
+    let started = Instant::now();
+    let words = ["download", "album.torrent", "-o", "out", "--listen", "127.0.0.1"];
+    let mut leecher = env.start(&[&words[..], &["--json"]].concat());
+    (0..2).for_each(|_| drop(leecher.until("progress")));
+    // It may be a little early.
+    assert!(started.elapsed() >= Duration::from_millis(950), "{:?}", started.elapsed());
+    drop(leecher);
+    let started = Instant::now();
+    let told = env.run(&[&words[..], &["--stop-after", "600ms"]].concat()).err;
+    let told = told.lines().filter(|line| line.starts_with("0.0%")).count();
+    let most = 1 + started.elapsed().as_secs() as usize / 10;
+    assert!(told <= most, "{told} times, at most {most}");
 }
 
 #[test]

@@ -532,6 +532,7 @@ impl Engine {
 
     pub(super) fn end_stranger(&mut self, key: usize, reason: &Close) {
         let (link, torrent) = self.hub.remove(&mut self.cx, key);
+        tracing::debug!(addr = %link.addr, %reason, "a connection came to nothing");
         self.cx.out.actions.push_back(Action::Close { conn: link.conn });
         self.conns.release(link.conn);
         if let Some(torrent) = torrent {

@@ -10,6 +10,7 @@ mod datagrams;
 mod handle;
 mod listen;
 mod local;
+mod log;
 mod plane;
 mod sockets;
 #[cfg(test)]

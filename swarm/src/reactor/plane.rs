@@ -16,6 +16,7 @@ use super::datagrams::{Answered, Datagrams, UdpError};
 use super::handle::{Command, Handle, QUEUE, Wake};
 use super::listen::{self, ListenError};
 use super::local::{self, Local};
+use super::log;
 use super::sockets::{FIRST_PEER, Moved, Sockets};
 use super::udp::MAX_SOCKETS;
 use crate::engine::dht::DhtConfig;
@@ -302,6 +303,7 @@ impl Plane {
                 }
                 match self.listeners[at].accept() {
                     Ok((stream, addr)) => {
+                        tracing::debug!(%addr, "somebody connects");
                         let Some(conn) = self.engine.handle_accepted(now, addr) else { continue };
                         if let Err(error) = self.sockets.accept(self.poll.registry(), conn, stream) {
                             self.engine.handle_error(now, conn, error.kind());
@@ -339,6 +341,7 @@ impl Plane {
         self.disk.drain(&mut self.completions);
         let now = self.clock.now();
         for completion in self.completions.drain(..) {
+            log::done(&completion);
             self.engine.handle_completion(now, completion);
         }
     }
@@ -395,6 +398,7 @@ impl Plane {
         let now = self.clock.now();
         let mut rest = Vec::new();
         for job in self.jobs.drain(..) {
+            tracing::trace!(?job, "for the disk");
             match job {
                 // What is in the page cache is served without a detour over the disk threads.
                 Job::Read { store, token, range, mut data } => {
@@ -419,6 +423,7 @@ impl Plane {
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Dial { conn, addr } => {
+                    tracing::debug!(%addr, "connecting");
                     if let Err(error) = self.sockets.dial(self.poll.registry(), conn, addr) {
                         let now = self.clock.now();
                         self.engine.handle_dial_failed(now, conn, error.kind());

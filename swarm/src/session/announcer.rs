@@ -14,6 +14,7 @@ use super::announce_queue::{Host, Queue};
 use super::event::Event;
 use super::http::{Http, IDLE_PER_HOST};
 use super::link::{Link, Unavailable};
+use super::log::Short;
 use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
 use crate::engine::scope::Scope;
@@ -139,7 +140,10 @@ pub(super) async fn run(link: Arc<Link>) {
 
 /// Makes one announce and tells the engine and the listeners what came of it.
 async fn announce(link: Arc<Link>, ask: Ask) {
-    let patience = ask.announce.patience;
+    let Announce { url, event, left, patience, .. } = &ask.announce;
+    let family = ask.announce.id.family;
+    tracing::trace!(torrent = %Short(ask.id), tracker = %url, ?family, ?event, left, "a tracker is asked");
+    let patience = *patience;
     let request = ask.announce.request(ask.id.0, link.peer_id, link.port());
     let asked = tokio::time::timeout(patience, ask_tracker(&link, &ask.announce, request));
     let result = asked.await.unwrap_or(Err(Failure::TimedOut));

@@ -13,6 +13,7 @@ use super::dht;
 use super::event::Event;
 use super::finishing;
 use super::http::{Http, HttpConfig};
+use super::log;
 use super::magnet;
 use super::persist::Saver;
 use super::registry::Registry;
@@ -104,8 +105,9 @@ impl Link {
         tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(Unavailable::Stuck(PATIENCE)))
     }
 
-    /// Tells whoever listens.
+    /// Tells whoever listens, and the log.
     pub(super) fn tell(&self, event: Event) {
+        log::write(&event);
         // It fails when nobody listens.
         let _ = self.events.send(event);
     }

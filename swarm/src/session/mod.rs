@@ -17,6 +17,7 @@ mod finishing;
 pub mod http;
 mod identity;
 mod link;
+mod log;
 mod magnet;
 mod observer;
 mod options;
@@ -107,6 +108,7 @@ impl Session {
             ReactorConfig { engine, disk: config.disk, listen: config.listen, port: config.port, dht };
         let (plane, handle) = Plane::new(reactor, plane_seed)?;
         let (listening, udp) = (plane.listening(), plane.listening_udp());
+        tracing::info!(?listening, "a session starts");
         let link = Arc::new(Link {
             reactor: handle,
             commands: Arc::new(Semaphore::new(link::COMMANDS)),

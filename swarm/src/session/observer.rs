@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use metainfo::TorrentId;
+use tracing::field::display;
 
 use super::event::Event;
 use super::link::Link;
+use super::log::Short;
 use crate::engine::{self, Action};
 use crate::reactor::{Observer, Plane};
 
@@ -31,6 +33,14 @@ impl Observer for Watch {
                 if let Some(id) = plane.engine().torrent_id(torrent) {
                     self.link.magnets.came(id, info);
                 }
+            }
+            Action::Event(engine::Event::PeerJoined { torrent, addr }) => {
+                let torrent = plane.engine().torrent_id(torrent).map(|id| display(Short(id)));
+                tracing::debug!(torrent, %addr, "a peer is connected");
+            }
+            Action::Event(engine::Event::PeerLeft { torrent, addr, reason }) => {
+                let torrent = plane.engine().torrent_id(torrent).map(|id| display(Short(id)));
+                tracing::debug!(torrent, %addr, %reason, "a peer left");
             }
             Action::Event(engine::Event::Stopped { torrent, clean }) => {
                 self.link.saver.stopped(torrent, clean);

@@ -188,6 +188,7 @@ impl Shard {
             return;
         }
         peer.am_choking = choke;
+        tracing::trace!(addr = %peer.link.addr, choke, "what a peer may ask of us");
         peer.up.refused = 0;
         if choke {
             self.unchoked -= 1;

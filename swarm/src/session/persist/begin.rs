@@ -146,7 +146,6 @@ pub(in crate::session) fn load(
     for _ in 0..2 {
         match store.load(key) {
             Err(error @ StoreError::Damaged { aside: Some(_), .. }) => {
-                tracing::warn!(%error, "a record is not used");
                 link.tell(Event::RecordFailed { torrent: key.id, error });
             }
             loaded => return loaded,
@@ -352,7 +351,6 @@ fn keep(
     let kept = Kept::new(store, files.clone(), meta.clone(), record, [Some(lease), away]);
     if let Err(error) = kept.begin() {
         // The old record stays, and does not fit the files any more once they are written to: it is doubted then.
-        tracing::warn!(%error, "the state of the torrent is not recorded");
         link.tell(Event::RecordFailed { torrent: meta.id(), error });
     }
     Ok(Arc::new(kept))

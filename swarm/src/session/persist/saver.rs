@@ -16,6 +16,7 @@ use crate::engine::TorrentKey;
 use crate::engine::changes::Columns;
 use crate::session::event::Event;
 use crate::session::link::Link;
+use crate::session::log::Short;
 use crate::session::magnet;
 
 /// From a change to the save: what comes meanwhile is saved with it. A piece is synced within 3 s after it passed, so what was
@@ -190,7 +191,10 @@ async fn try_save(link: &Arc<Link>, torrents: Vec<(TorrentId, bool)>) -> Option<
     // If it panicked, that was reported.
     for (torrent, outcome) in outcomes.ok()? {
         match outcome {
-            Outcome::Saved => continue,
+            Outcome::Saved => {
+                saved(torrent);
+                continue;
+            }
             Outcome::Over => {}
             Outcome::Busy => again.push(torrent),
             Outcome::Failed(error) => failed(link, torrent, error),
@@ -206,8 +210,11 @@ async fn try_save(link: &Arc<Link>, torrents: Vec<(TorrentId, bool)>) -> Option<
     Some(again)
 }
 
+fn saved(torrent: TorrentId) {
+    tracing::debug!(torrent = %Short(torrent), "a record was written");
+}
+
 fn failed(link: &Link, torrent: TorrentId, error: storage::record::StoreError) {
-    tracing::warn!(%error, "the state of a torrent is not recorded");
     link.tell(Event::RecordFailed { torrent, error });
 }
 
@@ -268,8 +275,10 @@ async fn finish_device(link: Arc<Link>, last: Vec<Last>, unsaved: Unsaved) {
             outcomes
         });
         for (torrent, outcome) in saving.await.unwrap_or_default() {
-            if let Outcome::Failed(error) = outcome {
-                failed(&link, torrent, error);
+            match outcome {
+                Outcome::Saved => saved(torrent),
+                Outcome::Failed(error) => failed(&link, torrent, error),
+                Outcome::Over | Outcome::Busy => {}
             }
         }
     }
