@@ -60,6 +60,7 @@ enum How {
     Aria2(PathBuf),
     Transmission(PathBuf),
     Qbittorrent(PathBuf),
+    Rtorrent(PathBuf),
     Template(Vec<String>),
 }
 
@@ -72,6 +73,7 @@ impl Subject {
             "aria2" => rivals::find("aria2c").map(How::Aria2),
             "transmission" => rivals::find("transmission-daemon").map(How::Transmission),
             "qbittorrent" => rivals::find("qbittorrent-nox").map(How::Qbittorrent),
+            "rtorrent" => rivals::find("rtorrent").map(How::Rtorrent),
             _ => anyhow::bail!("no such subject: {name}"),
         };
         Ok(how.map(|how| Subject { name: name.to_owned(), how }))
@@ -109,6 +111,7 @@ impl Subject {
             How::Aria2(program) => rivals::aria2(program, job)?,
             How::Transmission(program) => rivals::transmission(program, job)?,
             How::Qbittorrent(program) => rivals::qbittorrent(program, job)?,
+            How::Rtorrent(program) => rivals::rtorrent(program, job)?,
             How::Template(words) => fill_in(words, job)?,
         };
         command.env("HOME", job.work).env("XDG_CONFIG_HOME", job.work);

@@ -114,6 +114,36 @@ pub(super) fn qbittorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
     Ok(command)
 }
 
+pub(super) fn rtorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
+    // It takes no torrent that names no tracker. Nobody listens at this one.
+    let torrent = job.work.join("tracked.torrent");
+    let given = fs::read(job.torrent)?;
+    let mut edit = metainfo::Edit::new(&given)?;
+    edit.set_trackers(&[vec!["http://127.0.0.1:1/announce".to_owned()]]);
+    fs::write(&torrent, edit.finish()?)?;
+    let session = job.work.join("rtorrent");
+    fs::create_dir_all(&session)?;
+    let settings = format!(
+        "system.daemon.set = true\nsession.path.set = {session}\ndirectory.default.set = {data}\n\
+         network.bind_address.set = {ip}\nnetwork.port_range.set = {port}-{port}\n\
+         network.port_random.set = no\ndht.mode.set = disable\nprotocol.pex.set = no\n\
+         protocol.encryption.set = allow_incoming\npieces.hash.on_completion.set = no\n\
+         method.set_key = event.download.finished,done,\"execute2={done}\"\n\
+         schedule2 = load,0,0,\"load.start={torrent}\"\n",
+        session = session.display(),
+        data = job.data.display(),
+        ip = job.listen.ip(),
+        port = job.listen.port(),
+        done = done_script(job)?.display(),
+        torrent = torrent.display(),
+    );
+    let conf = job.work.join("rtorrent.rc");
+    fs::write(&conf, settings)?;
+    let mut command = Command::new(program);
+    command.arg("-n").arg("-o").arg(format!("import={}", conf.display())).env("TERM", "xterm");
+    Ok(command)
+}
+
 /// A program that makes the file that says that the subject is complete.
 fn done_script(job: &Job<'_>) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;

@@ -13,6 +13,7 @@ use storage::digest;
 use crate::exit::{Exit, failure, of_io};
 use crate::flags::Create;
 use crate::flags::values::PieceSize;
+use crate::input;
 use crate::output::human::{Fields, plain};
 use crate::output::json::Hashes;
 use crate::output::{Console, torrent};
@@ -48,10 +49,8 @@ pub(super) fn run(args: &Create, console: &Console) -> Result<Exit> {
     }
     let name = name_of(&args.path)?;
     let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.torrent")));
-    if !to_stdout && !args.force && output.exists() {
-        let text =
-            format!("{} exists; use --force to overwrite it, or -o for another file", output.display());
-        return Err(failure(Exit::Failed, text));
+    if !to_stdout && !args.force {
+        spare(args, &output)?;
     }
     let stop = Stop::on_signals()?;
     let made = make(&args.path, |builder| described(builder, args), args.threads, &stop, console)?;
@@ -62,6 +61,26 @@ pub(super) fn run(args: &Create, console: &Console) -> Result<Exit> {
     write(&output, &made.bytes)?;
     report(args, &output, &made.torrent, console)?;
     Ok(Exit::Done)
+}
+
+/// Refuses to overwrite what the user may not mean: a file that was not named, or that is no torrent.
+fn spare(args: &Create, output: &Path) -> Result<()> {
+    let shown = output.display();
+    if !output.exists() || is_special(output) {
+        return Ok(());
+    }
+    let text = match &args.output {
+        Some(_) if output.is_dir() => format!("{shown} is a folder; name the torrent file to write"),
+        Some(_) if input::torrent(output).is_ok() => return Ok(()),
+        Some(_) => format!("{shown} exists and is no torrent; use --force to overwrite it"),
+        None => format!("{shown} exists; use --force to overwrite it, or -o for another file"),
+    };
+    Err(failure(Exit::Failed, text))
+}
+
+/// Whether it is a device or a pipe: it is written to, not replaced.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Makes a torrent of a file or folder. `describe` says what goes into it besides the content.
@@ -135,6 +154,9 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
+        if is_special(path) {
+            return File::options().write(true).open(path)?.write_all(bytes);
+        }
         let mut file = tempfile::Builder::new().prefix(".unchoke-").tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
@@ -144,8 +166,10 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     written().map_err(|error| {
         let exit = of_io(&error);
-        // The whole text names a temporary file that nobody knows.
-        failure(exit, format!("cannot write {}: {}", named.display(), error.kind()))
+        // The whole text may name a temporary file that nobody knows; what is below it is the system's.
+        let below = error.get_ref().and_then(std::error::Error::source);
+        let why = below.map_or_else(|| error.to_string(), ToString::to_string);
+        failure(exit, format!("cannot write {}: {why}", named.display()))
     })
 }
 

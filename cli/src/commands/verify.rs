@@ -33,6 +33,14 @@ enum Status {
     Missing,
     /// It cannot be read.
     Unreadable,
+    /// A symbolic link. Links have no content and are not made, so there is nothing to check.
+    Link,
+}
+
+impl Status {
+    fn is_fine(self) -> bool {
+        matches!(self, Self::Ok | Self::Link)
+    }
 }
 
 #[derive(Serialize)]
@@ -82,7 +90,7 @@ pub(super) fn run(args: &Verify, console: &Console) -> Result<Exit> {
     }
     let files: Vec<FileJson<'_>> =
         stored_files(&torrent).map(|(index, _)| judge(&storage, &torrent, &found, index)).collect();
-    let is_complete = files.iter().all(|file| file.status == Status::Ok);
+    let is_complete = files.iter().all(|file| file.status.is_fine());
     if args.json {
         console.json(&summary(&torrent, &found, files))?;
     } else {
@@ -103,8 +111,10 @@ fn cannot_open(args: &Verify, error: &StorageError) -> anyhow::Error {
 /// Judges a file by its pieces and by what is on disk.
 fn judge<'a>(storage: &FileStorage, torrent: &'a Torrent, found: &Rechecked, index: usize) -> FileJson<'a> {
     let file = &torrent.layout().files()[index];
-    let is_link = file.attributes.symlink;
-    let on_disk = if is_link { Ok(0) } else { storage.file_len(index) };
+    if file.attributes.symlink {
+        return FileJson { index, path: file.path.as_str(), size: 0, good: 0, status: Status::Link };
+    }
+    let on_disk = storage.file_len(index);
     let (mut good, mut is_bad, mut is_unreadable) = (0, false, false);
     for piece in torrent.layout().file_pieces(index).into_iter().flatten() {
         let Ok(piece) = torrent.geometry().piece(piece) else { continue };
@@ -132,7 +142,7 @@ fn summary<'a>(torrent: &'a Torrent, found: &Rechecked, files: Vec<FileJson<'a>>
     VerifyJson {
         name: torrent.name(),
         hashes: Hashes::of(torrent.info_hashes()),
-        complete: files.iter().all(|file| file.status == Status::Ok),
+        complete: files.iter().all(|file| file.status.is_fine()),
         size: torrent.layout().payload(),
         good: files.iter().map(|file| file.good).sum(),
         pieces: PiecesJson {
@@ -150,18 +160,22 @@ fn summary<'a>(torrent: &'a Torrent, found: &Rechecked, files: Vec<FileJson<'a>>
 
 fn text(args: &Verify, torrent: &Torrent, found: &Rechecked, files: &[FileJson<'_>]) -> String {
     let mut text = String::new();
-    let all_good = files.iter().all(|file| file.status == Status::Ok);
+    let all_good = files.iter().all(|file| file.status.is_fine());
     // Writing to a string cannot fail.
-    for file in files.iter().filter(|file| args.files || file.status != Status::Ok) {
+    for file in files.iter().filter(|file| args.files || !file.status.is_fine()) {
         let (style, word) = match file.status {
             Status::Ok => (GOOD, "ok"),
             Status::Bad => (BAD, "bad"),
             Status::Incomplete => (BAD, "incomplete"),
             Status::Missing => (BAD, "missing"),
             Status::Unreadable => (BAD, "unreadable"),
+            Status::Link => (GOOD, "link"),
         };
-        let share =
-            if file.status == Status::Missing { "0.0%".into() } else { percent(file.good, file.size) };
+        let share = match file.status {
+            Status::Missing => "0.0%".into(),
+            Status::Link => String::new(),
+            _ => percent(file.good, file.size),
+        };
         let _ = writeln!(
             text,
             "{style}{word:<10}{style:#}  {share:>6}  {:>10}  {}",

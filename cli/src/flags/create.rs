@@ -9,10 +9,11 @@ use super::values::{PieceSize, tracker, web_seed};
 pub(crate) struct Create {
     /// The file or folder
     pub path: PathBuf,
-    /// The torrent file to write, or - for standard output; by default the name of PATH with .torrent
+    /// The torrent file to write, or - for standard output; by default the name of PATH with .torrent. A torrent that is
+    /// named here is overwritten
     #[arg(short, long, env = "UNCHOKE_CREATE_OUTPUT", value_name = "FILE|-")]
     pub output: Option<PathBuf>,
-    /// Overwrite the torrent file if it exists
+    /// Overwrite whatever has the name of the torrent file
     #[arg(short, long, env = "UNCHOKE_FORCE")]
     pub force: bool,
     /// Add a tracker, in a tier of its own; may be given several times

@@ -19,7 +19,8 @@ pub(crate) struct Download {
     /// The folder to download into; it is made if it is not there
     #[arg(short, long, env = "UNCHOKE_OUTPUT", value_name = "DIR", default_value = ".")]
     pub output: PathBuf,
-    /// Seed when complete: until stopped, up to a ratio (--seed=2.0), or for a time (--seed=2h)
+    /// Seed when complete: until stopped, up to a ratio (--seed=2.0), or for a time (--seed=2h). A ratio counts what was
+    /// sent in all runs
     #[arg(long, env = "UNCHOKE_SEED", value_name = "GOAL", num_args = 0..=1, require_equals = true,
           default_value = "no", default_missing_value = "forever", hide_default_value = true)]
     pub seed: SeedGoal,

@@ -82,8 +82,10 @@ impl FromStr for PieceSize {
             return Ok(Self::Auto);
         }
         let Size(bytes) = text.parse()?;
-        let bytes = u32::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two() && *bytes >= BLOCK);
-        bytes.map(Self::Bytes).ok_or_else(|| format!("expected a power of two from 16K to 2G, got {text}"))
+        let bytes = u32::try_from(bytes)
+            .ok()
+            .filter(|bytes| bytes.is_power_of_two() && (BLOCK..=metainfo::MAX_PIECE_LENGTH).contains(bytes));
+        bytes.map(Self::Bytes).ok_or_else(|| format!("expected a power of two from 16K to 256M, got {text}"))
     }
 }
 

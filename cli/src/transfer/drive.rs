@@ -138,7 +138,7 @@ async fn in_session<'a>(
     {
         return Err(incomplete(meta.name(), plan, &status));
     }
-    report.started(session.listening())?;
+    report.started(session.listening(), torrent.earlier().uploaded)?;
     let mut run = Run {
         plan,
         session: session.clone(),
@@ -356,7 +356,9 @@ impl Run<'_, '_> {
             Role::Seed | Role::Download(SeedGoal::Forever) => false,
             Role::Download(SeedGoal::Time(time)) => since.elapsed() >= time,
             Role::Download(SeedGoal::Ratio(ratio)) => {
-                status.totals.uploaded as f64 >= ratio * status.wanted as f64
+                // It is the torrent's, not that of a run.
+                let sent = self.torrent.earlier().uploaded.saturating_add(status.totals.uploaded);
+                sent as f64 >= ratio * status.wanted as f64
             }
         };
         if !is_over {

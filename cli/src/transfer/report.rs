@@ -42,6 +42,8 @@ pub(super) struct Report<'a> {
     failed: BTreeSet<String>,
     /// Bytes of files that are being moved: done, and in total.
     moving: Option<(u64, u64)>,
+    /// Bytes that were sent in earlier runs.
+    sent: u64,
     /// That what is seeded differs was told.
     differs: bool,
 }
@@ -61,6 +63,7 @@ impl<'a> Report<'a> {
             is_unknown: matches!(plan.what, What::Magnet(..)),
             failed: BTreeSet::new(),
             moving: None,
+            sent: 0,
             differs: false,
         }
     }
@@ -70,7 +73,9 @@ impl<'a> Report<'a> {
         if self.console.is_live() && !self.is_json { STEP / 4 } else { STEP }
     }
 
-    pub(super) fn started(&mut self, listening: &[SocketAddr]) -> Result<()> {
+    /// `sent` bytes in earlier runs.
+    pub(super) fn started(&mut self, listening: &[SocketAddr], sent: u64) -> Result<()> {
+        self.sent = sent;
         let torrent = self.plan.what.torrent();
         if self.is_json {
             return self.console.json(&Event::Started {
@@ -135,7 +140,11 @@ impl<'a> Report<'a> {
             match (&status.activity, self.moving) {
                 (Activity::Metadata { .. }, _) => self.live.waiting(status, seek),
                 (_, Some((done, total))) => self.live.moving(done, total),
-                _ => self.live.status(status, origins, seek),
+                _ => {
+                    let mut status = status.clone();
+                    status.totals.uploaded = status.totals.uploaded.saturating_add(self.sent);
+                    self.live.status(&status, origins, seek);
+                }
             }
             return Ok(());
         }
@@ -271,14 +280,9 @@ impl<'a> Report<'a> {
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
-            TrackerFailed { tracker, failure, .. } => {
-                if self.failed.insert(tracker.clone()) {
-                    let tracker = plain(tracker);
-                    self.note(&format!(
-                        "tracker {tracker}: {}; it is asked again later",
-                        plain(&failure.to_string())
-                    ));
-                }
+            TrackerFailed { tracker, failure, .. } if self.failed.insert(tracker.clone()) => {
+                let (tracker, failure) = (plain(tracker), plain(&failure.to_string()));
+                self.note(&format!("tracker {tracker}: {failure}; it is asked again later"));
             }
             TrackerAnswered { tracker, warning, .. } => {
                 self.failed.remove(tracker);
@@ -286,14 +290,14 @@ impl<'a> Report<'a> {
                     self.note(&format!("tracker {} warns: {}", plain(tracker), plain(warning)));
                 }
             }
-            PieceFailed { piece, .. } => {
-                if self.plan.role == Role::Seed && !std::mem::replace(&mut self.differs, true) {
-                    let dir = plain(&self.plan.dir.display().to_string());
-                    self.note(&format!(
-                        "piece {} in {dir} is not what the torrent says and is not served; unchoke verify shows where",
-                        piece.get()
-                    ));
-                }
+            PieceFailed { piece, .. }
+                if self.plan.role == Role::Seed && !std::mem::replace(&mut self.differs, true) =>
+            {
+                let dir = plain(&self.plan.dir.display().to_string());
+                self.note(&format!(
+                    "piece {} in {dir} is not what the torrent says and is not served; unchoke verify shows where",
+                    piece.get()
+                ));
             }
             Anew { dir, .. } => {
                 let dir = plain(&dir.display().to_string());

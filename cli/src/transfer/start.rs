@@ -185,6 +185,13 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
             size(*free),
             size(*reserve)
         ),
+        AddError::Storage(error) if error.trouble() == Trouble::Missing && error.path == plan.dir => {
+            let hint = match plan.role {
+                Role::Download(_) => "choose another folder by -o",
+                Role::Seed => "name the folder that holds the data by -d",
+            };
+            format!("{error}; {hint}")
+        }
         AddError::Storage(error) => advised(error),
         error => error.to_string(),
     };

@@ -54,6 +54,38 @@ fn a_torrent_file_is_not_overwritten_by_accident() {
 }
 
 #[test]
+fn a_torrent_that_is_named_is_made_again_and_nothing_else_is_overwritten() {
+    let env = Env::new();
+    env.content("one.bin", 1000);
+    let words = ["create", "one.bin", "--no-date", "-o", "out"];
+    env.ok(&words);
+    let made = env.read("out");
+    env.write("one.bin", "changed");
+    env.ok(&words);
+    assert_ne!(env.read("out"), made);
+    env.fails(1, &["create", "one.bin", "-o", "one.bin"], "is no torrent; use --force");
+    std::fs::create_dir(env.path("folder")).unwrap();
+    env.fails(1, &["create", "one.bin", "-o", "folder"], "is a folder");
+    assert_eq!(env.read("one.bin"), b"changed");
+    env.fails(3, &["create", "one.bin", "-o", "nowhere/out"], "cannot write nowhere/out: No such file");
+    let piped = env.command(&["create", "one.bin", "--no-date", "-o", "/dev/stdout"]).output().unwrap();
+    assert!(piped.stdout.starts_with(&env.read("out")), "{piped:?}");
+}
+
+#[test]
+fn a_length_of_pieces_that_cannot_be_is_wrong_usage() {
+    let env = Env::new();
+    env.content("one.bin", 1000);
+    for size in ["0", "1", "17K", "512M", "1G"] {
+        let says = "expected a power of two from 16K to 256M";
+        env.fails(2, &["create", "one.bin", "--piece-size", size], says);
+    }
+    for version in ["--v1", "--v2", "--hybrid"] {
+        env.ok(&["create", "one.bin", version, "--piece-size", "256M", "-o", "big"]);
+    }
+}
+
+#[test]
 fn what_was_made_is_told() {
     let env = Env::new();
     env.content("one.bin", 70_000);

@@ -14,7 +14,14 @@ const TRACKER: &str = "http://127.0.0.1:1/announce";
 const WRITTEN: [&[&str]; 3] = [
     &["a session starts", "added", "a tracker failed", "complete"],
     &["connecting", "a peer is connected", "a peer left", "reason=", "a record was written"],
-    &["a tracker is asked", "for the disk job=Write", "written", "hashed", "a piece is there", "synced"],
+    &[
+        "a tracker is asked",
+        "for the disk job=Write",
+        "written store",
+        "hashed store",
+        "a piece is there",
+        "synced store",
+    ],
 ];
 
 /// What a download of all there is writes, from its start to a Ctrl-C.

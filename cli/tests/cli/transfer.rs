@@ -179,6 +179,23 @@ fn a_ratio_is_seeded_before_the_end() {
     assert_eq!(stopped["reason"], "goal");
     assert!(stopped["uploaded"].as_u64().unwrap() >= 2 * 470_001, "{stopped}");
     assert_eq!(first.end(), Some(0));
+    let mut again = env.start(&words(&["download", "album.torrent", "--seed=2.0"]));
+    let stopped = again.until("stopped");
+    assert_eq!((&stopped["reason"], &stopped["uploaded"]), (&"goal".into(), &0.into()));
+    assert_eq!(again.end(), Some(0));
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_followed_by_what_can_be_done() {
+    let env = env();
+    let mut command = vec!["seed", "album.torrent", "--listen", "127.0.0.1", "-d", "nowhere"];
+    env.fails(
+        3,
+        &command,
+        "No such file or directory (os error 2); name the folder that holds the data by -d",
+    );
+    command.splice(.., ["download", "album.torrent", "--listen", "127.0.0.1", "-o", "/proc/nowhere"]);
+    env.fails(3, &command, "; choose another folder by -o");
 }
 
 #[test]

@@ -13,6 +13,21 @@ fn good_data_are_complete() {
 }
 
 #[test]
+fn links_are_not_said_to_be_there() {
+    let env = Env::new();
+    let hash = b"\xaa\xf4\xc6\x1d\xdc\xc5\xe8\xa2\xda\xbe\xde\x0f\x3b\x48\x2c\xd9\xae\xa9\x43\x4d";
+    let files = "d4:attr1:l6:lengthi0e4:pathl4:linke12:symlink pathl4:fileeed6:lengthi5e4:pathl4:fileee";
+    let info = format!("d4:infod5:filesl{files}e4:name3:set12:piece lengthi16384e6:pieces20:");
+    env.write("set.torrent", [info.as_bytes(), hash, b"ee"].concat());
+    env.write("set/file", "hello");
+    let listed = env.ok(&["verify", "set.torrent", "--files"]);
+    let links: Vec<_> = listed.lines().filter(|line| line.ends_with("set/link")).collect();
+    assert!(links.len() == 1 && links[0].starts_with("link  ") && !links[0].contains('%'), "{listed}");
+    let shown = env.json(&["verify", "set.torrent", "--json"]);
+    assert_eq!((&shown["complete"], &shown["files"][0]["status"]), (&true.into(), &"link".into()));
+}
+
+#[test]
 fn each_file_that_is_not_right_is_named() {
     let env = Env::new();
     env.album();

@@ -33,20 +33,20 @@ pub(super) fn write(event: &Event) {
             tracing::info!(torrent, tracker, failure = failure.to_string(), "a tracker failed");
         }
         Event::PeerBanned { addr, .. } => {
-            tracing::info!(torrent, %addr, "a peer that sent wrong data was banned")
+            tracing::info!(torrent, %addr, "a peer that sent wrong data was banned");
         }
         Event::RecordFailed { error, .. } => tracing::info!(torrent, %error, "a record failed"),
         Event::Moved { to, .. } => tracing::info!(torrent, to = %to.display(), "moved"),
         Event::MoveFailed { error, .. } => tracing::info!(torrent, %error, "a move does not go on"),
         Event::Settled { .. } => tracing::info!(torrent, "complete files are where they are to be"),
         Event::FinishFailed { error, .. } => {
-            tracing::info!(torrent, %error, "complete files cannot be finished")
+            tracing::info!(torrent, %error, "complete files cannot be finished");
         }
         Event::Linked { to, linked, .. } => {
-            tracing::info!(torrent, to = %to.display(), ?linked, "given to another folder")
+            tracing::info!(torrent, to = %to.display(), ?linked, "given to another folder");
         }
         Event::Reused { files, bytes, .. } => {
-            tracing::info!(torrent, files, bytes, "files that were there were taken")
+            tracing::info!(torrent, files, bytes, "files that were there were taken");
         }
         Event::Removed { .. } => tracing::info!(torrent, "removed"),
         // Of this the listener is told, not the session.

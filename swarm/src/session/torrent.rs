@@ -15,7 +15,7 @@ use super::registry::Entry;
 use super::view::{self, FileProgress, TrackerView};
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
-use crate::engine::{Activity, Engine, PeerStatus, Time, TorrentKey, TorrentStatus};
+use crate::engine::{Activity, Engine, PeerStatus, Time, TorrentKey, TorrentStatus, Totals};
 use crate::reactor::Plane;
 
 /// Names a torrent of a [`Session`](super::Session). It has no task or channel of its own; clones are cheap. Once the torrent was
@@ -84,6 +84,11 @@ impl Torrent {
     /// When it or its session is gone.
     pub async fn status(&self) -> Result<TorrentStatus, Unavailable> {
         self.look(|engine, now, key| engine.torrent_status(now, key)).await
+    }
+
+    /// What was moved in earlier runs, as its record says; the status counts this run only.
+    pub fn earlier(&self) -> Totals {
+        self.entry.identity.kept().map(|kept| kept.earlier()).unwrap_or_default()
     }
 
     /// Its connected peers.

@@ -106,6 +106,12 @@ impl Kept {
         self.meta.name()
     }
 
+    /// What was moved in earlier runs.
+    pub(in crate::session) fn earlier(&self) -> engine::Totals {
+        let Totals { downloaded, uploaded, wasted } = self.state().earlier;
+        engine::Totals { downloaded, uploaded, wasted }
+    }
+
     /// The device of its files.
     pub(in crate::session) fn device(&self) -> Option<u64> {
         self.state().device
