@@ -255,6 +255,82 @@ fn announcements_need_a_token_and_what_they_fill_is_bounded() {
 }
 
 #[test]
+fn one_address_does_not_empty_the_store() {
+    let (mut dht, mut now, mut rng, ..) = rich(5);
+    let own = dht.id(true).unwrap();
+    let mut store = |dht: &mut Dht, from: SocketAddr, hash: Id| {
+        now += Duration::from_millis(110);
+        let token = token(dht, now, from, get_peers(hash, None, false));
+        now += Duration::from_millis(110);
+        let announce = Method::AnnouncePeer {
+            info_hash: hash.0,
+            port: 9,
+            implied_port: false,
+            token: &token,
+            name: None,
+            seed: false,
+        };
+        dht.handle_packet(now, from, &query(Id([5; 20]), announce));
+        while dht.poll_transmit().is_some() {}
+        dht.handle_timeout(now);
+        while dht.poll_transmit().is_some() {}
+        while dht.poll_event().is_some() {}
+        now
+    };
+    let hashes: Vec<Id> = (0..20).map(|_| Id::random(&mut rng)).collect();
+    for (n, hash) in (1..).zip(&hashes) {
+        store(&mut dht, ([7, 1, n, 1], 5).into(), *hash);
+    }
+    let mut end = Time::ZERO;
+    for n in 0..2100 {
+        // Beside our id, as whoever announces may have it.
+        let hash = own.beside(16 + n % 8, &mut rng);
+        store(&mut dht, ([7, 7, 7, 7], 5).into(), hash);
+        // And of another network, over the other family.
+        let v6 = SocketAddr::new([0x2601, 1, 1, u16::try_from(n).unwrap(), 0, 0, 0, 1].into(), 5);
+        end = store(&mut dht, v6, own.beside(20, &mut rng));
+    }
+    let status = dht.status();
+    assert!(status.torrents >= 1000 && status.torrents <= 4000, "{status:?}");
+    for hash in hashes {
+        end += Duration::from_millis(250);
+        dht.handle_packet(end, ([7, 9, 9, 9], 5).into(), &query(Id([5; 20]), get_peers(hash, None, false)));
+        let answers: Vec<_> = std::iter::from_fn(|| dht.poll_transmit()).collect();
+        let has_peer = |bytes: &[u8]| matches!(Packet::parse(bytes).unwrap().body, Body::Reply(reply) if !reply.values.is_empty());
+        assert!(answers.iter().any(|answer| has_peer(&answer.bytes)), "{hash} is gone");
+    }
+}
+
+#[test]
+fn a_torrent_full_of_one_network_still_gives_tokens_to_others() {
+    let (mut dht, mut now, ..) = rich(6);
+    let hash = Id([6; 20]);
+    for n in 0..500 {
+        now += Duration::from_millis(500);
+        let from = SocketAddr::new([0x2601, 7, 7, 7, 0, 0, 0, n].into(), 5);
+        let token = token(&mut dht, now, from, get_peers(hash, None, false));
+        let announce = Method::AnnouncePeer {
+            info_hash: hash.0,
+            port: 9,
+            implied_port: false,
+            token: &token,
+            name: None,
+            seed: false,
+        };
+        now += Duration::from_millis(500);
+        dht.handle_packet(now, from, &query(Id([5; 20]), announce));
+        while dht.poll_transmit().is_some() {}
+    }
+    let peers = dht.status().peers;
+    assert_eq!(peers, 600);
+    // One that takes part in the same family, and one in the other.
+    now += Duration::from_secs(1);
+    for from in ["[2602:1:1::1]:5", "9.3.3.3:5"] {
+        assert_eq!(token(&mut dht, now, from.parse().unwrap(), get_peers(hash, None, false)).len(), 8);
+    }
+}
+
+#[test]
 fn answers_that_nobody_asked_for_change_nothing() {
     let mut net = Net::joined(21, 30);
     let now = net.now;
@@ -418,7 +494,7 @@ fn many_addresses_of_one_network_do_not_decide_what_our_address_is() {
     let mut answers = 0;
     for n in 0..256 {
         now += Duration::from_secs(2);
-        let from = SocketAddr::new([0x2606, 0x4700, 7, 7, 0, 0, 0, n].into(), 6881);
+        let from = SocketAddr::new([0x2606, 0x4700, 7, n, 0, 0, 0, 7].into(), 6881);
         // Half of them have ids of their addresses, and half of them say in an answer that they are somebody else.
         let id = if n % 2 == 0 { Id::of_address(from.ip(), &mut rng) } else { Id::random(&mut rng) };
         let claimed = if n % 4 < 2 { id } else { Id::random(&mut rng) };

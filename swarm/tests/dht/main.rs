@@ -10,6 +10,7 @@ mod lookups;
 mod memory;
 mod net;
 mod reflection;
+mod slander;
 mod storing;
 mod sys_heap;
 mod terse;

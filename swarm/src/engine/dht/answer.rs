@@ -10,6 +10,7 @@ use wire::krpc::{
 use super::api::{DhtEvent, LookupId};
 use super::draft::Draft;
 use super::id::Id;
+use super::owners::{of_family, of_family_mut};
 use super::peers::SAMPLE_INTERVAL;
 use super::table::{K, Standing};
 use super::{Dht, MAX_QUEUED};
@@ -173,7 +174,7 @@ impl Dht {
             Method::Get { target, .. } => {
                 self.items.get(&Id(*target)).is_some_and(|item| item.value.len() > 32)
             }
-            Method::GetPeers { info_hash, .. } => self.peers.has(&Id(*info_hash)),
+            Method::GetPeers { info_hash, .. } => of_family(&self.peers, from.is_ipv4()).has(&Id(*info_hash)),
             _ => false,
         };
         let is_waiting = self.deferred.iter().any(|query| query.from == from);
@@ -194,7 +195,8 @@ impl Dht {
         let item = self.items.get(&hash);
         let signed = item.and_then(|item| item.signed.as_deref());
         for ipv4 in [true, false] {
-            let filters = self.peers.filters(&hash, ipv4);
+            let stored = of_family(&self.peers, ipv4);
+            let filters = stored.filters(&hash);
             let reply = Reply {
                 value: item.map(|item| &*item.value),
                 key: signed.map(|signed| &signed.key),
@@ -204,7 +206,7 @@ impl Dht {
                 peers: filters.as_ref().map(|(_, others)| others.as_bytes()),
                 ..Reply::new([0; 20])
             };
-            let peers = self.peers.sample(&hash, ipv4, false, MAX_PEERS, &mut self.rng);
+            let peers = stored.sample(&hash, false, MAX_PEERS, &mut self.rng);
             self.events.extend(lookup.take(id, OURSELVES, 0, &reply, peers.into_iter()));
         }
     }
@@ -237,7 +239,7 @@ impl Dht {
         seed: bool,
     ) -> Result<(), Refusal<'static>> {
         let own = self.show(now, from, token)?;
-        if self.peers.announce(now, &own, hash, peer, seed) {
+        if of_family_mut(&mut self.peers, from.is_ipv4()).announce(now, &own, hash, peer, seed) {
             self.tell_announced(hash, peer);
             Ok(())
         } else {
@@ -260,8 +262,9 @@ impl Dht {
         value: &[u8],
         mutable: Option<&MutableItem<'_>>,
     ) -> Result<(), Refusal<'static>> {
-        let own = self.show(now, from, token)?;
-        self.items.put(now, &own, value, mutable)
+        self.show(now, from, token)?;
+        let own: Vec<Id> = [true, false].into_iter().filter_map(|ipv4| self.id(ipv4)).collect();
+        self.items.put(now, &own, from.ip(), value, mutable)
     }
 
     /// Checks a token, which proves the address. Returns our id there.
@@ -292,10 +295,11 @@ impl Dht {
             }
             Method::GetPeers { info_hash, want, no_seeds, scrape } => {
                 let hash = Id(*info_hash);
-                if self.peers.has_room(&hash) {
+                let stored = of_family(&self.peers, from.is_ipv4());
+                if stored.has_room(&hash) {
                     draft.add_token(&token);
                 }
-                filters = scrape.then(|| self.peers.filters(&hash, from.is_ipv4())).flatten();
+                filters = scrape.then(|| stored.filters(&hash)).flatten();
                 if let Some(filters) = &filters {
                     draft.add_filters(filters);
                 }
@@ -316,7 +320,7 @@ impl Dht {
                 // Half of the room is for nodes.
                 let count = draft.count(20, AROUND_SAMPLES) / 2;
                 draft.spend(AROUND_SAMPLES + 20 * count);
-                draft.reply.samples = Some(self.samples(now, count));
+                draft.reply.samples = Some(self.samples(now, from.is_ipv4(), count));
                 self.add_nodes(&mut draft, from, target, *want);
             }
             Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. } | Method::Other { .. } => {}
@@ -345,13 +349,14 @@ impl Dht {
 
     fn peers_for(&mut self, from: SocketAddr, hash: &Id, no_seeds: bool) -> Vec<SocketAddr> {
         let Some(scope) = Scope::of(from.ip()) else { return Vec::new() };
-        let mut peers = self.peers.sample(hash, from.is_ipv4(), no_seeds, MAX_PEERS, &mut self.rng);
+        let stored = of_family(&self.peers, from.is_ipv4());
+        let mut peers = stored.sample(hash, no_seeds, MAX_PEERS, &mut self.rng);
         peers.retain(|peer| may_name(scope, *peer));
         peers
     }
 
-    fn samples(&mut self, now: Time, count: usize) -> Samples<'static> {
-        let (hashes, num) = self.peers.samples(now, &mut self.rng);
+    fn samples(&mut self, now: Time, ipv4: bool, count: usize) -> Samples<'static> {
+        let (hashes, num) = of_family_mut(&mut self.peers, ipv4).samples(now, &mut self.rng);
         let hashes: Vec<_> = hashes.iter().take(count).map(|hash| hash.0).collect();
         Samples {
             interval: u32::try_from(SAMPLE_INTERVAL.as_secs()).unwrap_or(0),

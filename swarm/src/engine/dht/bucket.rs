@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::id::Id;
-use super::table::{K, subnet};
+use super::table::{K, site, subnet};
 use crate::engine::time::Time;
 
 /// Failures in a row after which a node goes if there is a spare one, and after which it goes in any case.
 const FAILURES: [u8; 2] = [2, 3];
+/// Nodes of a /48 of IPv6 in a bucket.
+const OF_SITE: usize = 2;
 
 /// A node as the table knows it.
 #[derive(Clone, Debug)]
@@ -110,10 +112,11 @@ impl Bucket {
         self.nodes.iter_mut().chain(&mut self.spare).find(|node| node.id == *id)
     }
 
-    /// Whether the subnet has its node already, be it a spare one. An unverified one does not keep out a verified one.
+    /// Whether the subnet, or the /48, has its nodes already, be they spare ones. Unverified ones do not keep out a verified one.
     pub(crate) fn has_subnet(&self, addr: SocketAddr, is_verified: bool) -> bool {
-        let mut nodes = self.nodes.iter().chain(&self.spare);
-        nodes.any(|node| is_neighbour(node, addr) && node.is_verified >= is_verified)
+        let nodes = || self.nodes.iter().chain(&self.spare).filter(|node| node.is_verified >= is_verified);
+        nodes().any(|node| is_neighbour(node, addr))
+            || nodes().filter(|node| is_of_site(node, addr)).count() >= OF_SITE
     }
 
     /// Whether a node more would be kept in a bucket of this size.
@@ -127,7 +130,7 @@ impl Bucket {
     pub(crate) fn add(&mut self, node: Node, size: usize) {
         let addr = node.addr;
         if node.is_verified {
-            self.retain(|other| other.is_verified || !is_neighbour(other, addr));
+            self.retain(|other| other.is_verified || !(is_neighbour(other, addr) || is_of_site(other, addr)));
         }
         if self.nodes.len() < size {
             self.nodes.push(node);
@@ -208,10 +211,19 @@ impl Bucket {
             self.nodes.iter().chain(&self.spare).filter_map(|node| subnet(node.addr)).collect();
         let different: std::collections::BTreeSet<_> = nets.iter().collect();
         assert_eq!(nets.len(), different.len(), "a subnet twice: {nets:?}");
+        for node in self.nodes.iter().chain(&self.spare) {
+            let others = self.nodes.iter().chain(&self.spare).filter(|other| is_of_site(other, node.addr));
+            assert!(others.count() < OF_SITE, "a /48 too often: {nets:?}");
+        }
     }
 }
 
 /// Whether a node is of the same global subnet as an address, but not at it: that one may come back with another id.
 fn is_neighbour(node: &Node, addr: SocketAddr) -> bool {
     node.addr.ip() != addr.ip() && subnet(addr).is_some_and(|net| subnet(node.addr) == Some(net))
+}
+
+/// Whether a node is of the same /48 as an address, but not at it.
+fn is_of_site(node: &Node, addr: SocketAddr) -> bool {
+    node.addr.ip() != addr.ip() && site(addr).is_some_and(|net| site(node.addr) == Some(net))
 }

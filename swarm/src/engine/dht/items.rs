@@ -1,18 +1,22 @@
 //! Items that were put here (BEP 44).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use wire::krpc::{MutableItem, Refusal, code, immutable_target, mutable_target};
 
 use super::id::Id;
 use super::item::is_signed;
+use super::owners::{greediest, owner};
 use crate::engine::time::Time;
 
 /// Items are put again every hour.
 const LIFE: Duration = Duration::from_secs(2 * 3600);
 /// At most about a kilobyte each.
 const MAX_ITEMS: usize = 700;
+/// Items that a holder of addresses may have when there is no room: those with more give way first.
+const OWN_ITEMS: usize = 16;
 
 /// An item.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct Item {
     /// What a mutable item has besides.
     pub(crate) signed: Option<Box<Signed>>,
     put: Time,
+    /// Who put it first.
+    creator: IpAddr,
 }
 
 /// What makes an item mutable.
@@ -44,11 +50,12 @@ impl ItemStore {
         self.0.len()
     }
 
-    /// Keeps an item, or says why not. When there are too many, those far from our id go first.
+    /// Keeps an item, or says why not. When there are too many, those of whoever put many go first, then those far from all our ids.
     pub(crate) fn put(
         &mut self,
         now: Time,
-        own: &Id,
+        own: &[Id],
+        from: IpAddr,
         value: &[u8],
         mutable: Option<&MutableItem<'_>>,
     ) -> Result<(), Refusal<'static>> {
@@ -65,7 +72,8 @@ impl ItemStore {
         }
         let signed =
             mutable.map(|new| Box::new(Signed { key: *new.key, signature: *new.signature, seq: new.seq }));
-        self.0.insert(target, Item { value: value.into(), signed, put: now });
+        let creator = self.0.get(&target).map_or_else(|| owner(from), |known| known.creator);
+        self.0.insert(target, Item { value: value.into(), signed, put: now, creator });
         Ok(())
     }
 
@@ -74,11 +82,20 @@ impl ItemStore {
         self.0.retain(|_, item| now - item.put < LIFE);
     }
 
-    /// Makes room for an item, if another one is farther from us.
-    fn evict(&mut self, own: &Id, target: &Id) -> bool {
-        let farthest = self.0.keys().max_by_key(|known| own.distance(known)).copied();
-        let farther = farthest.filter(|known| own.distance(known) > own.distance(target));
-        farther.is_some_and(|farther| self.0.remove(&farther).is_some())
+    /// Makes room for an item: in place of one of whoever put most of them, or of one that is farther from us.
+    fn evict(&mut self, own: &[Id], target: &Id) -> bool {
+        let distance = |target: &Id| own.iter().map(|own| own.distance(target)).min();
+        let gone = match greediest(self.0.values().map(|item| item.creator), OWN_ITEMS) {
+            Some(greedy) => {
+                let of_greedy = self.0.iter().filter(|(_, item)| item.creator == greedy);
+                of_greedy.min_by_key(|(_, item)| item.put).map(|(target, _)| *target)
+            }
+            None => {
+                let farthest = self.0.keys().max_by_key(|known| distance(known)).copied();
+                farthest.filter(|known| distance(known) > distance(target))
+            }
+        };
+        gone.is_some_and(|gone| self.0.remove(&gone).is_some())
     }
 }
 
@@ -99,12 +116,18 @@ mod tests {
     use super::super::api::Mutable;
     use super::*;
 
-    const OWN: Id = Id([0; 20]);
+    const OWN: &[Id] = &[Id([0; 20]), Id([0xff; 20])];
+
+    fn ip(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from(0x0900_0000 + n).into()
+    }
 
     fn put(store: &mut ItemStore, secs: u64, item: &Mutable, cas: Option<i64>) -> Result<(), u16> {
         let mutable =
             MutableItem { key: &item.key, salt: &item.salt, seq: item.seq, cas, signature: &item.signature };
-        store.put(Time::from_secs(secs), &OWN, &item.value, Some(&mutable)).map_err(|refusal| refusal.code)
+        store
+            .put(Time::from_secs(secs), OWN, ip(1), &item.value, Some(&mutable))
+            .map_err(|refusal| refusal.code)
     }
 
     fn item(seq: i64, value: &[u8]) -> Mutable {
@@ -136,7 +159,7 @@ mod tests {
     fn items_expire_unless_they_are_put_again() {
         let mut store = ItemStore::default();
         put(&mut store, 0, &item(1, b"i1e"), None).unwrap();
-        store.put(Time::ZERO, &OWN, b"i2e", None).unwrap();
+        store.put(Time::ZERO, OWN, ip(1), b"i2e", None).unwrap();
         put(&mut store, 3600, &item(1, b"i1e"), None).unwrap();
         store.expire(Time::from_secs(7200));
         assert_eq!(store.len(), 1);
@@ -148,12 +171,29 @@ mod tests {
     fn a_flood_of_items_stays_within_bounds_and_keeps_what_is_near() {
         let mut store = ItemStore::default();
         for n in 0..2000 {
-            let _ = store.put(Time::ZERO, &OWN, format!("i{n}e").as_bytes(), None);
+            let _ = store.put(Time::ZERO, OWN, ip(n), format!("i{n}e").as_bytes(), None);
         }
         assert_eq!(store.len(), MAX_ITEMS);
         let kept: Vec<_> = store.0.keys().copied().collect();
         let mut all: Vec<_> = (0..2000).map(|n| Id(immutable_target(format!("i{n}e").as_bytes()))).collect();
+        // Near one id or the other.
+        all.sort_by_key(|id| OWN.iter().map(|own| own.distance(id)).min());
+        all.truncate(MAX_ITEMS);
         all.sort();
-        assert_eq!(kept, all[..MAX_ITEMS]);
+        assert_eq!(kept, all);
+    }
+
+    #[test]
+    fn who_floods_the_store_puts_out_its_own() {
+        let mut store = ItemStore::default();
+        let values: Vec<String> = (0..20).map(|n| format!("i{n}e")).collect();
+        for (n, value) in (0..).zip(&values) {
+            store.put(Time::ZERO, OWN, ip(n), value.as_bytes(), None).unwrap();
+        }
+        for n in 100..3000_u64 {
+            store.put(Time::from_secs(n), OWN, ip(999), format!("i{n}e").as_bytes(), None).unwrap();
+        }
+        assert_eq!(store.len(), MAX_ITEMS);
+        assert!(values.iter().all(|value| store.get(&Id(immutable_target(value.as_bytes()))).is_some()));
     }
 }

@@ -4,14 +4,17 @@
 //! in its name: three bytes for one, and 8 KiB a minute besides if it lately answered us itself.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::table::site;
 use crate::engine::scope::{Scope, subscriber};
 use crate::engine::time::Time;
 
 /// Packets to an address within [`WINDOW`].
 const PER_ADDRESS: usize = 5;
+/// Packets to a /48 of IPv6 in a window: anybody can have one, and it has 65,536 such subnets.
+const PER_SITE: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 /// How long an address stays proven.
 const PROOF: Duration = Duration::from_secs(10 * 60);
@@ -27,6 +30,8 @@ const MAX_EXTRA: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Rate {
     recent: BTreeMap<SocketAddr, [Time; PER_ADDRESS]>,
+    /// Packets in the window that began then.
+    sites: BTreeMap<IpAddr, u32>,
     /// Packets to anybody in a window, and those of the window that began then.
     all: u32,
     count: u32,
@@ -35,16 +40,19 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn new(all: u32) -> Self {
-        Self { recent: BTreeMap::new(), all, count: 0, began: Time::ZERO }
+        Self { recent: BTreeMap::new(), sites: BTreeMap::new(), all, count: 0, began: Time::ZERO }
     }
 
     /// Whether a packet may go to this address now; if so, it is counted.
     pub(crate) fn take(&mut self, now: Time, to: SocketAddr) -> bool {
         if now - self.began >= WINDOW {
             (self.began, self.count) = (now, 0);
+            self.sites.clear();
             self.recent.retain(|_, times| times.iter().any(|time| now < *time));
         }
-        if self.count >= self.all {
+        let site = site(to);
+        let is_full = |site: IpAddr| self.sites.get(&site).is_some_and(|count| *count >= PER_SITE);
+        if self.count >= self.all || site.is_some_and(is_full) {
             return false;
         }
         // Times at which a packet stops to count: the earliest one is replaced.
@@ -52,6 +60,9 @@ impl Rate {
         let Some(earliest) = times.iter_mut().min().filter(|time| **time <= now) else { return false };
         *earliest = now + WINDOW;
         self.count += 1;
+        if let Some(site) = site {
+            *self.sites.entry(site).or_default() += 1;
+        }
         true
     }
 }
@@ -162,6 +173,20 @@ mod tests {
         let mut take = |text: &str| (0..9).filter(|_| rate.take(Time::from_secs(1), addr(text))).count();
         assert_eq!((take("[2606:4700::1]:1"), take("[2606:4700::2]:1")), (5, 0));
         assert_eq!((take("127.0.0.1:1"), take("127.0.0.1:2")), (5, 5));
+    }
+
+    #[test]
+    fn a_site_of_ipv6_has_twenty_packets_a_second() {
+        let mut rate = Rate::new(1000);
+        let mut taken = [0; 3];
+        for millis in (0..3000).step_by(10) {
+            let (now, net) = (Time::from_millis(1000 + millis), u16::try_from(millis).unwrap());
+            let [first, other] =
+                [7, 8].map(|site| SocketAddr::new([0x2606, 0x4700, site, net, 0, 0, 0, 1].into(), 1));
+            taken[usize::try_from(millis / 1000).unwrap()] += u32::from(rate.take(now, first));
+            assert!(millis % 100 > 0 || rate.take(now, other));
+        }
+        assert_eq!(taken, [20, 20, 20]);
     }
 
     #[test]

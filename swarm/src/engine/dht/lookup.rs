@@ -201,7 +201,11 @@ impl Lookup {
             let cas = cas.filter(|cas| node.seq == Some(*cas));
             Some(Store { to: node.addr, id: node.id, token, cas })
         };
-        let stores = walks().filter(|_| wants_to_store).flat_map(|walk| walk.closest().filter_map(store));
+        // Who has no room gives no token (BEP 33), and others take its place.
+        let takers = |walk: &'_ Walk| -> Vec<Store> {
+            walk.closest_that(|node| node.token.is_some()).filter_map(store).collect()
+        };
+        let stores = walks().filter(|_| wants_to_store).flat_map(takers);
         self.stores = Some(stores.collect());
     }
 

@@ -42,7 +42,9 @@ mod item;
 mod items;
 mod limits;
 mod lookup;
+mod owners;
 mod peers;
+mod places;
 mod receive;
 mod routes;
 mod state;
@@ -103,7 +105,8 @@ pub struct Dht {
     /// When lookups that could not ask are to try again.
     retry: Option<Time>,
     tokens: Tokens,
-    peers: PeerStore,
+    /// IPv4, IPv6: neither takes room of the other.
+    peers: [PeerStore; 2],
     items: ItemStore,
     /// Of answers, and of questions.
     rates: [Rate; 2],
@@ -136,7 +139,7 @@ pub struct DhtStatus {
     pub queries: usize,
     /// Questions without an answer since somebody last answered: many, when there is no network or it is another one.
     pub unanswered: u32,
-    /// Torrents that others announced here.
+    /// Torrents that others announced here; those with peers of both families count twice.
     pub torrents: usize,
     /// Their peers.
     pub peers: usize,
@@ -179,7 +182,7 @@ impl Dht {
             next_id: 0,
             retry: None,
             tokens,
-            peers: PeerStore::default(),
+            peers: Default::default(),
             items: ItemStore::default(),
             rates: [Rate::new(config.answers), Rate::new(u32::try_from(in_flight).unwrap_or(u32::MAX))],
             proven: Proven::default(),
@@ -244,15 +247,15 @@ impl Dht {
     pub fn status(&self) -> DhtStatus {
         let count =
             |count: fn(&Table) -> usize| self.tables.each_ref().map(|table| table.as_ref().map_or(0, count));
-        let (torrents, peers) = self.peers.len();
+        let [(torrents, peers), (torrents6, peers6)] = self.peers.each_ref().map(PeerStore::len);
         DhtStatus {
             nodes: count(Table::len),
             good: count(Table::good),
             lookups: self.lookups.len(),
             queries: self.transactions.len(),
             unanswered: self.unanswered,
-            torrents,
-            peers,
+            torrents: torrents + torrents6,
+            peers: peers + peers6,
             items: self.items.len(),
         }
     }

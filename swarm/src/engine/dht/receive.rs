@@ -7,11 +7,14 @@ use wire::krpc::{Body, Error, Packet, Reply};
 
 use super::api::{DhtEvent, LookupId};
 use super::id::Id;
-use super::table::{K, Table, subnet};
+use super::table::{K, Table, site, subnet};
 use super::transactions::{Pending, Purpose};
 use super::{Dht, LookupStats, upkeep};
 use crate::engine::scope::{Scope, canonical, may_name};
 use crate::engine::time::Time;
+
+/// Nodes that others name have no lower port.
+const LEAST_PORT: u16 = 1024;
 
 impl Dht {
     /// A datagram came that begins with `d`. Returns whether it was a query, or an answer to one of ours.
@@ -54,8 +57,8 @@ impl Dht {
             packet.ip.map(|seen| seen.ip().to_canonical()).filter(|seen| seen.is_ipv4() == from.is_ipv4());
         let is_new = seen.is_some_and(|seen| self.guess(seen));
         if let Some(table) = self.table_mut(from.is_ipv4()) {
-            if pending.id.is_some_and(|said| said != id) {
-                table.failed(from);
+            if let Some(said) = pending.id.filter(|said| *said != id) {
+                table.renamed(&said, from);
             }
             table.answered(now, id, from, rtt);
         }
@@ -165,10 +168,12 @@ impl Dht {
         let nodes = if ipv4 { &reply.nodes } else { &reply.nodes6 };
         let own = self.id(ipv4);
         let nodes = nodes.iter().flatten().map(|node| (Id(node.id), canonical(node.addr)));
-        // A packet has room for no more.
+        // No node is at a port of the system's services, but somebody else may be.
         let fits = |(id, addr): &(Id, SocketAddr)| {
-            addr.is_ipv4() == ipv4 && Some(*id) != own && self.may_be_named(from, *addr)
+            let is_node = addr.is_ipv4() == ipv4 && addr.port() >= LEAST_PORT && Some(*id) != own;
+            is_node && self.may_be_named(from, *addr)
         };
+        // A packet has room for no more.
         nodes.take(4 * K).filter(fits).collect()
     }
 
@@ -202,7 +207,7 @@ impl Dht {
     /// A node says what our address is.
     fn vote(&mut self, now: Time, voter: SocketAddr, seen: IpAddr) {
         // Many addresses of one network are one voter.
-        let Some(net) = subnet(voter) else { return };
+        let Some(net) = site(voter).or(subnet(voter)) else { return };
         self.votes.vote(net, seen);
         let ipv4 = seen.to_canonical().is_ipv4();
         let Some(ip) = self.votes.address(ipv4).filter(|ip| self.external(ipv4) != Some(*ip)) else { return };

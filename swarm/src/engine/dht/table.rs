@@ -19,7 +19,7 @@ pub(crate) const FRESH: Duration = Duration::from_secs(15 * 60);
 ///
 /// - A node comes in when it answered, or from the last run; others are told only of nodes that answered.
 /// - The four buckets for what is far away hold more than 8, because each doubling there saves lookups up to one hop.
-/// - A global /24 (IPv4) or /64 (IPv6) has one node in a bucket, and an address has one in the table.
+/// - A global /24 (IPv4) or /64 (IPv6) has one node in a bucket, a /48 has two, and an address has one in the table.
 /// - A full bucket keeps spare nodes, which take the place of those that fail.
 /// - A node whose id is of its address (BEP 42) takes the place of one whose id is not.
 #[derive(Debug)]
@@ -145,6 +145,16 @@ impl Table {
             if bucket.failed(addr) {
                 return;
             }
+        }
+    }
+
+    /// A node answered by another id than it was asked by. That speaks against it only if it had that one here: others may have
+    /// lied about it.
+    pub(crate) fn renamed(&mut self, was: &Id, addr: SocketAddr) {
+        let index = self.place(was).0;
+        let bucket = self.buckets.get_mut(index);
+        if bucket.is_some_and(|bucket| bucket.find(was).is_some_and(|node| node.addr == addr)) {
+            self.failed(addr);
         }
     }
 
@@ -316,6 +326,17 @@ pub(crate) fn subnet(addr: SocketAddr) -> Option<IpAddr> {
     }
 }
 
+/// What anybody can have of IPv6: a /48.
+pub(crate) fn site(addr: SocketAddr) -> Option<IpAddr> {
+    match subnet(addr)? {
+        IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            Some(IpAddr::from([a, b, c, 0, 0, 0, 0, 0]))
+        }
+        IpAddr::V4(_) => None,
+    }
+}
+
 fn size_of_bucket(index: usize) -> usize {
     match index {
         0 => 16 * K,
@@ -439,6 +460,22 @@ mod tests {
         assert!((1..=12).contains(&table.len()), "{}", table.len());
         let addr = "9.8.7.6:5".parse().unwrap();
         assert_eq!(table.asked_us(at(1), table.own(), addr), Standing::Unwanted);
+    }
+
+    #[test]
+    fn a_site_of_ipv6_has_two_nodes_in_a_bucket() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut table = Table::new(Id::random(&mut rng), false);
+        for n in 0..3000 {
+            let addr = SocketAddr::new([0x2606, 0x4700, 7, n, 0, 0, 0, 1].into(), 6881);
+            let id = if n % 3 == 0 { Id::random(&mut rng) } else { Id::of_address(addr.ip(), &mut rng) };
+            table.answered(at(1), id, addr, RTT);
+            table.check();
+        }
+        assert!((2..=26).contains(&table.len()), "{}", table.len());
+        let other = SocketAddr::new([0x2606, 0x4700, 8, 1, 0, 0, 0, 1].into(), 6881);
+        table.answered(at(1), Id::of_address(other.ip(), &mut rng), other, RTT);
+        assert!(table.holder(other).is_some());
     }
 
     #[test]

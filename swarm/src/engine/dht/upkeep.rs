@@ -86,7 +86,7 @@ impl Dht {
         self.tokens.rotate(now, &mut self.rng);
         if now - self.upkeep.expired >= EXPIRY {
             self.upkeep.expired = now;
-            self.peers.expire(now);
+            self.peers.iter_mut().for_each(|peers| peers.expire(now));
             self.items.expire(now);
         }
         for ipv4 in [true, false] {
