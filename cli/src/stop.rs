@@ -128,3 +128,16 @@ fn is_hangup_ignored() -> bool {
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     ignored.is_none_or(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_for_the_end_does_not_wait_longer_than_was_promised() {
+        let stop = Stop::default();
+        assert!(stop.patience() < Duration::from_secs(10), "then whoever asked kills it");
+        stop.by_person.store(true, Ordering::Relaxed);
+        assert!(stop.patience() < Duration::from_secs(5), "a person");
+    }
+}

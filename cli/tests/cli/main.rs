@@ -12,6 +12,7 @@ mod env;
 mod fetch;
 mod files;
 mod going_on;
+mod light;
 mod log;
 mod magnet;
 mod memory;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::env::{Env, Running, listening};
+use crate::light::most_memory;
 
 const LOCAL: [&str; 7] = ["--json", "--listen", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd"];
 const MIB: u64 = 1 << 20;
@@ -60,11 +61,9 @@ fn pieces_of_256_mib_come_and_go_in_little_memory() {
 
 /// What it had of its own at most. Its program and what it maps count too.
 fn is_modest(running: &Running, what: &str) {
-    let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    let most = line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024;
+    let most = most_memory(running.pid());
     eprintln!("{what}: {} MiB at most", most / MIB);
-    assert!(most < OWN, "{what}: {line}");
+    assert!(most < OWN, "{what}: {most} bytes");
 }
 
 /// Runs it under the limit, if there is one.

@@ -47,12 +47,24 @@ fn a_path_is_seeded_without_a_torrent_file() {
     env.ok(&["create", "one.bin", "-o", "a"]);
     let mut seed = env.start(&words(&["seed", "one.bin"]));
     let started = seed.until("started");
-    assert_eq!(started["info_hash"], env.json(&["show", "a", "--json"])["info_hash"]);
+    let shown = env.json(&["show", "a", "--json"]);
+    assert_eq!((&started["info_hash"], &started["magnet"]), (&shown["info_hash"], &shown["magnet"]));
     let peer = listening(&started).to_string();
     let mut leecher = env.start(&words(&["download", "a", "-o", "out", "--peer", &peer]));
     leecher.until("complete");
     assert_eq!(leecher.end(), Some(0));
     assert_eq!(env.read("one.bin"), env.read("out/one.bin"));
+}
+
+#[test]
+fn the_magnet_of_what_is_seeded_is_printed() {
+    let env = Env::new();
+    env.content("one.bin", 200_000);
+    env.ok(&["create", "one.bin", "-o", "a", "-t", "http://127.0.0.1:9/announce"]);
+    let words =
+        ["seed", "one.bin", "-t", "http://127.0.0.1:9/announce", "--listen", "127.0.0.1", "--port", "0"];
+    let ran = env.run_until(&words, "listening at port");
+    assert_eq!((ran.code, ran.out.lines().next()), (Some(0), Some(env.ok(&["magnet", "a"]).trim())));
 }
 
 #[test]
@@ -196,6 +208,24 @@ fn a_folder_that_cannot_be_is_followed_by_what_can_be_done() {
     );
     command.splice(.., ["download", "album.torrent", "--listen", "127.0.0.1", "-o", "/proc/nowhere"]);
     env.fails(3, &command, "; choose another folder by -o");
+}
+
+#[test]
+fn a_limit_of_either_side_is_kept() {
+    let env = env();
+    let rates: [(&[&str], &[&str]); 2] = [(&["--up-limit", "400K"], &[]), (&[], &["--down-limit", "400K"])];
+    for (at, (up, down)) in rates.into_iter().enumerate() {
+        let mut seed =
+            env.start(&words(&[&["seed", "album.torrent", "-d", ".", "--no-resume"], up].concat()));
+        let peer = listening(&seed.until("started")).to_string();
+        let out = format!("out{at}");
+        let get = ["download", "album.torrent", "-o", &out, "--peer", &peer];
+        let mut leecher = env.start(&words(&[&get, down].concat()));
+        // A second and more at that rate, less what a limit lets through at once at the start.
+        let seconds = leecher.until("complete")["seconds"].as_f64().unwrap();
+        assert!(seconds > 0.5, "{up:?} {down:?}: {seconds} s");
+        assert_eq!(leecher.end(), Some(0));
+    }
 }
 
 #[test]

@@ -12,10 +12,10 @@ use crate::payload::Payload;
 use crate::process::{free_addr, wait_for};
 
 /// How long a client may take to start and to check what it has.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// How long a transfer of a few megabytes may take. Some clients wait 10 s before they unchoke, and rtorrent tells of peers every
 /// two minutes.
-const TRANSFER_LIMIT: Duration = Duration::from_secs(180);
+const TRANSFER_LIMIT: Duration = Duration::from_secs(360);
 
 /// A program that can be started as a seed or a leecher.
 pub(crate) trait Client: Sync {

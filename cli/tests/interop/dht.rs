@@ -16,7 +16,7 @@ use crate::present;
 use crate::process::{JsonProcess, Process, command, find};
 
 /// How long anything may take to be found. libtorrent refreshes what it knows of small networks slowly.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(270);
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 /// What each program announces and stores.
 const WORDS: [&str; 3] = ["unchoke", "libtorrent", "bittorrent-dht"];

@@ -46,7 +46,7 @@ impl Opentracker {
         let mut command = command_as_nobody(&program);
         command.arg("-f").arg(&conf_file);
         let mut process = Process::start(PROGRAM, command, dir.path())?;
-        wait_for("opentracker", Duration::from_secs(10), || {
+        wait_for("opentracker", Duration::from_secs(60), || {
             process.check_alive()?;
             Ok(http::get(addr, "/announce").ok())
         })?;
@@ -64,7 +64,7 @@ impl Opentracker {
             self.info_hash.as_bytes().chunks(2).map(|x| format!("%{}", String::from_utf8_lossy(x))).collect();
         let target = format!("/scrape?info_hash={hash}");
         let wanted = format!("8:completei{seeds}e");
-        wait_for("the seed's announce", Duration::from_secs(30), || {
+        wait_for("the seed's announce", Duration::from_secs(120), || {
             let body = http::get(self.addr, &target)?.body;
             Ok(String::from_utf8_lossy(&body).contains(&wanted).then_some(()))
         })

@@ -32,7 +32,7 @@ for end in \"ip -6\" \"nsenter --net=/proc/$1/ns/net ip -6\"; do
 done";
 
 /// How long an interface may take to come up.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// One of the two machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::ops::BitOr;
 
+use super::looks::look;
+
 /// A set of columns: groups of values that change together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Columns(u8);
@@ -208,7 +210,7 @@ impl<K: Copy> Changes<K> {
         let full = revision < self.forgotten || revision > self.revision();
         let mut delta = Delta { revision: self.revision(), full, upserts: Vec::new(), removed: Vec::new() };
         if full {
-            let entries = (0..).zip(&self.entries);
+            let entries = (0..).zip(&self.entries).inspect(|_| look());
             let all =
                 entries.filter_map(|(slot, entry)| Some(Upsert { key: entry.as_ref()?.key, slot, columns }));
             delta.upserts = all.collect();
@@ -229,6 +231,7 @@ impl<K: Copy> Changes<K> {
     fn collect(&self, revision: u64, columns: Columns, column: usize, upserts: &mut Vec<Upsert<K>>) {
         let mut at = self.lists[column].tail;
         while let Some(Some(entry)) = self.entries.get(at as usize) {
+            look();
             if entry.links[column].stamp <= revision {
                 return;
             }

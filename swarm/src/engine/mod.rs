@@ -8,6 +8,7 @@ mod cx;
 mod hub;
 mod keeping;
 mod link;
+mod looks;
 mod memory;
 mod order;
 mod ordering;

@@ -5,37 +5,13 @@ use std::time::Duration;
 
 use swarm::engine::dht::{Announce, DhtConfig, DhtEvent, Id, PutMutable};
 
-use crate::net::Net;
+use crate::net::{Net, v6};
 
 const ANNOUNCE: Announce = Announce { port: 7000, implied_port: false, seed: false };
 
-fn v6(n: usize) -> SocketAddr {
-    SocketAddr::new([0x2606, 0x4700, u16::try_from(n).unwrap(), 0, 0, 0, 0, 1].into(), 6881)
-}
-
-/// Nodes of both families that know each other.
-fn network(seed: u64) -> Net {
-    let mut net = Net::new(seed);
-    let first = net.address();
-    let external = vec![first.ip(), v6(0).ip()];
-    net.add_dual(&[first, v6(0)], DhtConfig { external, ..DhtConfig::default() });
-    for n in 1..40 {
-        let addr = net.address();
-        let bootstrap = vec![first, v6(0)];
-        net.add_dual(&[addr, v6(n)], DhtConfig { bootstrap, ..DhtConfig::default() });
-        net.run(Duration::from_millis(500));
-    }
-    net.run(Duration::from_secs(180));
-    net
-}
-
-fn found(net: &mut Net, index: usize) -> Vec<DhtEvent> {
-    std::mem::take(&mut net.nodes[index].events)
-}
-
 #[test]
 fn what_is_put_over_both_families_is_read_over_each_alone() {
-    let mut net = network(61);
+    let mut net = Net::dual(61, true);
     let first = net.nodes[0].addr;
     let v4_only = net.address();
     let readers = [(v4_only, first), (v6(100), v6(0))].map(|(addr, bootstrap)| {
@@ -52,11 +28,11 @@ fn what_is_put_over_both_families_is_read_over_each_alone() {
     let target = swarm::engine::dht::target_of_immutable(b"5:hello");
     let key = swarm::engine::dht::Mutable::public_key(&[3; 32]);
     for reader in readers {
-        found(&mut net, reader);
+        net.told(reader);
         net.complete(reader, |dht, now| dht.get_immutable(now, target).unwrap());
         net.complete(reader, |dht, now| dht.get_mutable(now, key, b"").unwrap());
         let peers = net.complete(reader, |dht, now| dht.get_peers(now, hash, None).unwrap()).peers;
-        let events = found(&mut net, reader);
+        let events = net.told(reader);
         let has = |test: fn(&DhtEvent) -> bool| events.iter().any(test);
         assert!(has(|event| matches!(event, DhtEvent::Immutable { value, .. } if value == b"5:hello")));
         assert!(has(|event| matches!(event, DhtEvent::Mutable { item, .. } if item.value == b"3:new")));
@@ -66,7 +42,7 @@ fn what_is_put_over_both_families_is_read_over_each_alone() {
 
 #[test]
 fn where_ipv6_is_dropped_without_a_word_everything_ends_and_ipv6_is_soon_left_alone() {
-    let mut net = network(62);
+    let mut net = Net::dual(62, true);
     let first = net.nodes[0].addr;
     let addr = net.address();
     // Its own address is one that nobody has: what is sent there is lost too.

@@ -152,6 +152,35 @@ impl Net {
         net
     }
 
+    /// Forty nodes of both families, number n at [`v6`]`(n)` besides, that begin with the first one; with its address of the one
+    /// family, or with both.
+    pub(crate) fn dual(seed: u64, knows_both: bool) -> Self {
+        let mut net = Self::new(seed);
+        let first = net.address();
+        let external = vec![first.ip(), v6(0).ip()];
+        net.add_dual(&[first, v6(0)], DhtConfig { external, ..DhtConfig::default() });
+        for n in 1..40 {
+            let addr = net.address();
+            let bootstrap = if knows_both { vec![first, v6(0)] } else { vec![first] };
+            net.add_dual(&[addr, v6(n)], DhtConfig { bootstrap, ..DhtConfig::default() });
+            net.run(Duration::from_millis(500));
+            if n == 1 && !knows_both {
+                let seen = net.now;
+                net.dht(0).add_node(seen, v6(1));
+                net.settle(0);
+                net.dht(1).add_node(seen, v6(0));
+                net.settle(1);
+            }
+        }
+        net.run(Duration::from_secs(180));
+        net
+    }
+
+    /// What a node told since it was last asked.
+    pub(crate) fn told(&mut self, index: usize) -> Vec<DhtEvent> {
+        std::mem::take(&mut self.nodes[index].events)
+    }
+
     /// Nodes that have the ids of their addresses and the tables that long-running nodes have, and do nothing by themselves.
     pub(crate) fn settled(seed: u64, count: usize) -> Self {
         Self::settled_with(seed, count, 0.0)
@@ -334,6 +363,11 @@ fn without_ip(bytes: Vec<u8>) -> Vec<u8> {
     let mut stripped = Vec::new();
     Packet { ip: None, ..packet }.encode(&mut stripped);
     stripped
+}
+
+/// The IPv6 address of a node of [`Net::dual`], or of none.
+pub(crate) fn v6(n: usize) -> SocketAddr {
+    SocketAddr::new([0x2606, 0x4700, u16::try_from(n).unwrap(), 0, 0, 0, 0, 1].into(), 6881)
 }
 
 /// The address of an IP as a peer's.

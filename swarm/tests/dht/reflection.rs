@@ -24,6 +24,15 @@ struct Victim {
 }
 
 impl Victim {
+    /// Somebody asks in its name.
+    fn is_named(&mut self, dht: &mut Dht, now: Time, forged: &[u8]) {
+        self.came += forged.len();
+        dht.handle_packet(now, self.addr, forged);
+        self.take(dht, now);
+        dht.handle_timeout(now);
+        self.take(dht, now);
+    }
+
     /// Takes what is sent to it.
     fn take(&mut self, dht: &mut Dht, now: Time) {
         while let Some(packet) = dht.poll_transmit() {
@@ -64,12 +73,7 @@ fn a_node_that_is_known_is_sent_eight_kib_a_minute_besides_three_bytes_for_one()
         let came = victim.came;
         while now < start + Duration::from_secs(60 * minute) {
             now += Duration::from_millis(rng.random_range(50..400));
-            let forged = &long[rng.random_range(0..long.len())];
-            victim.came += forged.len();
-            dht.handle_packet(now, addr, forged);
-            victim.take(&mut dht, now);
-            dht.handle_timeout(now);
-            victim.take(&mut dht, now);
+            victim.is_named(&mut dht, now, &long[rng.random_range(0..long.len())]);
         }
         // Minutes are counted from the first byte, so that two of them may fall into one of ours. What it is asked now and
         // then to see that it is there is a ping.
@@ -87,12 +91,7 @@ fn a_node_that_is_known_is_sent_eight_kib_a_minute_besides_three_bytes_for_one()
     now += Duration::from_secs(60);
     for _ in 0..1000 {
         now += Duration::from_millis(210);
-        let forged = &long[rng.random_range(0..long.len())];
-        victim.came += forged.len();
-        dht.handle_packet(now, addr, forged);
-        victim.take(&mut dht, now);
-        dht.handle_timeout(now);
-        victim.take(&mut dht, now);
+        victim.is_named(&mut dht, now, &long[rng.random_range(0..long.len())]);
     }
     let (went, came) = (victim.went - went, victim.came - came);
     assert!(went <= 3 * came, "{went} bytes for {came}, long after its last answer");

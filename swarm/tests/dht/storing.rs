@@ -7,11 +7,7 @@ use swarm::engine::dht::{
     Announce, DhtConfig, DhtEvent, Id, Mutable, PutMutable, target_of_immutable, target_of_mutable,
 };
 
-use crate::net::Net;
-
-fn items(net: &mut Net, index: usize) -> Vec<DhtEvent> {
-    std::mem::take(&mut net.nodes[index].events)
-}
+use crate::net::{Net, v6};
 
 #[test]
 fn peers_are_announced_found_and_counted() {
@@ -24,7 +20,7 @@ fn peers_are_announced_found_and_counted() {
     }
     let stats = net.complete(50, |dht, now| dht.get_peers(now, hash, None).unwrap());
     let mut found: Vec<SocketAddr> = Vec::new();
-    for event in items(&mut net, 50) {
+    for event in net.told(50) {
         if let DhtEvent::Peers { peers, .. } = event {
             found.extend(peers);
         }
@@ -36,7 +32,7 @@ fn peers_are_announced_found_and_counted() {
     assert_eq!((found.as_slice(), stats.peers), (&wanted[..], 3));
 
     net.complete(51, |dht, now| dht.scrape(now, hash).unwrap());
-    let counts = items(&mut net, 51).into_iter().find_map(|event| match event {
+    let counts = net.told(51).into_iter().find_map(|event| match event {
         DhtEvent::Scraped { seeds, peers, .. } => Some((seeds.round(), peers.round())),
         _ => None,
     });
@@ -45,9 +41,7 @@ fn peers_are_announced_found_and_counted() {
     let shy = net.add(addr, DhtConfig { read_only: true, bootstrap, ..DhtConfig::default() });
     net.complete(shy, |dht, now| dht.scrape(now, hash).unwrap());
     assert!(
-        items(&mut net, shy)
-            .iter()
-            .any(|event| matches!(event, DhtEvent::Scraped { seeds, .. } if *seeds > 0.5))
+        net.told(shy).iter().any(|event| matches!(event, DhtEvent::Scraped { seeds, .. } if *seeds > 0.5))
     );
 
     net.run(Duration::from_secs(1900));
@@ -70,7 +64,7 @@ fn immutable_items_of_any_size_are_found() {
         let shy = net.add(addr, DhtConfig { read_only: true, bootstrap, ..DhtConfig::default() });
         for who in [30, stranger, shy] {
             net.complete(who, |dht, now| dht.get_immutable(now, target).unwrap());
-            let found = items(&mut net, who);
+            let found = net.told(who);
             assert!(
                 found.iter().any(
                     |event| matches!(event, DhtEvent::Immutable { value: found, .. } if *found == value)
@@ -93,7 +87,7 @@ fn mutable_items_grow_and_conflicts_are_told() {
     };
     let read = |net: &mut Net, who: usize| {
         net.complete(who, |dht, now| dht.get_mutable(now, key, b"salt").unwrap());
-        items(net, who).into_iter().rev().find_map(|event| match event {
+        net.told(who).into_iter().rev().find_map(|event| match event {
             DhtEvent::Mutable { item, .. } => Some((item.seq, String::from_utf8(item.value).unwrap())),
             _ => None,
         })
@@ -135,7 +129,7 @@ fn a_node_tells_samples_of_its_torrents() {
     for who in 0..9 {
         let addr = net.nodes[who].addr;
         net.complete(20, |dht, now| dht.sample(now, addr, hashes[0]).unwrap());
-        for event in items(&mut net, 20) {
+        for event in net.told(20) {
             if let DhtEvent::Samples { hashes, num, interval, nodes, .. } = event {
                 assert!(hashes.len() <= usize::try_from(num).unwrap() && !nodes.is_empty());
                 assert_eq!(interval, Duration::from_secs(600));
@@ -148,26 +142,9 @@ fn a_node_tells_samples_of_its_torrents() {
 
 #[test]
 fn a_node_of_both_families_joins_and_announces_in_both() {
-    let mut net = Net::new(5);
-    let v6 =
-        |n: usize| SocketAddr::new([0x2606, 0x4700, u16::try_from(n).unwrap(), 0, 0, 0, 0, 1].into(), 6881);
-    let first = net.address();
-    let external = vec![first.ip(), v6(0).ip()];
-    net.add_dual(&[first, v6(0)], DhtConfig { external, ..DhtConfig::default() });
-    for n in 1..40 {
-        let addr = net.address();
-        // Told of an IPv4 node only: those of the other family come with its answers (BEP 32).
-        net.add_dual(&[addr, v6(n)], DhtConfig { bootstrap: vec![first], ..DhtConfig::default() });
-        net.run(Duration::from_millis(500));
-        if n == 1 {
-            let seen = net.now;
-            net.dht(0).add_node(seen, v6(1));
-            net.settle(0);
-            net.dht(1).add_node(seen, v6(0));
-            net.settle(1);
-        }
-    }
-    net.run(Duration::from_secs(300));
+    // Told of an IPv4 node only: those of the other family come with its answers (BEP 32).
+    let mut net = Net::dual(5, false);
+    net.run(Duration::from_secs(120));
     let status = net.dht(39).status();
     assert!(status.good[0] >= 8 && status.good[1] >= 8, "{status:?}");
     assert_ne!(net.dht(39).id(true), net.dht(39).id(false), "an id for each address (BEP 45)");
@@ -177,7 +154,7 @@ fn a_node_of_both_families_joins_and_announces_in_both() {
     assert_eq!(stats.stored, 16);
     net.complete(30, |dht, now| dht.get_peers(now, hash, None).unwrap());
     let mut found = Vec::new();
-    for event in items(&mut net, 30) {
+    for event in net.told(30) {
         if let DhtEvent::Peers { peers, .. } = event {
             found.extend(peers);
         }
@@ -188,18 +165,8 @@ fn a_node_of_both_families_joins_and_announces_in_both() {
 
 #[test]
 fn without_a_route_to_ipv6_an_announce_takes_as_long_as_with_ipv4_alone() {
-    let mut net = Net::new(27);
-    let v6 = |n: u16| SocketAddr::new([0x2606, 0x4700, n, 0, 0, 0, 0, 1].into(), 6881);
-    let first = net.address();
-    let external = vec![first.ip(), v6(0).ip()];
-    net.add_dual(&[first, v6(0)], DhtConfig { external, ..DhtConfig::default() });
-    for n in 1..40 {
-        let addr = net.address();
-        let bootstrap = vec![first, v6(0)];
-        net.add_dual(&[addr, v6(n)], DhtConfig { bootstrap, ..DhtConfig::default() });
-        net.run(Duration::from_millis(500));
-    }
-    net.run(Duration::from_secs(120));
+    let mut net = Net::dual(27, true);
+    let first = net.nodes[0].addr;
     let mut joined = |has_v6: bool| {
         let addr = net.address();
         let config = DhtConfig { bootstrap: vec![first, v6(0)], ipv6: has_v6, ..DhtConfig::default() };
@@ -241,14 +208,14 @@ fn two_nodes_alone_find_what_they_stored_at_each_other() {
     let put = PutMutable { secret: [3; 32], value: b"3:one".to_vec(), ..PutMutable::default() };
     net.complete(first, |dht, now| dht.put_mutable(now, put).unwrap());
     let announced = DhtEvent::Announced { hash, peer: SocketAddr::new(a.ip(), 7000) };
-    assert!(items(&mut net, second).contains(&announced));
+    assert!(net.told(second).contains(&announced));
     // Nobody but the second one has what the first one stored.
     let stats = net.complete(second, |dht, now| dht.get_peers(now, hash, None).unwrap());
     assert_eq!(stats.peers, 1);
     net.complete(second, |dht, now| dht.get_immutable(now, target_of_immutable(b"5:hello")).unwrap());
     net.complete(second, |dht, now| dht.get_mutable(now, Mutable::public_key(&[3; 32]), b"").unwrap());
     net.complete(second, |dht, now| dht.scrape(now, hash).unwrap());
-    let told = items(&mut net, second);
+    let told = net.told(second);
     let peers = told.iter().find_map(|event| match event {
         DhtEvent::Peers { from, peers, .. } => Some((from.ip().is_unspecified(), peers.clone())),
         _ => None,

@@ -7,8 +7,8 @@ use storage::record::{FileStore, Store, StoreError};
 use swarm::session::{AddError, AddOptions, Check, Event, RedbStore, Session, SessionConfig};
 use tempfile::TempDir;
 
-use crate::resume::{content, keeping, record, resume};
-use crate::world::{Content, add, config, end, event, soon};
+use crate::resume::{content, record, resume};
+use crate::world::{Content, add, config, end, event, keeping, soon};
 
 #[tokio::test]
 async fn a_long_session_and_programs_beside_it_never_run_the_same_torrent_in_the_same_folder() {

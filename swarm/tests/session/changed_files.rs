@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use swarm::session::{AddOptions, Check, Event, Selection};
 use tempfile::TempDir;
 
-use crate::resume::{content, keeping, record, resume};
-use crate::world::{Content, add, end, event, seeder, soon};
+use crate::resume::{content, record, resume};
+use crate::world::{Content, add, end, event, keeping, seeder, soon};
 
 fn file(content: &Content, dir: &std::path::Path, at: usize) -> PathBuf {
     dir.join(content.meta.layout().files()[at].path.as_str())

@@ -1,42 +1,16 @@
 //! Files of running torrents: which are wanted, where they lie, what they are called.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use storage::record::{FileStore, Key, Order, Record, Store};
-use swarm::session::{
-    AddOptions, Event, FilesError, PieceOrder, Priority, Selection, Session, SessionConfig, Torrent,
-};
+use swarm::session::{AddOptions, Event, FilesError, PieceOrder, Priority, Selection, Session, Torrent};
 use tempfile::TempDir;
 
-use crate::world::{Content, add, config, end, event, seeder, soon};
-
-async fn keeping(state: &Path) -> Session {
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
-    Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
-}
+use crate::world::{Content, add, end, event, keeping, listed, seeder, soon};
 
 /// Five files, none of which ends where a piece does.
 fn content(seed: u64) -> Content {
     Content::folder(seed, &[100_000, 50_000, 200_000, 30_000, 100_000], |builder| builder)
-}
-
-/// The files beneath a folder, relative to it and sorted, but for those in the way of tests.
-fn listed(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![dir.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 fn path(content: &Content, index: usize) -> PathBuf {

@@ -12,35 +12,12 @@ use swarm::session::{
 };
 use tempfile::TempDir;
 
-use crate::world::{Content, add, config, end, event, seeder, soon};
+use crate::world::{Content, add, config, end, event, keeping, listed, seeder, soon};
 
 const LENS: [usize; 3] = [100_000, 50_000, 200_000];
 
 fn content(seed: u64) -> Content {
     Content::folder(seed, &LENS, |builder| builder)
-}
-
-async fn keeping(state: &Path) -> Session {
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
-    Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
-}
-
-/// The files beneath a folder, relative to it and sorted.
-fn listed(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![dir.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// A torrent's folder, one for unfinished files, and one for records.

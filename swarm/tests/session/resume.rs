@@ -11,13 +11,7 @@ use swarm::session::{
 };
 use tempfile::TempDir;
 
-use crate::world::{Content, add, config, end, event, seeder, session, soon};
-
-/// A session that keeps records in a folder.
-pub(crate) async fn keeping(state: &Path) -> Session {
-    let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
-    Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
-}
+use crate::world::{Content, add, config, end, event, keeping, seeder, session, soon};
 
 /// A session that keeps all that it needs to start its torrents.
 pub(crate) async fn recording(state: &Path) -> Session {

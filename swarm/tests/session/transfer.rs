@@ -249,13 +249,49 @@ async fn a_seed_that_nothing_else_wakes_sends_what_was_asked_for() {
     let (seed, _seeding) = seeder(&content, from.path()).await;
     let (addr, info_hash) = (seed.listening()[0], content.meta.id().0);
     // Its next timer is the choker's round, ten seconds later.
-    let block = tokio::task::spawn_blocking(move || ask_by_hand(addr, info_hash)).await.unwrap();
-    assert_eq!(block.len(), 16 * 1024);
+    let first = Request { index: 0, begin: 0, len: 16 * 1024 };
+    let answers = tokio::task::spawn_blocking(move || ask_by_hand(addr, info_hash, &[first])).await.unwrap();
+    assert_eq!(answers[0].1.len(), 16 * 1024);
     end([seed]).await;
 }
 
-/// Asks for the first block once it may.
-fn ask_by_hand(addr: SocketAddr, info_hash: [u8; 20]) -> Vec<u8> {
+#[tokio::test]
+async fn any_range_of_128_kib_or_less_within_a_piece_is_served() {
+    const PIECE: u32 = 256 << 10;
+    let content = Content::folder(9, &[600_000], |builder| builder.piece_length(PIECE));
+    let from = content.placed();
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let (addr, info_hash) = (seed.listening()[0], content.meta.id().0);
+    let last = 600_000 - 2 * PIECE;
+    let requests = [
+        (0, 5, 32_763),
+        (0, 1, 1),
+        (0, PIECE - 1, 1),
+        (0, 0, 128 << 10),
+        (1, PIECE - (128 << 10), 128 << 10),
+        (1, 12_345, (128 << 10) - 1),
+        (2, 0, last),
+        (2, last - 1, 1),
+        (2, 16_383, 16_386),
+    ]
+    .map(|(index, begin, len)| Request { index, begin, len });
+    let answers = tokio::task::spawn_blocking(move || ask_by_hand(addr, info_hash, &requests)).await.unwrap();
+    let whole = std::fs::read(from.path().join("things/even/0.bin")).unwrap();
+    let mut asked: Vec<_> = requests.iter().map(|r| (r.index, r.begin, r.len)).collect();
+    for ((index, begin), bytes) in answers {
+        let len = u32::try_from(bytes.len()).unwrap();
+        let at = asked.iter().position(|request| *request == (index, begin, len)).expect("it was asked for");
+        asked.remove(at);
+        let start = (index * PIECE + begin) as usize;
+        assert!(bytes == whole[start..start + bytes.len()], "{index} {begin} {len}");
+    }
+    assert_eq!(asked, []);
+    end([seed]).await;
+}
+
+/// Asks for these ranges once it may; what comes for each, by piece and begin.
+fn ask_by_hand(addr: SocketAddr, info_hash: [u8; 20], requests: &[Request]) -> Vec<((u32, u32), Vec<u8>)> {
+    let mut answers = Vec::new();
     let mut stream = TcpStream::connect(addr).unwrap();
     // Before the timer that would wake it.
     stream.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
@@ -270,12 +306,18 @@ fn ask_by_hand(addr: SocketAddr, info_hash: [u8; 20]) -> Vec<u8> {
         match id {
             // Unchoke.
             Some(1) => {
-                let mut request = Vec::new();
-                Message::Request(Request { index: 0, begin: 0, len: 16 * 1024 }).encode(&mut request);
-                stream.write_all(&request).unwrap();
+                let mut bytes = Vec::new();
+                requests.iter().for_each(|request| Message::Request(*request).encode(&mut bytes));
+                stream.write_all(&bytes).unwrap();
             }
             // Piece: index and begin, then the bytes.
-            Some(7) => return body[8..].to_vec(),
+            Some(7) => {
+                let number = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().unwrap());
+                answers.push(((number(0), number(4)), body[8..].to_vec()));
+                if answers.len() == requests.len() {
+                    return answers;
+                }
+            }
             _ => {}
         }
     }

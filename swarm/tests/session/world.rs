@@ -9,6 +9,7 @@ use std::time::Duration;
 use metainfo::{Builder, Torrent as Meta};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use storage::record::{FileStore, Store};
 use swarm::engine::tracker::server::Config;
 use swarm::session::tracker_server::TrackerServer;
 use swarm::session::{AddOptions, Event, Events, Session, SessionConfig, Torrent};
@@ -99,6 +100,30 @@ pub(crate) fn config() -> SessionConfig {
 /// A session on a free port of loopback.
 pub(crate) async fn session() -> Session {
     Session::start(config()).await.unwrap()
+}
+
+/// A session on a free port of loopback that keeps records in a folder.
+pub(crate) async fn keeping(state: &Path) -> Session {
+    let store: Arc<dyn Store> = Arc::new(FileStore::open(state).unwrap());
+    Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
+}
+
+/// The files beneath a folder, relative to it and sorted; none when it is not there.
+pub(crate) fn listed(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// A tracker on a free port of loopback that lets peers ask every second, and wants them to ask every hour.

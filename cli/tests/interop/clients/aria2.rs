@@ -70,7 +70,7 @@ impl Client for Aria2 {
         let process = Process::start(self.name(), command, &job.work)?;
         let tracker = StaticTracker::start(job.listen.ip(), &job.peers)?;
         let mut peer = Peer { process, rpc, gid: String::new(), tracker };
-        wait_for("aria2's RPC", Duration::from_secs(30), || {
+        wait_for("aria2's RPC", Duration::from_secs(120), || {
             peer.process.check_alive()?;
             Ok(peer.call("getVersion", &json!([])).ok())
         })?;

@@ -52,7 +52,7 @@ impl Client for Qbittorrent {
         })?;
         peer.prime(job)?;
         peer.add(job)?;
-        wait_for("qBittorrent's torrent", Duration::from_secs(30), || peer.info())?;
+        wait_for("qBittorrent's torrent", Duration::from_secs(120), || peer.info())?;
         Ok(Box::new(peer))
     }
 }

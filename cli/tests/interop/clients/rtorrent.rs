@@ -64,7 +64,7 @@ impl Client for Rtorrent {
         let tracker = StaticTracker::start(job.listen.ip(), named)?;
         let hash = job.payload.info_hash().to_ascii_uppercase();
         let mut peer = Peer { process, socket, hash, _tracker: tracker };
-        wait_for("rtorrent's socket", Duration::from_secs(30), || {
+        wait_for("rtorrent's socket", Duration::from_secs(120), || {
             peer.process.check_alive()?;
             Ok(peer.call("system.client_version", &[]).ok())
         })?;
@@ -79,7 +79,7 @@ impl Client for Rtorrent {
             let torrent = base64::encode(&job.torrent(tracker));
             peer.call("load.raw_start", &[nothing, format!("<base64>{torrent}</base64>")])?;
         }
-        wait_for("rtorrent's torrent", Duration::from_secs(30), || Ok(peer.of_torrent("d.name", &[]).ok()))?;
+        wait_for("rtorrent's torrent", Duration::from_secs(120), || Ok(peer.of_torrent("d.name", &[]).ok()))?;
         for other in &job.peers {
             peer.of_torrent("add_peer", &[format!("<string>{other}</string>")])?;
         }

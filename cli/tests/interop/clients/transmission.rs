@@ -45,7 +45,7 @@ impl Client for Transmission {
         let process = Process::start(self.name(), command, &job.work)?;
         let tracker = StaticTracker::start(job.listen.ip(), &job.peers)?;
         let mut peer = Peer { process, rpc, session: String::new(), tracker };
-        wait_for("transmission's RPC", Duration::from_secs(30), || {
+        wait_for("transmission's RPC", Duration::from_secs(120), || {
             peer.process.check_alive()?;
             Ok(peer.call("session-get", &json!({})).ok())
         })?;

@@ -1,5 +1,6 @@
 //! Sets of pieces in the wire's bit order, so that a peer's bitfield and ours meet word by word.
 
+use crate::engine::looks::look;
 use wire::peer::Bitfield;
 
 /// The bit of piece `index` in its word: the first piece is the highest bit (BEP 3).
@@ -77,6 +78,7 @@ pub enum Have<'a> {
 
 impl Have<'_> {
     pub(super) fn has(&self, index: u32) -> bool {
+        look();
         match self {
             Self::All => true,
             Self::Some(bits) => bits.get(index),
@@ -84,6 +86,7 @@ impl Have<'_> {
     }
 
     pub(super) fn word(&self, w: usize) -> u64 {
+        look();
         match self {
             Self::All => u64::MAX,
             Self::Some(bits) => bits.word(w),

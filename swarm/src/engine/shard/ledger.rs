@@ -7,6 +7,7 @@ use metainfo::TorrentId;
 
 use super::Shard;
 use crate::engine::changes::{Changes, Columns, Delta};
+use crate::engine::looks::look;
 use crate::engine::time::Time;
 
 /// A reader that is up to date is told nothing new for this long after the last look: rates and progress would change with
@@ -86,6 +87,7 @@ impl Shard {
         watch.looked = now;
         let Watch { changes, moving, .. } = watch;
         moving.retain(|slot, also| {
+            look();
             changes.mark(*slot, Columns::RATES | Columns::PEERS | std::mem::take(also));
             // When it stands still, that is told once.
             let torrent = torrents.get(*slot);
@@ -98,10 +100,14 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Config;
+    use crate::engine::looks::looks;
+    use crate::engine::{AddTorrent, Config, Engine};
+    use metainfo::Torrent;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
-    use wire::peer::PeerId;
+    use std::sync::Arc;
+    use storage::StoreId;
+    use wire::peer::{Bitfield, PeerId};
 
     fn shard(torrents: u32) -> Shard {
         let mut shard = Shard::new(
@@ -136,6 +142,49 @@ mod tests {
             assert_eq!(changed, [id(slot)]);
             revision = delta.revision;
             assert!(shard.ledger.watch.as_ref().is_some_and(|watch| watch.moving.is_empty()));
+        }
+    }
+
+    /// A torrent of one byte.
+    fn tiny(number: u32) -> Arc<Torrent> {
+        let info = format!("d6:lengthi1e4:name8:{number:08}12:piece lengthi16384e6:pieces20:{:020}e", 0);
+        Arc::new(Torrent::parse(format!("d4:info{info}e").as_bytes()).expect("a torrent"))
+    }
+
+    #[test]
+    fn a_reader_of_fifty_thousand_torrents_that_run_looks_at_those_that_changed() {
+        const TORRENTS: u32 = 50_000;
+        let config = Config::new(PeerId::new(PeerId::PREFIX, [0; 12]));
+        let mut engine = Engine::new(config, [0; 32]);
+        let keys: Vec<_> = (0..TORRENTS)
+            .map(|number| {
+                let add = AddTorrent::new(tiny(number), StoreId(number), Bitfield::with_all(1));
+                engine.add_torrent(Time::ZERO, add).expect("it is new")
+            })
+            .collect();
+        let look_at = |engine: &mut Engine, second, revision| {
+            let before = looks();
+            let delta = engine.changes_since(Time::from_secs(second), 1, revision, Columns::ALL);
+            (looks() - before, delta)
+        };
+        let (cost, first) = look_at(&mut engine, 1, 0);
+        assert_eq!((first.full, first.upserts.len(), cost), (true, 50_000, 50_000));
+        let (cost, same) = look_at(&mut engine, 2, first.revision);
+        assert_eq!((cost, same.upserts.len(), same.revision), (0, 0, first.revision));
+        let mut revision = first.revision;
+        for second in 3..103 {
+            // Three of them change, one of these twice.
+            let changed =
+                [second, 7 * second, 400 * second].map(|at| keys[usize::try_from(at).expect("small")]);
+            for key in changed.into_iter().chain([changed[0]]) {
+                engine.pause(Time::from_secs(second), key);
+                engine.resume(Time::from_secs(second), key);
+            }
+            let (cost, delta) = look_at(&mut engine, second, revision);
+            assert_eq!((delta.full, delta.upserts.len(), delta.removed.len()), (false, 3, 0));
+            // In each of six columns those that changed, and the one where it stops.
+            assert!(cost <= 6 * (3 + 1), "{cost}");
+            revision = delta.revision;
         }
     }
 
