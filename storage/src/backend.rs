@@ -1,6 +1,6 @@
 //! Where a torrent's bytes are kept.
 
-use crate::StorageError;
+use crate::{FileChange, StorageError};
 use metainfo::PieceRange;
 use std::io::{IoSlice, IoSliceMut};
 
@@ -46,6 +46,16 @@ pub trait Storage: Send + Sync {
     fn probe(&self, write: bool) -> Result<(), StorageError> {
         let _ = write;
         Ok(())
+    }
+
+    /// What others did to files in use, since this was asked last; cheap enough to be asked every few seconds. It may take
+    /// a number of calls to look at all files, where there are many. Until it told of it, nothing is written to a file that
+    /// is not as it was.
+    ///
+    /// # Errors
+    /// When the folder of the files is not there, so that nothing can be said of them.
+    fn look(&self) -> Result<Vec<FileChange>, StorageError> {
+        Ok(Vec::new())
     }
 
     /// The device it is on, to know what may hang with it; `None` when it has one of its own, or that is not known.

@@ -1,6 +1,6 @@
 //! A backend that fails when told to.
 
-use crate::{Operation, Storage, StorageError};
+use crate::{FileChange, Operation, Storage, StorageError};
 use metainfo::PieceRange;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,6 +88,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
     fn sync(&self) -> Result<(), StorageError> {
         self.strike(Operation::Sync, None)?;
         self.inner.sync()
+    }
+
+    fn look(&self) -> Result<Vec<FileChange>, StorageError> {
+        self.inner.look()
     }
 
     fn prepare(&self) -> Result<(), StorageError> {

@@ -7,7 +7,7 @@
 //! - reads may overtake each other, never a write to the same piece;
 //! - an error is reported once per job, with file, offset and cause.
 
-use crate::{Buf, StorageError};
+use crate::{Buf, FileChange, StorageError};
 use metainfo::{Block, PieceIndex, PieceRange};
 
 /// A store that a disk has opened: one torrent's bytes in one place.
@@ -87,6 +87,11 @@ pub enum Job {
         /// Whether something is to be written to it; if not, it need only be readable.
         write: bool,
     },
+    /// Finds out what others did to files that are in use.
+    Look {
+        /// Where.
+        store: StoreId,
+    },
 }
 
 /// One answer.
@@ -151,5 +156,12 @@ pub enum Completion {
         store: StoreId,
         /// Whether it can be used as was asked, as far as a small test tells.
         result: Result<(), StorageError>,
+    },
+    /// A [`Job::Look`] ended.
+    Looked {
+        /// Where.
+        store: StoreId,
+        /// What was found, or why nothing can be said.
+        result: Result<Vec<FileChange>, StorageError>,
     },
 }

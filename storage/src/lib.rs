@@ -3,6 +3,7 @@
 
 mod backend;
 mod buf;
+mod change;
 pub mod digest;
 #[cfg(feature = "files")]
 mod disk;
@@ -26,6 +27,7 @@ pub mod testing;
 
 pub use backend::Storage;
 pub use buf::{Buf, Pool};
+pub use change::FileChange;
 #[cfg(feature = "files")]
 pub use disk::{Disk, DiskConfig};
 pub use error::{Operation, StorageError, Trouble};
@@ -33,7 +35,7 @@ pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
 pub use files::{
     Allocation, Existing, FileNames, FileOptions, FileStorage, Linked, MoveOptions, Moved, OpenFiles,
-    Removed, RootId, Stamp, Touched, find_existing, is_suffix,
+    Removed, Room, RootId, Stamp, Touched, find_existing, is_suffix,
 };
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::values::{HostPort, Rate, Size, duration};
+use super::values::{HostPort, Rate, Size, duration, memory};
 use crate::exit::{Exit, failure};
 
 /// Flags of the commands that talk to peers.
@@ -38,6 +38,12 @@ pub(crate) struct Net {
     /// Leave at least this much of the disk free, such as 500M; 0 does not look
     #[arg(long, env = "UNCHOKE_MIN_FREE", value_name = "SIZE", default_value = "10M")]
     pub min_free: Size,
+    /// Use at most this much memory for what peers send and ask for, such as 64M; at least 16M
+    ///
+    /// When it is used up, peers are read from more slowly, or not let in. The program itself, and what a torrent takes by its own
+    /// size, come on top.
+    #[arg(long, env = "UNCHOKE_MEMORY", value_name = "SIZE", default_value = "256M", value_parser = memory)]
+    pub memory: Size,
     /// Whether to hash what is on disk before starting
     #[arg(long, env = "UNCHOKE_CHECK", value_name = "WHEN", default_value = "auto")]
     pub check: Check,

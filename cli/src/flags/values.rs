@@ -7,9 +7,21 @@ use std::time::Duration;
 use metainfo::{Magnet, TorrentId};
 use swarm::engine::dht;
 
+/// A smaller budget leaves a share of it without room for what belongs together.
+const LEAST_MEMORY: u64 = 16 << 20;
+
 /// A number of bytes: `300`, `16K`, `2.5MiB`; K, M, G and T are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub u64);
+
+/// A budget of memory that all of it can work with.
+pub(crate) fn memory(text: &str) -> Result<Size, String> {
+    let Size(bytes) = text.parse()?;
+    if bytes < LEAST_MEMORY {
+        return Err(format!("expected at least 16M, got {text}"));
+    }
+    Ok(Size(bytes))
+}
 
 /// What names of files can end in.
 pub(crate) fn suffix(text: &str) -> Result<String, String> {

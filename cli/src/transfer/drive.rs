@@ -14,7 +14,7 @@ use super::live::Live;
 use super::origins::Origins;
 use super::report::Report;
 use super::seek::{self, Seek};
-use super::{Plan, Role, records, start};
+use super::{Plan, Role, damage, records, start};
 use crate::dht_state::{DhtFile, Keeper};
 use crate::exit::{self, Exit, failure, of_io};
 use crate::flags::Net;
@@ -245,9 +245,13 @@ impl Run<'_, '_> {
                         if let Some(exit) = self.look(&status)? {
                             return Ok(exit);
                         }
-                        if let Event::StorageFailed { error, .. } = &event {
+                        // What a torrent waits for is told as such.
+                        if let Event::StorageFailed { error, .. } = &event
+                            && !matches!(status.activity, Activity::Failed(_))
+                        {
                             let meta = self.torrent.meta().map(Arc::as_ref);
-                            self.report.unreadable(error, meta, &status)?;
+                            let (message, pieces) = damage::tell(error, meta, &status).await;
+                            self.report.unreadable(error, message, pieces)?;
                         }
                     }
                     continue;

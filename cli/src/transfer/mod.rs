@@ -1,5 +1,6 @@
 //! Running one torrent in a session, for `download` and `seed`.
 
+mod damage;
 mod drive;
 mod event;
 pub(crate) mod live;
@@ -8,6 +9,7 @@ pub(crate) mod records;
 mod report;
 mod seek;
 mod start;
+mod waits;
 
 use std::future::Future;
 use std::path::PathBuf;

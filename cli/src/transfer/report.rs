@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use metainfo::Torrent;
-use storage::{StorageError, Trouble};
+use storage::StorageError;
 use swarm::engine::{Activity, TorrentStatus};
 use swarm::session;
 
@@ -14,6 +14,7 @@ use super::event::{Event, Reason, State, Waiting};
 use super::live::{Live, eta};
 use super::origins::Origins;
 use super::seek::{Seek, waiting};
+use super::waits::Waits;
 use super::{Plan, Role, What};
 use crate::output::Console;
 use crate::output::human::{LABEL, count, plain, rate, size, took};
@@ -31,7 +32,9 @@ pub(super) struct Report<'a> {
     started: Instant,
     told: Option<Instant>,
     /// Why it waits.
-    paused: Option<String>,
+    waits: Waits,
+    /// It was told that something of what is there cannot be read.
+    lacks: bool,
     /// What was last told of records that fail.
     unrecorded: Option<String>,
     /// What the torrent is called, as far as that is known.
@@ -57,7 +60,8 @@ impl<'a> Report<'a> {
             live: Live::new(console),
             started: Instant::now(),
             told: None,
-            paused: None,
+            waits: Waits::default(),
+            lacks: false,
             unrecorded: None,
             name: plan.what.name(),
             is_unknown: matches!(plan.what, What::Magnet(..)),
@@ -217,14 +221,12 @@ impl<'a> Report<'a> {
         self.console.print(&text)
     }
 
-    /// It waits for its disk. Told once for each reason.
+    /// It waits for its disk. Told once until it goes on, or waits for something else.
     pub(super) fn paused(&mut self, error: &StorageError, retry_in: Option<Duration>) -> Result<()> {
-        let mut message = error.to_string();
-        if self.paused.as_ref() == Some(&message) {
+        if !self.waits.is_news(error) {
             return Ok(());
         }
-        self.paused = Some(message.clone());
-        message = super::start::advised(error);
+        let message = super::start::advised(error);
         if self.is_json {
             let (info_hash, retry_in) = (self.info_hash(), retry_in.map(|wait| wait.as_secs_f64()));
             return self.console.json(&Event::Paused { info_hash, message, retry_in });
@@ -234,18 +236,8 @@ impl<'a> Report<'a> {
     }
 
     /// A file cannot be read. What is there of others is served on.
-    pub(super) fn unreadable(
-        &mut self,
-        error: &StorageError,
-        torrent: Option<&Torrent>,
-        status: &TorrentStatus,
-    ) -> Result<()> {
-        if matches!(status.activity, Activity::Failed(_)) {
-            // That is told as the reason why it waits, or ends.
-            return Ok(());
-        }
-        self.differs = true;
-        let (message, pieces) = unreadable(error, torrent, status);
+    pub(super) fn unreadable(&mut self, error: &StorageError, message: String, pieces: u32) -> Result<()> {
+        (self.differs, self.lacks) = (true, true);
         if self.is_json {
             return self.console.json(&Event::Unreadable {
                 info_hash: self.info_hash(),
@@ -261,14 +253,16 @@ impl<'a> Report<'a> {
 
     /// It does not wait any more.
     fn resumed(&mut self) {
-        if self.paused.take().is_none() {
+        let lacked = std::mem::take(&mut self.lacks);
+        if !self.waits.end() && !lacked {
             return;
         }
         if self.is_json {
             // A closed standard output is noticed by the next event that matters.
             let _ = self.console.json(&Event::Resumed { info_hash: self.info_hash() });
         } else {
-            self.live.note("the disk can be used again; it goes on");
+            let what = if lacked { "what could not be read is there" } else { "the disk can be used" };
+            self.live.note(&format!("{what} again; it goes on"));
         }
     }
 
@@ -388,36 +382,4 @@ fn given(linked: storage::Linked) -> String {
     let parts =
         ways.iter().filter(|(n, _)| *n > 0).map(|(n, how)| format!("{} {how}", count(*n as u64, "file")));
     parts.collect::<Vec<_>>().join(", ")
-}
-
-/// What is wrong with a file, for a person, and how many pieces it costs.
-fn unreadable(error: &StorageError, torrent: Option<&Torrent>, status: &TorrentStatus) -> (String, u32) {
-    let layout = torrent.map(Torrent::layout);
-    let mut files = layout.map(|layout| layout.files()).unwrap_or_default().iter();
-    let index = files.position(|file| error.path.ends_with(file.path.as_str()));
-    let path = error.path.display();
-    let found = || std::fs::metadata(&error.path).map_or(0, |found| found.len());
-    let (what, pieces) = match (error.trouble(), torrent.zip(index)) {
-        (Trouble::Short, Some((torrent, index))) => {
-            let (found, length) = (found(), torrent.layout().files()[index].length);
-            let what = format!("file {path} is shorter than the torrent says: {found} of {length} bytes");
-            (what, pieces_behind(torrent, index, found))
-        }
-        (Trouble::Missing, Some((torrent, index))) => {
-            (format!("file {path} is not there"), pieces_behind(torrent, index, 0))
-        }
-        _ => (super::start::advised(error), status.unreadable),
-    };
-    let are = if pieces == 1 { "is" } else { "are" };
-    (format!("{what}; {} {are} not served", count(pieces.into(), "piece")), pieces)
-}
-
-/// Pieces with bytes of a file from this one on.
-fn pieces_behind(torrent: &Torrent, index: usize, from: u64) -> u32 {
-    let (layout, geometry) = (torrent.layout(), torrent.geometry());
-    let start = layout.files()[index].offset.saturating_add(from);
-    let pieces = layout.file_pieces(index).into_iter().flatten().filter_map(|at| geometry.piece(at).ok());
-    let behind =
-        pieces.filter(|piece| geometry.piece_start(*piece) + u64::from(geometry.piece_len(*piece)) > start);
-    behind.count() as u32
 }

@@ -63,6 +63,7 @@ fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>, dht: Option<DhtSe
     config.engine.pex = !net.no_pex;
     config.engine.lsd = !net.no_lsd;
     config.engine.min_free = net.min_free.0;
+    config.engine.memory_budget = usize::try_from(net.memory.0).unwrap_or(usize::MAX);
     config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
     config.engine.up_limit = net.up_limit.and_then(|rate| rate.limit());
     config
@@ -178,10 +179,11 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
             "{error}. Nothing was written. If the folder is meant to be empty or another one now, --new-folder \
              starts with what is in it"
         ),
-        AddError::NoSpace { needed, free, reserve } => format!(
-            "{} are needed in {dir} and {} are free, of which {} are to be left (--min-free); nothing was written. \
+        AddError::NoSpace { dir, needed, free, reserve } => format!(
+            "{} are needed in {} and {} are free, of which {} are to be left (--min-free); nothing was written. \
              Free some space, --select fewer files, or try all the same with --min-free 0",
             size(*needed),
+            dir.display(),
             size(*free),
             size(*reserve)
         ),

@@ -36,14 +36,17 @@ fn pieces_of_256_mib_come_and_go_in_little_memory() {
     }
     let limit = Limit::new();
     let peers: Vec<&str> = peers.iter().map(String::as_str).collect();
-    let download = ["download", "huge.bin.torrent", "-o", "first", "--no-resume", "--seed"];
+    let download =
+        ["download", "huge.bin.torrent", "-o", "first", "--no-resume", "--seed", "--memory", "64M"];
     let mut first = limited(&env, &limit, &[&download[..], &peers, &LOCAL].concat());
     let at = listening(&first.until("started")).to_string();
     first.until("complete");
     is_modest(&first, "taking");
     drop(seeds);
-    let download = ["download", "huge.bin.torrent", "-o", "second", "--no-resume", "--seed", "--peer", &at];
-    let mut second = env.start(&[&download[..], &LOCAL].concat());
+    // The least that is taken.
+    let download =
+        ["download", "huge.bin.torrent", "-o", "second", "--no-resume", "--seed", "--memory", "16M"];
+    let mut second = env.start(&[&download[..], &["--peer", &at], &LOCAL].concat());
     second.until("complete");
     is_modest(&first, "giving");
     is_modest(&second, "taking beside it");

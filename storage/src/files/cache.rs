@@ -70,6 +70,12 @@ impl OpenFiles {
         Some(slot.file.clone())
     }
 
+    /// The file, if it is open; that does not count as a use of it.
+    pub(super) fn peek(&self, key: Key) -> Option<Arc<OpenFile>> {
+        let inner = self.lock();
+        inner.slots.get(*inner.index.get(&key)?).map(|slot| slot.file.clone())
+    }
+
     /// Holds a file open, in place of a less able one of the same key.
     pub(super) fn insert(&self, key: Key, file: OpenFile) -> Arc<OpenFile> {
         let file = Arc::new(file);

@@ -11,6 +11,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The room on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The disk, as the system numbers it.
+    pub device: u64,
+    /// Bytes that a user may still write to it.
+    pub free: u64,
+}
+
 impl RootId {
     /// Of the folder that is there now.
     ///
@@ -89,6 +98,22 @@ impl FileStorage {
     pub fn free_space(&self) -> Result<u64, StorageError> {
         let places = self.places();
         places.root.free_space().map_err(|cause| Self::root_error(Operation::Stat, &places.root, cause))
+    }
+
+    /// The room on the disk of a folder, or of the next one above it that is there.
+    ///
+    /// # Errors
+    /// When none can be looked at.
+    pub fn room_at(path: &Path) -> io::Result<Room> {
+        let whole = std::path::absolute(path)?;
+        for above in whole.ancestors() {
+            match Root::open(above) {
+                Ok(root) => return Ok(Room { device: root.device(), free: root.free_space()? }),
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
     }
 
     /// How long the file with this index in the layout is on disk.

@@ -38,10 +38,12 @@ mod syncing;
 mod sys;
 mod touched;
 mod unsynced;
+mod watch;
 
 pub use cache::OpenFiles;
 #[cfg(any(test, feature = "testing"))]
 pub use calls::Call;
+pub use identity::Room;
 pub use linked::Linked;
 pub use names::{FileNames, is_suffix};
 pub use options::{Allocation, FileOptions};
@@ -53,7 +55,7 @@ pub use root_id::RootId;
 pub use stamps::Stamp;
 pub use touched::Touched;
 
-use crate::{Operation, Storage, StorageError, Trouble};
+use crate::{FileChange, Operation, Storage, StorageError, Trouble};
 use beneath::Root;
 use made::Made;
 use metainfo::{File, Layout, PieceRange, Segment, Torrent};
@@ -86,6 +88,7 @@ pub struct FileStorage {
     syncing: Mutex<()>,
     deeds: touched::Deeds,
     sole: sole::Sole,
+    watch: watch::Watch,
     reserved: Reserved,
     is_prepared: AtomicBool,
     /// Whether files were written that lie on another file system than the root.
@@ -137,6 +140,7 @@ impl FileStorage {
             syncing: Mutex::default(),
             deeds: touched::Deeds::new(torrent.layout().files().len()),
             sole: sole::Sole::new(torrent.layout().files().len()),
+            watch: watch::Watch::default(),
             torrent,
             places: RwLock::new(places),
             allocation: options.allocation,
@@ -217,6 +221,9 @@ impl FileStorage {
         }
         let _writing = self.deeds.writing(segment.file);
         let file = self.opened(places, segment.file, true)?;
+        let failed =
+            |cause| self.error_at(places, Operation::Write, segment.file, Some(segment.offset), cause);
+        self.is_whole(segment.file, &file.fd).map_err(failed)?;
         self.note_unsynced(segment);
         if self.copying.load(Ordering::SeqCst) == segment.file {
             self.stale.store(true, Ordering::SeqCst);
@@ -226,6 +233,9 @@ impl FileStorage {
         let written = data.write(&file.fd, segment.offset, segment.len);
         // A sync may have run meanwhile, before the bytes were there, and taken the first note.
         self.note_unsynced(segment);
+        if written.is_ok() {
+            self.wrote_up_to(segment.file, segment.offset + u64::from(segment.len));
+        }
         written.map_err(|(at, cause)| self.error_at(places, Operation::Write, segment.file, Some(at), cause))
     }
 
@@ -332,6 +342,10 @@ impl Storage for FileStorage {
 
     fn probe(&self, write: bool) -> Result<(), StorageError> {
         if write { self.try_writing() } else { self.try_reading() }
+    }
+
+    fn look(&self) -> Result<Vec<FileChange>, StorageError> {
+        self.look_around()
     }
 
     fn device(&self) -> Option<u64> {

@@ -67,7 +67,7 @@ impl FileStorage {
             root.open_at(path, OFlags::RDONLY | PLAIN, Mode::empty())
         });
         let checked = opened.and_then(|fd| {
-            regular(calls::stat(&fd)?)?;
+            self.saw(places, index, regular(calls::stat(&fd)?)?)?;
             Ok(fd)
         });
         checked.map_err(|cause| self.error_at(places, Operation::Open, index, None, cause))
@@ -95,6 +95,7 @@ impl FileStorage {
         let stat = calls::stat(&fd).map_err(io::Error::from).and_then(regular);
         let stat = stat.map_err(failed(Operation::Open))?;
         self.own(places, index, (stat.st_dev, stat.st_ino), is_new)?;
+        self.saw_to_write(places, index, stat).map_err(failed(Operation::Open))?;
         if stat.st_dev != root.device() {
             self.has_mounts.store(true, Ordering::Release);
         }
@@ -106,10 +107,10 @@ impl FileStorage {
     }
 
     fn create_file(&self, places: &Places, index: usize) -> Result<OwnedFd, StorageError> {
+        let failed = |cause| self.error_at(places, Operation::Create, index, None, cause);
+        self.may_make(places, index).map_err(failed)?;
         let path = &*places.paths(self.layout(), index).next().unwrap_or_default();
-        let fd = self
-            .make_at(places.root_of(index), path, path, index)
-            .map_err(|cause| self.error_at(places, Operation::Create, index, None, cause))?;
+        let fd = self.make_at(places.root_of(index), path, path, index).map_err(failed)?;
         self.deeds.made(index);
         self.made().note(path);
         Ok(fd)

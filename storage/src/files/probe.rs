@@ -26,8 +26,8 @@ impl FileStorage {
             self.open_files.close((self.owner, index));
             self.opened(&places, index, true)?;
         }
+        self.check_disks(&places)?;
         let root = failed_last.map_or(&places.root, |index| places.root_of(index));
-        root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
         let free = root.free_space().map_err(|cause| Self::root_error(Operation::Stat, root, cause))?;
         if free < u64::from(ROOM) {
             return Err(Self::root_error(Operation::Write, root, Errno::NOSPC.into()));
@@ -59,6 +59,7 @@ impl FileStorage {
         {
             places.root = root;
             self.open_files.close_all(self.owner);
+            self.watch.forget_all();
             self.owners.forget();
         }
     }
@@ -67,10 +68,7 @@ impl FileStorage {
     pub(super) fn try_reading(&self) -> Result<(), StorageError> {
         self.follow_root();
         let places = self.places();
-        let roots = [Some(&places.root), places.next.as_ref().map(|next| &next.root)];
-        for root in roots.into_iter().flatten() {
-            root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
-        }
+        self.check_disks(&places)?;
         let is_stored = |index: &usize| {
             let file = self.file(*index);
             file.length > 0 && !file.is_pad() && !file.attributes.symlink && !places.is_in_parts(*index)

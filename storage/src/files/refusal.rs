@@ -18,6 +18,12 @@ pub(crate) enum Refusal {
     SameFile(PathBuf),
     /// The file system cannot hold the file.
     TooBig,
+    /// The file is not there any more, although it was in use.
+    Removed,
+    /// The file in use is not the one that has its name.
+    Replaced,
+    /// The file in use is shorter than it was.
+    Cut,
 }
 
 impl Refusal {
@@ -31,6 +37,8 @@ impl Refusal {
             Self::Gone | Self::Elsewhere | Self::OtherPlace => Trouble::Gone,
             Self::SameFile(_) => Trouble::SameFile,
             Self::TooBig => Trouble::TooBig,
+            Self::Removed | Self::Replaced => Trouble::Missing,
+            Self::Cut => Trouble::Short,
         }
     }
 
@@ -45,6 +53,8 @@ impl From<Refusal> for io::Error {
             Refusal::Gone | Refusal::Elsewhere | Refusal::OtherPlace => ErrorKind::NotFound,
             Refusal::SameFile(_) => ErrorKind::AlreadyExists,
             Refusal::TooBig => ErrorKind::FileTooLarge,
+            Refusal::Removed | Refusal::Replaced => ErrorKind::NotFound,
+            Refusal::Cut => ErrorKind::UnexpectedEof,
         };
         Self::new(kind, why)
     }
@@ -60,6 +70,9 @@ impl fmt::Display for Refusal {
                 write!(f, "on this file system it is the same file as {}", other.display())
             }
             Self::TooBig => f.write_str("the file system cannot hold a file of 4 GiB or more"),
+            Self::Removed => f.write_str("somebody removed or renamed the file while it was in use"),
+            Self::Replaced => f.write_str("somebody put another file in its place while it was in use"),
+            Self::Cut => f.write_str("somebody cut the file short while it was in use"),
         }
     }
 }

@@ -35,6 +35,7 @@ impl FileStorage {
             root.check().map_err(|cause| Self::root_error(Operation::Remove, root, cause))?;
         }
         self.open_files.close_all(self.owner);
+        self.watch.forget_all();
         self.close_parts();
         let mut outcome = Removed::default();
         // What is in a folder comes after the folder.

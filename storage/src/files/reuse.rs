@@ -147,6 +147,7 @@ impl FileStorage {
         self.made().note(&path);
         self.deeds.made(index);
         self.sole.forget(index);
+        self.watch.forget(index);
         self.mark_dirty(index);
         Ok(true)
     }

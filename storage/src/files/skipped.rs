@@ -195,6 +195,7 @@ impl FileStorage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_from_parts(places, index, &folded)?;
                 self.deeds.moved(index);
+                self.watch.forget(index);
             }
             Err(cause) => return Err(self.error_at(places, Operation::Stat, index, None, cause)),
         }

@@ -148,6 +148,7 @@ impl FileStorage {
         self.deeds.moved(index);
         self.owners.forget();
         self.open_files.close((self.owner, index));
+        self.watch.forget(index);
         // A copy of it that is being made for a move is one of the old bytes.
         if self.copying.load(Ordering::SeqCst) == index {
             self.stale.store(true, Ordering::SeqCst);

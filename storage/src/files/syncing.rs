@@ -28,7 +28,22 @@ impl FileStorage {
     }
 
     fn sync_dirty(&self, places: &Places) -> Result<(), StorageError> {
-        let dirty = self.take_dirty();
+        let taken = self.take_dirty();
+        let (mut dirty, mut harmed) = (Vec::new(), Ok(()));
+        for index in taken {
+            match self.is_in_place(places, index) {
+                Ok(true) => dirty.push(index),
+                missing => {
+                    // It may come back, with what was written to it.
+                    self.mark_dirty(index);
+                    harmed = harmed.and(missing.map(drop));
+                }
+            }
+        }
+        harmed.and(self.sync_files(places, dirty))
+    }
+
+    fn sync_files(&self, places: &Places, dirty: Vec<usize>) -> Result<(), StorageError> {
         let folders = self.made().take_folders();
         let is_one_place = places.next.is_none() && !self.has_mounts.load(Ordering::Acquire);
         if dirty.len() > MANY && is_one_place {

@@ -1,7 +1,7 @@
 //! What this storage did to its files, so that what others did can be told from it.
 
 use super::FileStorage;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// What this storage did to a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,10 +14,19 @@ pub struct Touched {
     pub moved: bool,
 }
 
+/// How often this storage began and ended to do something to a file, and whether it writes to it just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Activity {
+    count: u32,
+    pub(super) is_busy: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Deeds {
     /// A word per file: how many writes go on, and the bits below.
     files: Box<[AtomicU64]>,
+    /// For each file, how many writes and other deeds began or ended.
+    counts: Box<[AtomicU32]>,
     /// The part file was written to, and so all files of which it has bytes.
     parts: AtomicBool,
 }
@@ -28,16 +37,28 @@ const MOVED: u64 = 1 << 61;
 
 impl Deeds {
     pub(super) fn new(files: usize) -> Self {
-        Self { files: (0..files).map(|_| AtomicU64::new(0)).collect(), parts: AtomicBool::new(false) }
+        Self {
+            files: (0..files).map(|_| AtomicU64::new(0)).collect(),
+            counts: (0..files).map(|_| AtomicU32::new(0)).collect(),
+            parts: AtomicBool::new(false),
+        }
     }
 
     /// Says that a file is written to until the guard is dropped.
     pub(super) fn writing(&self, index: usize) -> WritingTo<'_> {
-        let word = self.files.get(index);
-        if let Some(word) = word {
+        let word = self.files.get(index).zip(self.counts.get(index));
+        if let Some((word, count)) = word {
             word.fetch_add(1, Ordering::SeqCst);
+            count.fetch_add(1, Ordering::SeqCst);
         }
         WritingTo(word)
+    }
+
+    /// What it did to a file so far.
+    pub(super) fn activity(&self, index: usize) -> Activity {
+        let word = self.files.get(index).map_or(0, |word| word.load(Ordering::SeqCst));
+        let count = self.counts.get(index).map_or(0, |count| count.load(Ordering::SeqCst));
+        Activity { count, is_busy: word & !(WRITTEN | MADE | MOVED) != 0 }
     }
 
     pub(super) fn made(&self, index: usize) {
@@ -53,18 +74,20 @@ impl Deeds {
     }
 
     fn note(&self, index: usize, bits: u64) {
-        if let Some(word) = self.files.get(index) {
+        if let Some((word, count)) = self.files.get(index).zip(self.counts.get(index)) {
             word.fetch_or(bits, Ordering::SeqCst);
+            count.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
 /// A write that goes on.
-pub(super) struct WritingTo<'a>(Option<&'a AtomicU64>);
+pub(super) struct WritingTo<'a>(Option<(&'a AtomicU64, &'a AtomicU32)>);
 
 impl Drop for WritingTo<'_> {
     fn drop(&mut self) {
-        if let Some(word) = self.0 {
+        if let Some((word, count)) = self.0 {
+            count.fetch_add(1, Ordering::SeqCst);
             // The bit first: there is no moment at which neither tells of the write.
             word.fetch_or(WRITTEN, Ordering::SeqCst);
             word.fetch_sub(1, Ordering::SeqCst);

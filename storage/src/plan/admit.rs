@@ -27,7 +27,7 @@ impl Plan {
                     store.geometry.piece(piece.get()).map_or(0, |piece| store.geometry.blocks_in(piece));
                 blocks.iter().all(|block| *block < count)
             }
-            Job::Sync { .. } | Job::Probe { .. } => true,
+            Job::Sync { .. } | Job::Probe { .. } | Job::Look { .. } => true,
         };
         if fits { Ok(()) } else { Err(refuse::misfit(id)) }
     }
@@ -57,6 +57,7 @@ impl Plan {
                 return;
             }
             Job::Probe { write, .. } => return self.upkeep.push(store.lane, Task::Probe(id, write)),
+            Job::Look { .. } => return self.upkeep.push(store.lane, Task::Look(id)),
         };
         let slot = self.pieces.slot((id, piece));
         let entry = self.pieces.get(slot);

@@ -1,6 +1,6 @@
 //! How what is ready becomes orders.
 
-use super::order::{BackWork, Order, ReadBack, ReadPart, Reads, StoreProbe, StoreSync, Stripe};
+use super::order::{BackWork, Order, ReadBack, ReadPart, Reads, StoreLook, StoreProbe, StoreSync, Stripe};
 use super::piece::Scan;
 use super::upkeep::Task;
 use super::writing::Next;
@@ -74,8 +74,11 @@ impl Plan {
         let order = match self.upkeep.begin(self.config.upkeep.max(1))? {
             Task::Sync(store, tokens) => Order::Sync(StoreSync { store, tokens, result: None }),
             Task::Probe(store, write) => Order::Probe(StoreProbe { store, write, result: None }),
+            Task::Look(store) => Order::Look(StoreLook { store, result: None }),
         };
-        if let Order::Sync(StoreSync { store, .. }) | Order::Probe(StoreProbe { store, .. }) = &order
+        if let Order::Sync(StoreSync { store, .. })
+        | Order::Probe(StoreProbe { store, .. })
+        | Order::Look(StoreLook { store, .. }) = &order
             && let Some(store) = self.stores.get_mut(store)
         {
             store.orders += 1;

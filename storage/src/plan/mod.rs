@@ -30,7 +30,7 @@ mod store;
 mod upkeep;
 mod writing;
 
-pub use order::{Order, ReadBack, Reads, Store, StoreProbe, StoreSync, Stripe};
+pub use order::{Order, ReadBack, Reads, Store, StoreLook, StoreProbe, StoreSync, Stripe};
 
 use crate::{Completion, Job, Operation, Pieces, StorageError, StoreId};
 use metainfo::{Geometry, PieceIndex, PieceRange};
@@ -188,6 +188,7 @@ impl Plan {
             Order::ReadBack(back) => self.done_back(back),
             Order::Sync(sync) => self.done_sync(sync),
             Order::Probe(probe) => self.done_probe(probe),
+            Order::Look(look) => self.done_look(look),
         }
     }
 

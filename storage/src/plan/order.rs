@@ -5,7 +5,7 @@
 //! execution panicked, is a failed one.
 
 use crate::sha1::digest_each;
-use crate::{Buf, Operation, PieceHasher, Pieces, Storage, StorageError, StoreId, Token};
+use crate::{Buf, FileChange, Operation, PieceHasher, Pieces, Storage, StorageError, StoreId, Token};
 use metainfo::{BLOCK, Block, PieceRange};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
@@ -36,6 +36,8 @@ pub enum Order {
     Sync(StoreSync),
     /// Try whether a store can be written to.
     Probe(StoreProbe),
+    /// Find out what others did to the files of a store.
+    Look(StoreLook),
 }
 
 /// Adjacent blocks of one piece.
@@ -108,6 +110,13 @@ pub struct StoreProbe {
     pub(super) result: Outcome<()>,
 }
 
+/// A look at the files of a store.
+#[derive(Debug)]
+pub struct StoreLook {
+    pub(super) store: StoreId,
+    pub(super) result: Outcome<Vec<FileChange>>,
+}
+
 /// What came of an order; `None` before it is executed.
 pub(super) type Outcome<T> = Option<Result<T, StorageError>>;
 
@@ -141,6 +150,9 @@ impl Order {
                 probe.result =
                     Some(found(&store, probe.store).and_then(|store| store.storage.probe(probe.write)));
             }
+            Self::Look(look) => {
+                look.result = Some(found(&store, look.store).and_then(|store| store.storage.look()));
+            }
         }
     }
 
@@ -159,13 +171,14 @@ impl Order {
             Self::ReadBack(back) => back.result = Some(Err(error.clone())),
             Self::Sync(sync) => sync.result = Some(Err(error.clone())),
             Self::Probe(probe) => probe.result = Some(Err(error.clone())),
+            Self::Look(look) => look.result = Some(Err(error.clone())),
         }
         false
     }
 
-    /// Whether it is a sync or a probe, which may take long and move no bytes.
+    /// Whether it is a sync, a probe or a look, which may take long and move no bytes.
     pub(super) fn is_upkeep(&self) -> bool {
-        matches!(self, Self::Sync(_) | Self::Probe(_))
+        matches!(self, Self::Sync(_) | Self::Probe(_) | Self::Look(_))
     }
 
     /// Bytes that are read or written, to estimate what it costs.
@@ -174,7 +187,7 @@ impl Order {
             Self::Write(stripes) => stripes.iter().map(|stripe| u64::from(stripe.range.len())).sum(),
             Self::Read(reads) => reads.parts.iter().map(|part| u64::from(part.range.len())).sum(),
             Self::ReadBack(back) => back.range.len().into(),
-            Self::Sync(_) | Self::Probe(_) => 0,
+            Self::Sync(_) | Self::Probe(_) | Self::Look(_) => 0,
         }
     }
 }

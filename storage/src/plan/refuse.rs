@@ -21,6 +21,7 @@ pub(super) fn refuse(job: Job, error: StorageError) -> Option<Completion> {
         Job::BlockDigests { store, piece } => Completion::BlockDigests { store, piece, result: Err(error) },
         Job::Sync { store, token } => Completion::Synced { store, token, result: Err(error) },
         Job::Probe { store, .. } => Completion::Probed { store, result: Err(error) },
+        Job::Look { store } => Completion::Looked { store, result: Err(error) },
     })
 }
 
@@ -33,7 +34,8 @@ pub(super) fn store_of(job: &Job) -> StoreId {
         | Job::BlockDigests { store, .. }
         | Job::Adopt { store, .. }
         | Job::Sync { store, .. }
-        | Job::Probe { store, .. } => *store,
+        | Job::Probe { store, .. }
+        | Job::Look { store } => *store,
     }
 }
 

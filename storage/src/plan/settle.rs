@@ -1,6 +1,6 @@
 //! How orders come back and become answers.
 
-use super::order::{BackWork, ReadBack, ReadPart, Reads, StoreProbe, StoreSync, Stripe};
+use super::order::{BackWork, ReadBack, ReadPart, Reads, StoreLook, StoreProbe, StoreSync, Stripe};
 use super::piece::Scan;
 use super::upkeep::Task;
 use super::{Plan, refuse};
@@ -110,6 +110,15 @@ impl Plan {
         self.answered(store, 1, 0);
         let result = probe.result.unwrap_or_else(|| Err(refuse::not_done(store)));
         self.answer(Completion::Probed { store, result });
+        self.close_if_over(store);
+    }
+
+    pub(super) fn done_look(&mut self, look: StoreLook) {
+        let store = look.store;
+        self.end_upkeep(store);
+        self.answered(store, 1, 0);
+        let result = look.result.unwrap_or_else(|| Err(refuse::not_done(store)));
+        self.answer(Completion::Looked { store, result });
         self.close_if_over(store);
     }
 

@@ -16,6 +16,7 @@ pub(super) enum Task {
     Sync(StoreId, Vec<Token>),
     /// Whether the store is to be written to.
     Probe(StoreId, bool),
+    Look(StoreId),
 }
 
 #[derive(Debug, Default)]

@@ -343,7 +343,11 @@ impl Model {
 
     fn probe(&mut self) {
         self.probes += 1;
-        self.plan.push(Job::Probe { store: self.store, write: self.probes.is_multiple_of(2) });
+        self.plan.push(if self.probes.is_multiple_of(3) {
+            Job::Look { store: self.store }
+        } else {
+            Job::Probe { store: self.store, write: self.probes.is_multiple_of(2) }
+        });
     }
 
     fn sync(&mut self) {
@@ -396,7 +400,7 @@ impl Model {
                 Completion::Synced { token, .. } => {
                     assert!(self.syncs.remove(&token), "a sync is answered once");
                 }
-                Completion::Probed { .. } => {
+                Completion::Probed { .. } | Completion::Looked { .. } => {
                     self.probes = self.probes.checked_sub(1).expect("a probe is answered once");
                 }
             }

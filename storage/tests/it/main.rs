@@ -30,3 +30,5 @@ mod reuse;
 mod strikes;
 mod support;
 mod touched;
+#[cfg(feature = "files")]
+mod watch;

@@ -53,6 +53,7 @@ fn its_own_writes_and_moves_are_explained_and_a_file_made_anew_is_not() {
     write(&storage, &sample, 1);
     assert_eq!(doubted(&mut baseline, &storage), []);
     fs::remove_file(dir.path().join("new/t/a")).unwrap();
+    storage.look().unwrap();
     write(&storage, &sample, 0);
     assert_eq!(doubted(&mut baseline, &storage), [0]);
     fs::write(dir.path().join("new/t/b"), [8; 65_536]).unwrap();

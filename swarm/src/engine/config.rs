@@ -36,6 +36,8 @@ pub struct Config {
     pub memory_budget: usize,
     /// How long after the first piece that matched its hash all such pieces are made durable.
     pub sync_interval: Duration,
+    /// How often it is looked whether others did something to files that are read or written.
+    pub look_interval: Duration,
     /// A torrent stops writing while its device has less room than this, in bytes (see
     /// [`Engine::set_space`](super::Engine::set_space)).
     pub min_free: u64,
@@ -80,6 +82,7 @@ impl Config {
             read_credit: 8 << 20,
             memory_budget: 256 << 20,
             sync_interval: Duration::from_secs(3),
+            look_interval: Duration::from_secs(5),
             min_free: 16 << 20,
             spare_blocks: 256,
             max_requests: 500,

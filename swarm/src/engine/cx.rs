@@ -84,6 +84,8 @@ pub(crate) enum TorrentTimer {
     Recheck,
     /// The next piece that nobody asks for is checked.
     Sweep,
+    /// Storage looks what others did to its files.
+    Look,
     /// A paused torrent should be at rest by now.
     Settle,
     /// Pieces that somebody waits for may be late.
@@ -100,6 +102,7 @@ impl Kind for TorrentTimer {
         Self::Retry,
         Self::Recheck,
         Self::Sweep,
+        Self::Look,
         Self::Settle,
         Self::Deadline,
     ];

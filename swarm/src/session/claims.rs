@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metainfo::{PieceRange, Torrent, TorrentId};
-use storage::{FileStorage, Storage, StorageError};
+use storage::{FileChange, FileStorage, Storage, StorageError};
 use tokio::sync::watch;
 
 /// The files of all torrents of a session. They are kept as hashes: a session may have millions.
@@ -127,6 +127,10 @@ impl Storage for Claimed {
 
     fn probe(&self, write: bool) -> Result<(), StorageError> {
         self.files.probe(write)
+    }
+
+    fn look(&self) -> Result<Vec<FileChange>, StorageError> {
+        self.files.look()
     }
 
     fn device(&self) -> Option<u64> {

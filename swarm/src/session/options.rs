@@ -149,6 +149,8 @@ pub enum AddError {
     Storage(StorageError),
     /// What is missing does not fit the disk.
     NoSpace {
+        /// The folder, or where they go when they are complete.
+        dir: PathBuf,
         /// Bytes that are missing.
         needed: u64,
         /// Bytes that may be written.
@@ -185,9 +187,10 @@ impl fmt::Display for AddError {
             Self::Selection(why) => f.write_str(why),
             Self::Metadata(error) => write!(f, "what its peers describe cannot be used: {error}"),
             Self::Storage(error) => error.fmt(f),
-            Self::NoSpace { needed, free, reserve } => write!(
+            Self::NoSpace { dir, needed, free, reserve } => write!(
                 f,
-                "expected room for {needed} bytes with {reserve} left, got {free} on the disk of the folder"
+                "expected room for {needed} bytes with {reserve} left, got {free} on the disk of {}",
+                dir.display()
             ),
             Self::Store(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the check was given up"),

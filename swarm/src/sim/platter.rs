@@ -48,6 +48,12 @@ impl Platter {
         self.wrong.insert((piece, at), 0);
     }
 
+    /// Nothing of a piece is there any more.
+    pub(super) fn lose(&mut self, piece: PieceIndex) {
+        self.written.remove(&piece);
+        self.wrong.retain(|(other, _), _| *other != piece);
+    }
+
     pub(super) fn covers(&self, range: PieceRange) -> bool {
         let part =
             self.written.get(&range.piece()).and_then(|parts| parts.range(..=range.begin()).next_back());

@@ -3,14 +3,14 @@
 //! Hundreds of nodes keep the same torrent, so a store keeps only which bytes were written, and the blocks that differ from the
 //! torrent's content. On request it also keeps apart what was synced, so that a power cut can lose the rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Mutex, PoisonError};
 
 use metainfo::{PieceIndex, PieceRange};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use storage::{Operation, Storage, StorageError};
+use storage::{FileChange, Operation, Storage, StorageError};
 
 use super::content::Content;
 use super::platter::Platter;
@@ -50,6 +50,10 @@ struct State {
     failing: Option<(Failing, u64)>,
     calls: [u64; 4],
     is_gone: bool,
+    /// What others did that nobody asked about yet.
+    changes: Vec<FileChange>,
+    /// Pieces of files that are not there, and of which.
+    removed: BTreeMap<PieceIndex, usize>,
     /// Its bytes were changed behind the engine's back.
     is_tampered: bool,
 }
@@ -114,6 +118,44 @@ impl SimStore {
         let mut state = self.lock();
         state.now = self.blank();
         state.is_tampered = true;
+    }
+
+    /// Somebody removes a file of the torrent; what it had is lost.
+    pub fn remove_file(&self, index: usize) {
+        self.lose_file(index, Some(is_missing(index)));
+    }
+
+    /// Somebody puts another file, without a right byte, in the place of one of the torrent.
+    pub fn replace_file(&self, index: usize) {
+        self.lose_file(index, None);
+    }
+
+    fn lose_file(&self, index: usize, lost: Option<StorageError>) {
+        let pieces = self.content.torrent.layout().file_pieces(index).into_iter().flatten();
+        let mut state = self.lock();
+        for piece in pieces.filter_map(|index| self.content.torrent.geometry().piece(index).ok()) {
+            match lost {
+                Some(_) => {
+                    state.now.lose(piece);
+                    state.removed.insert(piece, index);
+                }
+                None => state.now.corrupt(piece, 0),
+            }
+        }
+        state.is_tampered = true;
+        state.changes.push(FileChange { file: index, from: 0, lost });
+    }
+
+    /// Somebody brings a file of the torrent back, with all its bytes.
+    pub fn restore_file(&self, index: usize) {
+        let pieces = self.content.torrent.layout().file_pieces(index).into_iter().flatten();
+        let mut state = self.lock();
+        for piece in pieces.filter_map(|index| self.content.torrent.geometry().piece(index).ok()) {
+            state.now.lose(piece);
+            state.removed.remove(&piece);
+            state.now.mark(self.content.torrent.geometry().whole(piece));
+        }
+        state.changes.push(FileChange { file: index, from: 0, lost: None });
     }
 
     /// Pieces whose bytes may have changed since the last call.
@@ -221,12 +263,19 @@ fn failed(operation: Operation, range: Option<PieceRange>, kind: io::ErrorKind) 
     StorageError::new(operation, path, range.map(|range| range.begin().into()), kind.into())
 }
 
+fn is_missing(file: usize) -> StorageError {
+    StorageError::new(Operation::Open, format!("file {file}"), None, io::ErrorKind::NotFound.into())
+}
+
 impl Storage for SimStore {
     fn read(&self, range: PieceRange, into: &mut [IoSliceMut<'_>]) -> Result<(), StorageError> {
         let mut state = self.lock();
         self.call(&mut state, Operation::Read, Some(range))?;
         if !state.now.covers(range) {
-            return Err(failed(Operation::Read, Some(range), io::ErrorKind::UnexpectedEof));
+            return Err(match state.removed.get(&range.piece()) {
+                Some(file) => is_missing(*file),
+                None => failed(Operation::Read, Some(range), io::ErrorKind::UnexpectedEof),
+            });
         }
         let bytes = state.now.read(range, self.content.range(range));
         let mut rest = &bytes[..];
@@ -249,6 +298,7 @@ impl Storage for SimStore {
         if state.changed.last() != Some(&range.piece()) {
             state.changed.push(range.piece());
         }
+        state.removed.remove(&range.piece());
         let right = self.content.range(range);
         if let Some(power) = &mut state.power {
             let bytes: Vec<u8> = data.iter().flat_map(|slice| slice.iter().copied()).collect();
@@ -274,6 +324,10 @@ impl Storage for SimStore {
             power.unsynced.clear();
         }
         Ok(())
+    }
+
+    fn look(&self) -> Result<Vec<FileChange>, StorageError> {
+        Ok(std::mem::take(&mut self.lock().changes))
     }
 
     fn probe(&self, write: bool) -> Result<(), StorageError> {

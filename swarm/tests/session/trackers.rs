@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use swarm::session::{AddOptions, Event, ScrapeError, TrackerState};
+use swarm::engine::tracker::server::Config;
+use swarm::session::tracker_server::TrackerServer;
+use swarm::session::{AddOptions, Event, PieceOrder, ScrapeError, TrackerState, TrackerView};
 use tempfile::TempDir;
 
+use crate::resume::{keeping, record, resume};
 use crate::world::{Content, add, end, event, seeder, session, soon, tracker};
 
 /// Two sessions that know each other by a tracker only.
@@ -227,4 +230,44 @@ async fn a_tracker_that_never_answers_holds_no_other_one_up() {
     assert_eq!(other.announces.load(Ordering::SeqCst), 1);
     assert!(silent.connections.load(Ordering::SeqCst) <= 16);
     drop(session);
+}
+
+#[tokio::test]
+async fn a_session_that_was_killed_keeps_the_interval_of_its_tracker_and_one_that_ended_does_not() {
+    let rules = Config { interval: 60, min_interval: Some(40), ..Config::default() };
+    let tracker = TrackerServer::bind(([127, 0, 0, 1], 0).into(), rules).await.unwrap();
+    let content = Content::folder(60, &[40_000], |builder| builder.tracker(tracker.http_url()));
+    let (dir, state) = (content.placed(), TempDir::new().unwrap());
+    let seed = || AddOptions::seed(content.meta.clone(), dir.path());
+    let is_waiting = |view: &TrackerView| {
+        view.answered.is_none() && view.next_announce.is_some_and(|wait| wait > Duration::from_secs(10))
+    };
+    for (was_killed, kill) in [(false, false), (false, true), (true, false)] {
+        let session = keeping(state.path()).await;
+        let (torrent, _) = resume(&session, seed()).await;
+        let view = || async { torrent.trackers().await.unwrap().remove(0) };
+        if was_killed {
+            assert!(is_waiting(&view().await), "{:?}", view().await);
+        } else {
+            soon(async {
+                while view().await.answered.is_none() {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
+        }
+        if kill {
+            let is_recorded = || record(state.path(), &content, dir.path()).state.trackers[0].next.is_some();
+            soon(torrent.set_order(PieceOrder::Sequential)).await.unwrap();
+            soon(async {
+                while !is_recorded() {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
+            drop((session, torrent));
+        } else {
+            end([session]).await;
+        }
+    }
 }

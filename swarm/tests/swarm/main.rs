@@ -20,6 +20,7 @@ mod limits;
 mod links;
 mod local;
 mod magnets;
+mod meddled;
 mod memory;
 mod opening;
 mod ordering;

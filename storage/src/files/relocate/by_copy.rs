@@ -97,6 +97,7 @@ impl FileStorage {
         sync_names(&next.root, path).map_err(|cause| goal(Operation::Sync, cause))?;
         next.moved[index] = true;
         self.open_files.close((self.owner, index));
+        self.watch.forget(index);
         Ok(Some(self.drop_source(&places.root, path)))
     }
 

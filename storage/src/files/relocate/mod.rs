@@ -237,6 +237,7 @@ impl FileStorage {
                 moved.left_behind.extend(self.drop_source(&places.root, &path));
                 moved.files += 1;
                 self.open_files.close((self.owner, index));
+                self.watch.forget(index);
                 return Ok(mark(&mut places, index));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -33,6 +33,7 @@ impl Shard {
             }
             Completion::Synced { store, token, result } => self.synced(cx, store, token, result),
             Completion::Probed { store, result } => self.probed(cx, store, result),
+            Completion::Looked { store, result } => self.looked(cx, store, result),
         }
     }
 
@@ -64,6 +65,7 @@ impl Shard {
             if !std::mem::replace(&mut torrent.keeping.dirty, true) {
                 self.arm_sync(cx, slot);
             }
+            self.arm_look(cx, slot);
             self.try_on(cx, slot);
         }
         self.settle_end(cx, slot);
@@ -81,6 +83,10 @@ impl Shard {
         if torrent.keeping.checking.remove(&piece) {
             return self.check_done(cx, slot, piece, result);
         }
+        if result.is_ok() && !torrent.picker.has(piece) && self.reads_back(cx, slot, piece) {
+            return;
+        }
+        let torrent = &mut self.torrents[slot];
         match result {
             Ok(true) => self.passed(cx, slot, piece),
             Ok(false) if !torrent.picker.has(piece) => self.failed(cx, slot, piece),

@@ -44,6 +44,7 @@ impl Shard {
         }
         self.withdraw(cx, slot, piece);
         self.doubt(cx, slot, piece, error);
+        self.look_into(cx, slot, error);
         if error.is_gone() {
             self.storage_failed(cx, slot, error.clone());
         }
@@ -76,10 +77,12 @@ impl Shard {
     }
 
     /// Takes back what we said of a piece.
-    fn withdraw(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+    pub(super) fn withdraw(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
         if torrent.have.clear(piece.get()) {
-            torrent.keeping.doubts.entry(piece).or_default().is_withdrawn = true;
+            let is_waited_for = torrent.keeping.told_complete;
+            let doubt = torrent.keeping.doubts.entry(piece).or_default();
+            (doubt.is_withdrawn, doubt.is_waited_for) = (true, is_waited_for);
             self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
             self.renege(cx, slot, piece);
         }
@@ -206,8 +209,12 @@ impl Shard {
         let keeping = &mut self.torrents[slot].keeping;
         if keeping.to_check.is_empty() && keeping.checking.is_empty() {
             keeping.recheck = None;
+            let is_told = !keeping.told.is_empty() && keeping.trouble.is_none();
             if keeping.doubts.values().all(|doubt| doubt.again_at.is_none()) {
                 keeping.told.clear();
+                if is_told {
+                    cx.out.event(Event::StorageRecovered { torrent: self.torrents[slot].key });
+                }
             }
         }
         self.pump_checks(cx, slot);
@@ -239,6 +246,9 @@ impl Shard {
             torrent.keeping.tainted.remove(&piece);
         }
         if !torrent.picker.has(piece) {
+            if torrent.keeping.seed_only {
+                torrent.picker.set_priority(piece, Priority::Normal);
+            }
             return self.passed(cx, slot, piece);
         }
         torrent.keeping.held.remove(&piece);
@@ -258,7 +268,12 @@ impl Shard {
         let torrent = &mut self.torrents[slot];
         let doubt = torrent.keeping.doubts.entry(piece).or_default();
         doubt.tries += 1;
-        if doubt.tries >= TRIES && doubt.losses < LOSSES && torrent.keeping.trouble.is_none() {
+        let is_missing = error.trouble() == Trouble::Missing;
+        // Whoever takes a file away of what is complete, or is not to be written, may bring it back.
+        let is_waited_for = torrent.keeping.seed_only || doubt.is_waited_for && is_missing;
+        let tries = if is_missing { 1 } else { TRIES };
+        let is_lost = doubt.tries >= tries && doubt.losses < LOSSES && torrent.keeping.trouble.is_none();
+        if is_lost && !is_waited_for {
             return self.lose(cx, slot, piece);
         }
         let wait = (BACK_OFF[0] * (1 << doubt.tries.min(5))).min(BACK_OFF[1]);

@@ -58,6 +58,10 @@ pub(crate) struct Keeping {
 
     /// Pieces that could not be read, or did not match when they were.
     pub(super) doubts: BTreeMap<PieceIndex, Doubt>,
+    /// Pieces in progress with bytes in a file that somebody did something to: they are read back before they count.
+    pub(super) suspect: BTreeSet<PieceIndex>,
+    /// Storage is looking what others did.
+    pub(super) looks: bool,
     /// Files that are not there or not whole, as was told.
     pub(super) told: BTreeSet<PathBuf>,
     /// Pieces to be checked, in this order.
@@ -125,6 +129,8 @@ pub(super) struct Doubt {
     pub(super) again_at: Option<Time>,
     /// It is among those to be checked, or being checked, for that.
     pub(super) is_queued: bool,
+    /// It was lost while nothing was wanted any more, and is not fetched anew because its file is not there.
+    pub(super) is_waited_for: bool,
     /// Peers were told that we do not have it, and are to be told when we have it again.
     pub(super) is_withdrawn: bool,
 }
@@ -146,6 +152,8 @@ impl Keeping {
             kept: VecDeque::new(),
             is_low: false,
             doubts: BTreeMap::new(),
+            suspect: BTreeSet::new(),
+            looks: false,
             told: BTreeSet::new(),
             to_check: VecDeque::new(),
             checking: BTreeSet::new(),

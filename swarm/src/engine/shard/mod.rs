@@ -32,6 +32,7 @@ mod torrent;
 mod tracking;
 mod trouble;
 mod upload;
+mod watching;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;

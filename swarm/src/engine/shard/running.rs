@@ -205,6 +205,7 @@ impl Shard {
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),
                 TorrentTimer::Sweep => self.sweep(cx, slot),
+                TorrentTimer::Look => self.look(cx, slot),
                 TorrentTimer::Deadline => self.look_at_deadlines(cx, slot),
                 TorrentTimer::Settle => self.tell_stopped(cx, slot),
                 // The engine's, which has the DHT.

@@ -60,7 +60,9 @@ impl Shard {
         keeping.synced_at = cx.now;
         let mut partial = BTreeMap::new();
         for piece in torrent.picker.partials() {
-            if piece.written() > 0 && !keeping.tainted.contains(&piece.piece()) {
+            let is_doubtful =
+                keeping.tainted.contains(&piece.piece()) || keeping.suspect.contains(&piece.piece());
+            if piece.written() > 0 && !is_doubtful {
                 partial.insert(piece.piece(), piece.written_blocks());
             }
         }
@@ -111,6 +113,7 @@ impl Shard {
                 keeping.tainted.extend(keeping.fresh.drain(..));
                 keeping.tainted.extend(torrent.picker.partials().map(|piece| piece.piece()));
                 keeping.safe.clear();
+                self.look_into(cx, slot, &error);
                 self.storage_failed(cx, slot, error);
                 if let Some(trouble) = &mut self.torrents[slot].keeping.trouble {
                     trouble.needs_sync = true;

@@ -68,6 +68,7 @@ impl Shard {
         for (block, data) in blocks.iter().zip(buffers) {
             self.keep(cx, slot, *block, data, true);
         }
+        self.look_into(cx, slot, &error);
         self.storage_failed(cx, slot, error);
     }
 
@@ -181,6 +182,7 @@ impl Shard {
         }
         self.review(cx, slot);
         self.arm_sync(cx, slot);
+        self.arm_look(cx, slot);
         self.check_doubts(cx, slot);
         if self.torrents[slot].keeping.sweeps {
             self.sweep(cx, slot);

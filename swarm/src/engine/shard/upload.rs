@@ -64,6 +64,14 @@ impl Shard {
 
     /// Has the disk read what the peer waits for, as far ahead as its share of the credit goes.
     pub(super) fn pump_uploads(&mut self, cx: &mut Cx, key: PeerKey) {
+        self.read_ahead(cx, key);
+        let peer = &self.peers[key.slot()];
+        if peer.up.reading > 0 {
+            self.arm_look(cx, peer.torrent.slot());
+        }
+    }
+
+    fn read_ahead(&mut self, cx: &mut Cx, key: PeerKey) {
         let share = cx.config.read_credit / self.unchoked.max(1);
         let ahead = share.clamp(LEAST_AHEAD, AHEAD);
         let peer = &mut self.peers[key.slot()];

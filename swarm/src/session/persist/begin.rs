@@ -19,6 +19,7 @@ use wire::peer::Bitfield;
 
 use super::kept::{self, Kept};
 use super::placing::{self, Work};
+use super::room;
 use super::source::torrent_file;
 use crate::engine::picker::Priority;
 use crate::engine::{PartialPiece, TrackerMemo};
@@ -95,7 +96,7 @@ pub(in crate::session) fn begin(
     let there = there(link, options, &files, record.as_ref(), &stamps, cancel)?;
     let unverified = there.right != kept::pieces(&there.have);
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
-        room(options, &files, &there.have, reserve)?;
+        room::look(options, &files, &there.have, &rules, reserve)?;
     }
     if there.have.is_full() && options.create {
         // Nothing will be written that could make files of length 0 on its way.
@@ -273,23 +274,6 @@ fn there(
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
     Ok(There { right: kept::pieces(&have), have, partial })
-}
-
-/// Whether what is missing fits the disk. Room that files have taken already counts as theirs.
-fn room(options: &AddOptions, files: &FileStorage, have: &Bitfield, reserve: u64) -> Result<(), AddError> {
-    let layout = options.torrent.layout();
-    let wanted = options.files.priorities(&options.torrent);
-    let lacks = |(index, file): (usize, &metainfo::File)| {
-        let is_wanted = wanted[index] != Priority::Skip && !file.is_pad();
-        let is_there = layout.file_pieces(index).into_iter().flatten().all(|piece| have.get(piece));
-        if is_wanted && !is_there { file.length.saturating_sub(files.file_room(index)) } else { 0 }
-    };
-    let needed: u64 = layout.files().iter().enumerate().map(lacks).sum();
-    let free = files.free_space()?;
-    if needed == 0 || needed.saturating_add(reserve) <= free {
-        return Ok(());
-    }
-    Err(AddError::NoSpace { needed, free, reserve })
 }
 
 /// What was found may have been written just before a crash, and may not be durable yet.

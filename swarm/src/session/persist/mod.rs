@@ -18,6 +18,7 @@ pub(super) mod magnet;
 mod placing;
 mod queue;
 mod rest;
+mod room;
 mod saver;
 mod source;
 mod space;
