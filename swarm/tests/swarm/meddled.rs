@@ -52,9 +52,9 @@ fn a_download_whose_file_is_removed_fetches_it_again_and_blames_nobody() {
         let before = status(&world, to).pieces_done;
         let store = world.node(to).store.clone();
         if replaced {
-            store.replace_file(0)
+            store.replace_file(0);
         } else {
-            store.remove_file(0)
+            store.remove_file(0);
         }
         let end = world.now + Duration::from_secs(8);
         let noticed = |world: &World| status(world, to).pieces_done < before;

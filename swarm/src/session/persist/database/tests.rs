@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use metainfo::{InfoHashV1, InfoHashes};
 use redb::StorageBackend;
-use storage::record::{Flags, NAME_RULES, PieceSet, Times, Totals};
+use storage::record::{Flags, Key, NAME_RULES, PieceSet, Record, Source, State, Summary, Times, Totals};
 
 fn sample(n: u8, generation: u64) -> Record {
     let summary = Summary {

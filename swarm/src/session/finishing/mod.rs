@@ -12,24 +12,24 @@
 //! Only what is durable is finished. Each step can be repeated, so whatever a crash leaves undone is done at the next start;
 //! what fails is tried again once a minute.
 
+mod desk;
+mod steps;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use metainfo::TorrentId;
-use storage::Linked;
-use storage::record::{Finishing, LinkTo};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use storage::record::Finishing;
+use tokio::sync::watch;
 use wire::peer::Bitfield;
 
 use super::event::Event;
 use super::files_error::FilesError;
-use super::link::{Link, Unavailable};
-use super::relocating::Change;
+use super::link::Unavailable;
 use super::torrent::Torrent;
+pub(super) use desk::{Desk, run};
 
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -102,64 +102,6 @@ impl Finish {
     /// Tells how it is. Whether that is new.
     fn tell(&self, asked: u64, found: &State) -> bool {
         self.state.send_replace(Look { asked, found: found.clone() }).found != *found
-    }
-}
-
-/// Torrents of which something may be finished.
-#[derive(Default)]
-pub(super) struct Desk {
-    due: Mutex<BTreeSet<TorrentId>>,
-    news: Notify,
-}
-
-impl Desk {
-    /// Something of a torrent became durable.
-    pub(super) fn due(&self, torrent: TorrentId) {
-        self.set().insert(torrent);
-        self.news.notify_one();
-    }
-
-    fn set(&self) -> MutexGuard<'_, BTreeSet<TorrentId>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes those that nobody works on.
-    fn take(&self, busy: &BTreeSet<TorrentId>) -> Vec<TorrentId> {
-        let mut due = self.set();
-        let free: Vec<_> = due.iter().copied().filter(|torrent| !busy.contains(torrent)).collect();
-        free.iter().for_each(|torrent| {
-            due.remove(torrent);
-        });
-        free
-    }
-}
-
-/// Finishes for good.
-pub(super) async fn run(link: Arc<Link>) {
-    let mut tasks = JoinSet::new();
-    let mut busy = BTreeSet::new();
-    loop {
-        for id in link.finisher.take(&busy) {
-            let Some(torrent) = link.registry.get(id).map(|entry| Torrent::new(&link, id, entry)) else {
-                continue;
-            };
-            if torrent.entry.identity.finish().is_some() {
-                busy.insert(id);
-                tasks.spawn(async move {
-                    torrent.finish().await;
-                    id
-                });
-            }
-        }
-        tokio::select! {
-            () = link.finisher.news.notified() => {}
-            Some(done) = tasks.join_next(), if !tasks.is_empty() => {
-                // One that panicked was reported, and is not tried again.
-                if let Ok(id) = done {
-                    busy.remove(&id);
-                }
-            }
-        }
     }
 }
 
@@ -250,66 +192,5 @@ impl Torrent {
             Some(Ready { durable: resume.clean, is_all: is_there && is_durable })
         })
         .await
-    }
-}
-
-impl Change<'_> {
-    /// Blocks.
-    fn finish(&self, finish: &Finish, ready: &Ready, torrent: &Torrent) -> Result<(), FilesError> {
-        let whole = self.whole(&ready.durable);
-        let named = if finish.rules().suffix.is_some() { self.finish_names(finish, &whole) } else { Ok(()) };
-        if !ready.is_all {
-            return named;
-        }
-        if finish.is_away() {
-            torrent.move_now(self, finish.home())?;
-        }
-        self.give(finish, &whole, torrent)?;
-        named
-    }
-
-    /// Takes the suffix off these files. One that cannot be renamed does not keep the others.
-    fn finish_names(&self, finish: &Finish, whole: &[usize]) -> Result<(), FilesError> {
-        let files = &self.held.files;
-        let mut named = finish.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut done, mut failed) = (Vec::new(), None);
-        for index in whole.iter().filter(|index| !named.contains(*index)) {
-            match files.finish_file(*index) {
-                Ok(()) => done.push(*index),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if !done.is_empty() {
-            storage::Storage::sync(&**files)?;
-            let created = files.created();
-            self.amend(|state| state.created = created)?;
-            named.extend(done);
-        }
-        failed.map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// Gives these files to the other folder, unless that was done.
-    fn give(&self, finish: &Finish, whole: &[usize], torrent: &Torrent) -> Result<(), FilesError> {
-        let Some(LinkTo { dir, mode, done }) = finish.rules().link else { return Ok(()) };
-        let count = u32::try_from(whole.len()).unwrap_or(u32::MAX);
-        if done >= count {
-            return Ok(());
-        }
-        let linked: Linked = self.held.files.link_to(&dir, mode, whole)?;
-        let link = Some(LinkTo { dir: dir.clone(), mode, done: count });
-        self.amend(|state| state.finishing.link.clone_from(&link))?;
-        finish.lock().link = link;
-        torrent.link.tell(Event::Linked { torrent: torrent.id, to: dir, linked });
-        Ok(())
-    }
-
-    /// The files of which every piece is there, by index.
-    fn whole(&self, have: &Bitfield) -> Vec<usize> {
-        let layout = self.meta.layout();
-        let is_stored = |file: &metainfo::File| !file.is_pad() && !file.attributes.symlink;
-        let is_whole =
-            |index: usize| layout.file_pieces(index).into_iter().flatten().all(|piece| have.get(piece));
-        let stored = layout.files().iter().enumerate().filter(|(_, file)| is_stored(file));
-        stored.map(|(index, _)| index).filter(|index| is_whole(*index)).collect()
     }
 }

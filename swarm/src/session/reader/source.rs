@@ -1,173 +1,39 @@
-//! Reading a file of a torrent while it is downloaded, as a player does.
-//!
-//! A reader says which pieces it waits for: the one under its cursor at once, and those of the next few MiB soon after. It gives
-//! bytes only of pieces that matched their hashes.
+//! Where a reader's bytes come from: pieces are waited for, then read on a thread that may block.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::future::Future;
-use std::io::{self, IoSliceMut, SeekFrom};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use metainfo::{PieceIndex, PieceRange, Torrent as Meta};
 use storage::{FileStorage, PieceHasher, Storage};
-use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use super::event::{Event, Events};
-use super::files_error::FilesError;
-use super::link::Unavailable;
-use super::torrent::Torrent;
 use crate::engine::Activity;
+use crate::session::event::{Event, Events};
+use crate::session::files_error::FilesError;
+use crate::session::identity::Place;
+use crate::session::link::Unavailable;
+use crate::session::torrent::Torrent;
 
 /// Bytes given at a time.
-const STEP: u32 = 256 * 1024;
+pub(super) const STEP: u32 = 256 * 1024;
 /// Bytes after the cursor that are asked for, at least two pieces.
 const AHEAD: u64 = 8 << 20;
 /// Between the deadlines of two pieces.
 const APART: Duration = Duration::from_millis(500);
 
-impl Torrent {
-    /// Reads a file, by its index in the torrent's layout, from its start. What is missing is waited for, and fetched before
-    /// other pieces. Several readers may read at once.
-    ///
-    /// # Errors
-    /// When it has no such file, or is not known well enough yet.
-    pub fn reader(&self, file: usize) -> Result<Reader, FilesError> {
-        let meta = self.meta().ok_or(FilesError::NotOpen)?.clone();
-        let files = meta.layout().files();
-        let is_stored = |file: &metainfo::File| !file.is_pad() && !file.attributes.symlink;
-        let found = files.get(file).filter(|file| is_stored(file));
-        let (start, len) = found
-            .map(|file| (file.offset, file.length))
-            .ok_or(FilesError::NoSuchFile { index: file, files: files.len() })?;
-        let number = self.entry.identity.readers().number();
-        let source = Source {
-            torrent: self.clone(),
-            meta,
-            file,
-            start,
-            len,
-            number,
-            checked: AtomicU32::new(u32::MAX),
-        };
-        Ok(Reader { source: Arc::new(source), at: 0, given: Vec::new(), reading: None })
-    }
-}
-
-/// Bytes that are being read.
-type Reading = Pin<Box<dyn Future<Output = Result<Vec<u8>, FilesError>> + Send>>;
-
-/// Reads a file of a torrent; [`AsyncRead`] and [`AsyncSeek`]. It holds at most 256 KiB.
-///
-/// Reads fail, with a [`FilesError`] inside, when the file is not wanted, when the storage fails, and when the torrent or its
-/// session is gone.
-pub struct Reader {
-    source: Arc<Source>,
-    at: u64,
-    /// Bytes from `at` on.
-    given: Vec<u8>,
-    reading: Option<Reading>,
-}
-
-impl Reader {
-    /// Bytes of the file.
-    pub fn len(&self) -> u64 {
-        self.source.len
-    }
-
-    /// Whether the file has none.
-    pub fn is_empty(&self) -> bool {
-        self.source.len == 0
-    }
-
-    /// Where it reads next.
-    pub fn position(&self) -> u64 {
-        self.at
-    }
-
-    /// Some bytes from a place in the file, at least one unless it is the end or none are asked for, as soon as they are there.
-    ///
-    /// # Errors
-    /// See [`Reader`].
-    pub fn read_at(
-        &self,
-        offset: u64,
-        most: usize,
-    ) -> impl Future<Output = Result<Vec<u8>, FilesError>> + Send + use<> {
-        self.source.clone().read(offset, most)
-    }
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader")
-            .field("file", &self.source.file)
-            .field("at", &self.at)
-            .finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for Reader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.given.is_empty() && into.remaining() > 0 {
-            let reading = this.reading.get_or_insert_with(|| {
-                let source = this.source.clone();
-                Box::pin(source.read(this.at, STEP as usize))
-            });
-            let read = ready!(reading.as_mut().poll(cx));
-            this.reading = None;
-            this.given = read.map_err(io::Error::other)?;
-        }
-        let count = this.given.len().min(into.remaining());
-        into.put_slice(&this.given[..count]);
-        this.given.drain(..count);
-        this.at += count as u64;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncSeek for Reader {
-    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
-        let place = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.source.len.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        let place = place.ok_or(io::ErrorKind::InvalidInput)?;
-        if place != self.at {
-            self.at = place;
-            self.given.clear();
-            self.reading = None;
-        }
-        Ok(())
-    }
-
-    fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        Poll::Ready(Ok(self.at))
-    }
-}
-
 /// What a reader reads.
-struct Source {
-    torrent: Torrent,
-    meta: Arc<Meta>,
-    file: usize,
+pub(super) struct Source {
+    pub(super) torrent: Torrent,
+    pub(super) meta: Arc<Meta>,
+    pub(super) file: usize,
     /// Where the file begins in the piece space.
-    start: u64,
-    len: u64,
+    pub(super) start: u64,
+    pub(super) len: u64,
     /// Tells it from other readers.
-    number: u64,
+    pub(super) number: u64,
     /// The piece that was hashed last because nobody had checked it.
-    checked: AtomicU32,
+    pub(super) checked: AtomicU32,
 }
 
 /// How a piece is.
@@ -177,7 +43,7 @@ enum Piece {
 }
 
 impl Source {
-    async fn read(self: Arc<Self>, offset: u64, most: usize) -> Result<Vec<u8>, FilesError> {
+    pub(super) async fn read(self: Arc<Self>, offset: u64, most: usize) -> Result<Vec<u8>, FilesError> {
         if offset >= self.len || most == 0 {
             return Ok(Vec::new());
         }
@@ -191,7 +57,7 @@ impl Source {
         let len = most.min(self.len - offset).min(u64::from(geometry.piece_len(piece)) - begin);
         let range = geometry.range_at(piece.get(), begin as u32, len as u32, STEP).map_err(|_| missing)?;
         let is_checked = self.wait_for(piece).await?;
-        let held = self.torrent.entry.identity.files().and_then(super::identity::Place::hold);
+        let held = self.torrent.entry.identity.files().and_then(Place::hold);
         let held = held.ok_or(Unavailable::Removed)?;
         let read = tokio::task::spawn_blocking(move || self.read_now(&held.files, range, is_checked));
         read.await.map_err(|_| FilesError::Cancelled)?
@@ -314,39 +180,5 @@ impl Drop for Source {
             let all = all.into_iter().map(|(piece, nth)| (piece, now + APART * nth)).collect();
             plane.engine().set_deadlines(now, key, all);
         });
-    }
-}
-
-/// What all readers of a torrent wait for.
-#[derive(Default)]
-pub(super) struct Readers {
-    wanted: Mutex<BTreeMap<u64, Vec<PieceIndex>>>,
-    numbers: AtomicU64,
-}
-
-impl Readers {
-    fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Sets what a reader waits for, in this order. Gives what all do: each piece with its place in the reader's list where it
-    /// comes first.
-    fn set(&self, number: u64, pieces: Vec<PieceIndex>) -> BTreeMap<PieceIndex, u32> {
-        let mut wanted = self.lock();
-        if pieces.is_empty() {
-            wanted.remove(&number);
-        } else {
-            wanted.insert(number, pieces);
-        }
-        let mut all = BTreeMap::new();
-        for (nth, piece) in wanted.values().flat_map(|pieces| (0..).zip(pieces)) {
-            let first = all.entry(*piece).or_insert(nth);
-            *first = nth.min(*first);
-        }
-        all
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<PieceIndex>>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
