@@ -22,6 +22,8 @@ pub(super) struct Root {
     whole: PathBuf,
     device: u64,
     inode: u64,
+    /// Numbers of files there last as long as they are open.
+    forgets: bool,
     /// What is known of it for as long as it lasts; nothing when that could not be asked.
     lasting: Option<RootId>,
     /// Whether the kernel refused to resolve paths for us.
@@ -36,7 +38,8 @@ impl Root {
         let Stat { st_dev: device, st_ino: inode, .. } = calls::stat(&dir)?;
         let walks = AtomicBool::new(!cfg!(target_os = "linux"));
         let whole = std::path::absolute(path)?;
-        let mut root = Self { dir, shown: path.to_path_buf(), whole, device, inode, lasting: None, walks };
+        let (forgets, shown) = (sys::is_forgetful(dir.as_fd()), path.to_path_buf());
+        let mut root = Self { dir, shown, whole, device, inode, forgets, lasting: None, walks };
         root.lasting = root.id().ok();
         Ok(root)
     }
@@ -87,7 +90,8 @@ impl Root {
     pub(super) fn id(&self) -> io::Result<RootId> {
         let file_system = calls::stat_file_system(&self.dir)?.f_fsid;
         let born_ns = sys::born(self.dir.as_fd());
-        Ok(RootId { device: self.device, inode: self.inode, born_ns, file_system })
+        let inode = if self.forgets { 0 } else { self.inode };
+        Ok(RootId { device: self.device, inode, born_ns, file_system })
     }
 
     /// Whether both are the same folder, however they are spelled.
@@ -110,6 +114,11 @@ impl Root {
     pub(super) fn free_space(&self) -> io::Result<u64> {
         let found = calls::stat_file_system(&self.dir)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    /// Whether numbers of files there last only as long as they are open, and times are counted in steps of two seconds.
+    pub(super) fn forgets(&self) -> bool {
+        self.forgets
     }
 
     /// Whether no file there can have 4 GiB.

@@ -142,8 +142,12 @@ impl FileStorage {
     /// part file has bytes has the part file's.
     pub fn file_stamps(&self) -> Vec<Option<Stamp>> {
         let mut stamps = self.look(&self.places());
+        if self.places().root.forgets() {
+            stamps.iter_mut().flatten().for_each(|stamp| *stamp = stamp.coarse());
+        }
         if let Some(parts) = self.parts_stamp() {
             let missing = stamps.iter_mut().enumerate().filter(|(_, stamp)| stamp.is_none());
+            let parts = if self.places().root.forgets() { parts.coarse() } else { parts };
             missing
                 .filter(|(index, _)| self.has_parts_of(*index))
                 .for_each(|(_, stamp)| *stamp = Some(parts));

@@ -6,7 +6,7 @@
 pub struct RootId {
     /// The device as the system numbers it. It may get another number when the system starts anew.
     pub device: u64,
-    /// The folder's number on its file system.
+    /// The folder's number on its file system; 0 where numbers do not last.
     pub inode: u64,
     /// When the folder was made, in nanoseconds of Unix time, where the file system keeps that.
     pub born_ns: Option<i64>,
@@ -19,7 +19,7 @@ impl RootId {
     /// most, because it is kept on the disk (by itself it would not do: systems count it in steps of milliseconds); next what
     /// the file system calls itself, or the device when neither changed.
     pub fn is_same(&self, now: &Self) -> bool {
-        if self.inode != now.inode {
+        if self.inode != now.inode && self.inode != 0 && now.inode != 0 {
             return false;
         }
         match (self.born_ns, now.born_ns) {
@@ -55,6 +55,7 @@ mod tests {
             (was, RootId { device: 9, file_system: 9, ..was }, true),
             (was, RootId { born_ns: Some(9), ..was }, false),
             (was, RootId { inode: 9, ..was }, false),
+            (was, RootId { inode: 0, ..was }, true),
             (was, old, true),
             (old, RootId { device: 9, ..old }, true),
             (old, RootId { file_system: 9, ..old }, true),

@@ -13,7 +13,7 @@ pub struct Stamp {
     pub len: u64,
     /// When it was last written, in nanoseconds of Unix time.
     pub mtime_ns: i64,
-    /// Its number on its file system.
+    /// Its number on its file system; 0 where numbers do not last.
     pub inode: u64,
     /// The device it is on, as the system numbers it; it may get another number when the system starts anew.
     pub device: u64,
@@ -23,6 +23,15 @@ impl Stamp {
     /// Whether the bytes are most likely the same: length, time and number are. Not the device, whose number does not last.
     pub fn is_same(&self, now: &Self) -> bool {
         (self.len, self.mtime_ns, self.inode) == (now.len, now.mtime_ns, now.inode)
+    }
+}
+
+impl Stamp {
+    /// As a file system tells it anew after it was mounted anew, that counts time in steps of two seconds and gives files other
+    /// numbers.
+    pub(super) fn coarse(self) -> Self {
+        const STEP: i64 = 2_000_000_000;
+        Self { mtime_ns: self.mtime_ns.div_euclid(STEP) * STEP, inode: 0, ..self }
     }
 }
 

@@ -128,12 +128,29 @@ pub(super) fn born(_: BorrowedFd<'_>) -> Option<i64> {
 #[cfg(target_os = "linux")]
 pub(super) fn is_fat(fd: BorrowedFd<'_>) -> bool {
     const MSDOS: rustix::fs::FsWord = 0x4d44;
+    #[cfg(any(test, feature = "testing"))]
+    if crate::testing::fat::is_pretended() {
+        return true;
+    }
     rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type == MSDOS)
 }
 
 /// Not known here.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_fat(_: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// Whether files there keep their numbers only as long as they are open, and times are counted in steps of two seconds.
+#[cfg(target_os = "linux")]
+pub(super) fn is_forgetful(fd: BorrowedFd<'_>) -> bool {
+    const EXFAT: rustix::fs::FsWord = 0x2011_bab0;
+    is_fat(fd) || rustix::fs::fstatfs(fd).is_ok_and(|found| found.f_type == EXFAT)
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_forgetful(_: BorrowedFd<'_>) -> bool {
     false
 }
 

@@ -112,7 +112,7 @@ impl FileStorage {
                 return Err(Refusal::Elsewhere.into());
             }
             // Numbers of files on FAT last as long as they are open.
-            if seen.is_lost || !seen.is(&now) && !places.root_of(index).is_fat() {
+            if seen.is_lost || !seen.is(&now) && !places.root_of(index).forgets() {
                 return Err(Refusal::Replaced.into());
             }
             if now.len < seen.end {
@@ -271,7 +271,7 @@ impl FileStorage {
         let open = self.open_files.peek((self.owner, index));
         match open.and_then(|open| calls::stat(&open.fd).ok()) {
             Some(open) => (open.st_dev, open.st_ino) != (now.device, now.inode),
-            None => !seen.is(now) && !places.root_of(index).is_fat(),
+            None => !seen.is(now) && !places.root_of(index).forgets(),
         }
     }
 

@@ -21,6 +21,9 @@ use std::io::{Error, ErrorKind, IoSlice, IoSliceMut};
 /// Longer than this after its last save no write of ours can come: saves follow writes within seconds. In nanoseconds.
 const OURS: u64 = 30_000_000_000;
 
+/// A file system whose files have no lasting number counts time in steps as long as this, in nanoseconds.
+const STEP: u64 = 2_000_000_000;
+
 /// What a record is worth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
@@ -113,7 +116,9 @@ impl Look {
                     && is_same_file
                     && new.len >= old.len
                     && (old.mtime..=saved.saturating_add(OURS)).contains(&new.mtime);
-                match (is_same, may_be_ours && is_recent) {
+                // Somebody may have written to it after it was looked at, within the same step.
+                let may_hide = (old.inode, new.inode) == (0, 0) && new.mtime.saturating_add(STEP) > saved;
+                match (is_same && !may_hide, may_be_ours && is_recent) {
                     (true, false) => Self::Same,
                     (_, true) => Self::Ours,
                     (false, false) => Self::Foreign,
@@ -289,6 +294,15 @@ mod tests {
             assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)), "line {at}");
             assert_eq!(found.partial.len(), 1, "line {at}");
         }
+    }
+
+    #[test]
+    fn where_times_are_coarse_a_file_that_was_just_written_is_checked() {
+        let coarse = |mtime| Some(FileStamp { len: 65536, mtime, inode: 0 });
+        let old = coarse(SAVED - 100 * SECOND);
+        let stamps = [old, coarse(SAVED - SECOND), old];
+        let found = judge(&record("##.#..", stamps, true), &torrent(), &stamps);
+        assert_eq!((&found.have, &found.doubtful), (&set("##...."), &set("..##..")));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What tests of this crate and of those above it have fail: system calls, power.
 
 #[cfg(feature = "files")]
+pub mod fat;
 pub mod faults;
 #[cfg(feature = "files")]
 pub mod ledger;

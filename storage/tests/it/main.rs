@@ -5,6 +5,8 @@ mod backends;
 #[cfg(feature = "files")]
 mod disk;
 mod driver;
+#[cfg(feature = "files")]
+mod fat;
 mod faults;
 #[cfg(feature = "files")]
 mod files;

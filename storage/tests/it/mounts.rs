@@ -58,7 +58,7 @@ fn try_apart(name: &str, test: impl Fn(&Path)) -> bool {
     true
 }
 
-fn sh(command: &str, arguments: &[&Path]) -> bool {
+pub(crate) fn sh(command: &str, arguments: &[&Path]) -> bool {
     Command::new("sh").args(["-c", command, "sh"]).args(arguments).status().unwrap().success()
 }
 
