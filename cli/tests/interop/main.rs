@@ -13,6 +13,7 @@ mod magnets;
 mod network;
 mod opentracker;
 mod payload;
+mod placing;
 mod private;
 mod process;
 mod static_tracker;

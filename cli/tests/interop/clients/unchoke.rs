@@ -1,5 +1,6 @@
 //! The program under test, through the same command line that a user has.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,6 +23,13 @@ impl Client for Unchoke {
     }
 
     fn start(&self, job: &Job<'_>) -> Result<Box<dyn Running>> {
+        Self::start_with(job, &[])
+    }
+}
+
+impl Unchoke {
+    /// With more flags.
+    pub(crate) fn start_with(job: &Job<'_>, flags: &[&OsStr]) -> Result<Box<dyn Running>> {
         let seeds = std::fs::read_dir(&job.data)?.next().is_some();
         let mut command = command(Path::new(PROGRAM));
         // The settings of whoever runs the tests do not count here.
@@ -51,7 +59,8 @@ impl Client for Unchoke {
         if job.down_limit > 0 {
             command.args(["--down-limit", &job.down_limit.to_string()]);
         }
-        let process = Process::start_json(self.name(), command, &job.work)?;
+        command.args(flags);
+        let process = Process::start_json("unchoke", command, &job.work)?;
         Ok(Box::new(Peer { process, state: State::Busy }))
     }
 }
