@@ -19,5 +19,6 @@ pub(super) fn done(completion: &Completion) {
         }
         Completion::Synced { store, result, .. } => trace!(?store, ?result, "synced"),
         Completion::Probed { store, result } => trace!(?store, ?result, "probed"),
+        Completion::Looked { store, result } => trace!(?store, ?result, "looked at"),
     }
 }

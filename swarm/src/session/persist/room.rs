@@ -5,6 +5,7 @@ use std::path::Path;
 use storage::record::Finishing;
 use storage::{FileStorage, Operation, StorageError};
 
+use crate::engine::picker::Priority;
 use crate::session::options::{AddError, AddOptions};
 use wire::peer::Bitfield;
 
