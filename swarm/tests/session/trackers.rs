@@ -9,8 +9,8 @@ use swarm::session::tracker_server::TrackerServer;
 use swarm::session::{AddOptions, Event, PieceOrder, ScrapeError, TrackerState, TrackerView};
 use tempfile::TempDir;
 
-use crate::resume::{keeping, record, resume};
-use crate::world::{Content, add, end, event, seeder, session, soon, tracker};
+use crate::resume::{record, resume};
+use crate::world::{Content, add, end, event, keeping, seeder, session, soon, tracker};
 
 /// Two sessions that know each other by a tracker only.
 async fn meet(content: &Content, url: &str) {
