@@ -1,3 +1,4 @@
+mod cost;
 mod endgame;
 mod fixture;
 mod padding;
