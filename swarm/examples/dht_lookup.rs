@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use swarm::engine::Time;
-use swarm::engine::dht::{Dht, DhtConfig, DhtEvent, Id};
+use swarm::engine::dht::{Dht, DhtConfig, DhtEvent, Id, LookupStats};
 
 const USAGE: &str = "usage: dht_lookup HASH --bootstrap HOST:PORT";
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run() {
         Ok(found) => ExitCode::from(u8::from(!found)),
         Err(error) => {
@@ -33,8 +33,22 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let [hash, option, node] = arguments.as_slice() else { return Err(USAGE.into()) };
     let hash = parse_hash(hash).filter(|_| option == "--bootstrap").ok_or(USAGE)?;
     let bootstrap: Vec<SocketAddr> = node.to_socket_addrs()?.filter(SocketAddr::is_ipv4).collect();
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let mut found = false;
+    let stats = look_up(&UdpSocket::bind("0.0.0.0:0")?, hash, bootstrap, |peer| {
+        found = true;
+        println!("{peer}");
+    })?;
+    eprintln!("{} queries, {} answers, {} hops", stats.queries, stats.answers, stats.hops);
+    Ok(found)
+}
 
+/// Tells each peer as it is found.
+pub(crate) fn look_up(
+    socket: &UdpSocket,
+    hash: Id,
+    bootstrap: Vec<SocketAddr>,
+    mut found: impl FnMut(SocketAddr),
+) -> Result<LookupStats, Box<dyn Error>> {
     // The engine knows no clock and no entropy of its own: both are given to it.
     let start = Instant::now();
     let now = || Time::ZERO + start.elapsed();
@@ -43,7 +57,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let mut dht = Dht::new(config, ChaCha8Rng::from_seed(entropy()?), now());
     let lookup = dht.get_peers(now(), hash, None)?;
 
-    let (mut found, mut buffer) = (false, [0; 2048]);
+    let mut buffer = [0; 2048];
     loop {
         while let Some(packet) = dht.poll_transmit() {
             // What cannot be sent is lost, as on the way.
@@ -51,14 +65,8 @@ fn run() -> Result<bool, Box<dyn Error>> {
         }
         while let Some(event) = dht.poll_event() {
             match event {
-                DhtEvent::Peers { peers, .. } => {
-                    found = true;
-                    peers.iter().for_each(|peer| println!("{peer}"));
-                }
-                DhtEvent::Done { lookup: done, stats } if done == lookup => {
-                    eprintln!("{} queries, {} answers, {} hops", stats.queries, stats.answers, stats.hops);
-                    return Ok(found);
-                }
+                DhtEvent::Peers { peers, .. } => peers.into_iter().for_each(&mut found),
+                DhtEvent::Done { lookup: done, stats } if done == lookup => return Ok(stats),
                 _ => {}
             }
         }

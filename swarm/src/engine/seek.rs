@@ -4,7 +4,7 @@
 //! walk. A paused one does not. A private torrent never does (BEP 27); one of which only the hashes are known looks without announcing, since it may turn
 //! out to be private.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::TorrentKey;
 use super::api::Engine;
 use super::candidates::Source;
 use super::cx::{Cx, TorrentTimer};
-use super::dht::{Announce, Dht, DhtConfig, DhtEvent, Id, LookupId, LookupStats, Transmit};
+use super::dht::{Announce, Dht, DhtConfig, DhtEvent, Id, LookupId, LookupStats, Transmit, Urgency};
 use super::output::Action;
 use super::scope::Scope;
 use super::shard::{FEW_PEERS, Torrent};
@@ -31,16 +31,24 @@ const UNANSWERED: Duration = Duration::from_secs(20);
 /// Until a lookup is tried again that there was no room for.
 const FULL: Duration = Duration::from_secs(30);
 
+/// A torrent that waits for a place for longer than this is as urgent as those that have nobody.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
 /// A node of the DHT, and the torrents that look for peers there.
 pub(crate) struct Seeker {
     pub(crate) dht: Dht,
     plans: BTreeMap<TorrentKey, Plan>,
     lookups: BTreeMap<LookupId, TorrentKey>,
+    /// Torrents whose time has come and for which there is no place yet, by how long they have waited: whoever has nobody to download
+    /// from goes first.
+    due: BTreeSet<(Urgency, Time, TorrentKey)>,
 }
 
 /// When a torrent looks next.
 struct Plan {
     running: Option<LookupId>,
+    /// It waits for a place.
+    due: Option<(Urgency, Time)>,
     next: Time,
     /// The end of the last lookup.
     last: Time,
@@ -56,7 +64,8 @@ impl Engine {
     pub fn start_dht(&mut self, now: Time, config: DhtConfig, ports: [Option<u16>; 2]) {
         self.cx.at(now);
         let dht = Dht::new(config, ChaCha8Rng::from_rng(&mut self.cx.rng), now);
-        self.seeker = Some(Seeker { dht, plans: BTreeMap::new(), lookups: BTreeMap::new() });
+        self.seeker =
+            Some(Seeker { dht, plans: BTreeMap::new(), lookups: BTreeMap::new(), due: BTreeSet::new() });
         self.hub.dht = true;
         self.shard.dht_ports = ports;
         let keys: Vec<_> = self.shard.torrents.iter().map(|(_, torrent)| torrent.key).collect();
@@ -107,8 +116,11 @@ impl Engine {
     pub(super) fn seek_peers(&mut self, key: TorrentKey) {
         let Self { cx, seeker: Some(seeker), shard, .. } = self else { return };
         if shard.torrent(key).is_some_and(|torrent| !torrent.is_private() && !torrent.keeping.is_paused()) {
-            let plan = Plan { running: None, next: cx.now, last: cx.now, hurry: HURRY, unanswered: false };
+            seeker.forget(cx.now, key);
+            let (next, last) = (cx.now, cx.now);
+            let plan = Plan { running: None, due: None, next, last, hurry: HURRY, unanswered: false };
             seeker.plans.insert(key, plan);
+            seeker.dht.pace_for(seeker.plans.len());
             cx.torrent_timers.set(key.slot(), TorrentTimer::Seek, cx.now);
         }
     }
@@ -157,8 +169,29 @@ impl Engine {
         }
     }
 
-    /// Gives what the DHT tells to whom it is for.
+    /// Gives what the DHT tells to whom it is for, and what place there is to those who wait.
     fn drain_dht(&mut self) {
+        self.tell_dht();
+        while self.seek_due() {
+            self.tell_dht();
+        }
+    }
+
+    /// Begins the lookup of a torrent that waits, if there is a place. Returns whether one came to its turn.
+    fn seek_due(&mut self) -> bool {
+        let Self { cx, seeker: Some(seeker), shard, .. } = self else { return false };
+        let Some((urgency, key)) = seeker.first_due(cx.now) else { return false };
+        if !seeker.dht.has_place(urgency) {
+            return false;
+        }
+        match shard.torrent(key).filter(|torrent| !torrent.is_private()) {
+            Some(torrent) => seeker.look(cx, torrent, shard.listen_port),
+            None => seeker.forget(cx.now, key),
+        }
+        true
+    }
+
+    fn tell_dht(&mut self) {
         let Self { cx, seeker: Some(seeker), shard, .. } = self else { return };
         while let Some(event) = seeker.dht.poll_event() {
             let torrent = event.lookup().and_then(|lookup| seeker.lookups.get(&lookup).copied());
@@ -197,14 +230,23 @@ impl Engine {
 }
 
 impl Seeker {
-    /// Begins a lookup, unless one runs.
+    /// Begins a lookup, unless one runs; or waits for a place.
     fn look(&mut self, cx: &mut Cx, torrent: &Torrent, port: Option<u16>) {
         let key = torrent.key;
+        let is_stuck = torrent.wants() && torrent.peers.is_empty();
+        let since = self.turn(key).unwrap_or(cx.now);
+        let is_urgent = is_stuck || cx.now - since >= PATIENCE;
+        let urgency = if is_urgent { Urgency::Wanted } else { Urgency::Rest };
         let Some(plan) = self.plans.get_mut(&key).filter(|plan| plan.running.is_none()) else { return };
+        if !self.dht.has_place(urgency) {
+            plan.due = Some((urgency, since));
+            self.due.insert((urgency, since, key));
+            return;
+        }
         let announce = port.filter(|_| torrent.is_public());
         let announce =
             announce.map(|port| Announce { port, implied_port: false, seed: torrent.is_complete() });
-        match self.dht.get_peers(cx.now, Id(torrent.id.0), announce) {
+        match self.dht.seek(cx.now, Id(torrent.id.0), announce, urgency) {
             Ok(lookup) => {
                 plan.running = Some(lookup);
                 self.lookups.insert(lookup, key);
@@ -214,6 +256,21 @@ impl Seeker {
                 plan.schedule(cx, key, pause);
             }
         }
+    }
+
+    /// The torrent whose turn is next, and how urgent it is by now.
+    fn first_due(&self, now: Time) -> Option<(Urgency, TorrentKey)> {
+        let since_ever = (Urgency::Rest, Time::ZERO, TorrentKey { slot: 0, generation: 0 });
+        let stale = self.due.range(since_ever..).next().filter(|(_, since, _)| now - *since >= PATIENCE);
+        let first = self.due.first().map(|(urgency, _, key)| (*urgency, *key));
+        stale.map(|(.., key)| (Urgency::Wanted, *key)).or(first)
+    }
+
+    /// A torrent does not wait any more. Returns since when it did.
+    fn turn(&mut self, key: TorrentKey) -> Option<Time> {
+        let (urgency, since) = self.plans.get_mut(&key)?.due.take()?;
+        self.due.remove(&(urgency, since, key));
+        Some(since)
     }
 
     /// A torrent's lookup is over.
@@ -245,6 +302,7 @@ impl Seeker {
     }
 
     fn forget(&mut self, now: Time, key: TorrentKey) {
+        self.turn(key);
         if let Some(lookup) = self.plans.remove(&key).and_then(|plan| plan.running) {
             self.lookups.remove(&lookup);
             self.dht.cancel(now, lookup);
@@ -259,7 +317,8 @@ impl Plan {
     }
 
     fn bring_forward(&mut self, cx: &mut Cx, key: TorrentKey, at: Time) {
-        if self.running.is_none() && at < self.next {
+        // One that waits may have become more urgent.
+        if self.running.is_none() && (at < self.next || self.due.is_some()) {
             self.next = at.max(cx.now);
             cx.torrent_timers.set(key.slot(), TorrentTimer::Seek, self.next);
         }

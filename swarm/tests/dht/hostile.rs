@@ -57,7 +57,7 @@ pub(crate) fn rich(seed: u64) -> (Dht, Time, ChaCha8Rng, Id, Mutable) {
     let hash = Id::random(&mut rng);
     let item = Mutable::sign(&[3; 32], Vec::new(), 1, [b"900:".as_slice(), &[b'x'; 900]].concat());
     for n in 0..100_u8 {
-        now += Duration::from_millis(10);
+        now += Duration::from_millis(20);
         let from: SocketAddr = ([9, 1, n, 1], 5).into();
         let token = token(&mut dht, now, from, get_peers(hash, None, false));
         let (info_hash, port) = (hash.0, 7);

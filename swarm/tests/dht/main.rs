@@ -7,6 +7,7 @@ mod fuzzed;
 mod hostile;
 mod joining;
 mod lookups;
+mod manners;
 mod memory;
 mod net;
 mod reflection;

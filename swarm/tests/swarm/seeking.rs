@@ -1,10 +1,13 @@
 //! Torrents that find their peers in the DHT (BEP 5), and those that must not (BEP 27).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metainfo::Builder;
-use swarm::engine::Time;
+use storage::StoreId;
+use swarm::engine::{AddMagnet, AddTorrent, Time};
 use swarm::sim::{Access, Content, NodeId, Role, World};
+use wire::peer::Bitfield;
 
 const PIECE: u32 = 32 * 1024;
 const LEN: usize = 40 * PIECE as usize;
@@ -107,6 +110,70 @@ fn a_lone_leech_looks_ever_less_often_and_a_seed_every_quarter_of_an_hour() {
     let (leech, seed) = (minutes(leech), minutes(seed));
     assert!(leech.len() >= 6 && leech.len() <= 9 && leech[1] <= 2 && leech[2] <= 5, "{leech:?}");
     assert!(seed.len() >= 4 && seed.len() <= 5, "{seed:?}");
+}
+
+/// When a node asked others this, by torrent.
+fn asked(world: &World, id: NodeId, what: &[u8]) -> BTreeMap<[u8; 20], Vec<Time>> {
+    const NAME: &[u8] = b"9:info_hash20:";
+    let mut times: BTreeMap<[u8; 20], Vec<Time>> = BTreeMap::new();
+    for (at, _, bytes) in world.node(id).datagrams.iter().filter(|(.., bytes)| has(bytes, what)) {
+        let begin = bytes.windows(NAME.len()).position(|window| window == NAME).unwrap() + NAME.len();
+        times.entry(bytes[begin..begin + 20].try_into().unwrap()).or_default().push(*at);
+    }
+    times
+}
+
+/// Has a node seed so many torrents more, of which it alone knows.
+fn seed_many(world: &mut World, id: NodeId, count: u32) -> Vec<[u8; 20]> {
+    let now = world.now;
+    let engine = &mut world.node_mut(id).engine;
+    let seeds = (0..count).map(|n| {
+        let meta = Content::new(u64::from(n) + 100, 1000, 1 << 14).torrent;
+        let hash = meta.id().0;
+        engine.add_torrent(now, AddTorrent::new(meta, StoreId(n + 100), Bitfield::with_all(1))).unwrap();
+        hash
+    });
+    let seeds = seeds.collect();
+    world.touch(id);
+    seeds
+}
+
+#[test]
+fn a_thousand_seeds_do_not_keep_a_magnet_waiting() {
+    let mut world = World::new(18);
+    let routers = nodes(&mut world, 12);
+    let busy = world.add(&content(18), Role::Seed, Access::default());
+    world.join_dht(busy, &routers[..2]);
+    let seeds = seed_many(&mut world, busy, 1000);
+    world.run_until(world.now + Duration::from_secs(5), |_| false);
+    let now = world.now;
+    let magnet = content(19).torrent;
+    let engine = &mut world.node_mut(busy).engine;
+    engine.add_magnet(now, &AddMagnet::new(*magnet.info_hashes())).unwrap();
+    world.touch(busy);
+    world.run_until(now + Duration::from_secs(2), |_| false);
+    let looked = asked(&world, busy, b"9:get_peers");
+    assert!(looked.contains_key(&magnet.id().0), "it waits behind seeds");
+    let waiting = seeds.iter().filter(|hash| !looked.contains_key(*hash)).count();
+    assert!(waiting > 500, "most seeds wait: {waiting}");
+}
+
+#[test]
+fn of_many_seeds_none_is_forgotten() {
+    let mut world = World::new(19);
+    let routers = nodes(&mut world, 12);
+    let busy = world.add(&content(18), Role::Seed, Access::default());
+    world.join_dht(busy, &routers[..2]);
+    let begun = world.now;
+    let seeds = seed_many(&mut world, busy, 80);
+    world.run_until(begun + Duration::from_secs(2000), |_| false);
+    let announced = asked(&world, busy, b"13:announce_peer");
+    for hash in seeds {
+        let times = &announced[&hash];
+        let ends = [begun].into_iter().chain(times.iter().copied()).chain([world.now]);
+        let gaps = ends.clone().zip(ends.skip(1)).map(|(one, next)| next - one);
+        assert!(gaps.max() < Some(Duration::from_secs(25 * 60)), "{times:?}");
+    }
 }
 
 #[test]

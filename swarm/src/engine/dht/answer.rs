@@ -72,10 +72,10 @@ impl Dht {
         len: usize,
     ) -> bool {
         let own = self.id(from.is_ipv4());
-        let [answers, _] = &mut self.rates;
-        if self.read_only || own == Some(Id(query.id)) || !answers.take(now, from) {
+        if self.read_only || own == Some(Id(query.id)) || !self.may_answer(now, from) {
             return false;
         }
+        self.tokens.rotate(now, &mut self.rng);
         let is_wanted = !packet.read_only && self.is_wanted(now, Id(query.id), from);
         let mut room = self.room(now, from, len);
         let is_long = matches!(query.method, Method::Get { .. } | Method::GetPeers { scrape: true, .. });
@@ -91,10 +91,17 @@ impl Dht {
         true
     }
 
+    /// Whether somebody may have an answer now. In a flood from everywhere those who are known keep theirs.
+    fn may_answer(&mut self, now: Time, from: SocketAddr) -> bool {
+        let [answers, _] = &self.rates;
+        let is_first = answers.is_scarce(now) && self.is_proven(now, from);
+        let [answers, _] = &mut self.rates;
+        answers.take(now, from, is_first)
+    }
+
     /// Says what is wrong with a query that cannot be understood.
     pub(super) fn refuse(&mut self, now: Time, from: SocketAddr, error: &Error<'_>, len: usize) -> bool {
-        let [answers, _] = &mut self.rates;
-        if self.read_only || !answers.take(now, from) {
+        if self.read_only || !self.may_answer(now, from) {
             return false;
         }
         let room = self.room(now, from, len);
@@ -291,7 +298,7 @@ impl Dht {
         match method {
             Method::FindNode { target, want } | Method::Other { target: Some(target), want, .. } => {
                 // What is asked about a point is answered with nodes near it, whatever it is.
-                self.add_nodes(&mut draft, from, target, *want);
+                self.add_nodes(now, &mut draft, from, target, *want);
             }
             Method::GetPeers { info_hash, want, no_seeds, scrape } => {
                 let hash = Id(*info_hash);
@@ -306,7 +313,7 @@ impl Dht {
                 draft.cap(MAX_ANSWER);
                 let peers = self.peers_for(from, &hash, *no_seeds);
                 let rest = add_peers(&mut draft, from, &peers, 2);
-                self.add_nodes(&mut draft, from, info_hash, *want);
+                self.add_nodes(now, &mut draft, from, info_hash, *want);
                 add_peers(&mut draft, from, rest, 1);
             }
             Method::Get { target, seq, want } => {
@@ -314,25 +321,33 @@ impl Dht {
                 if let Some(item) = self.items.get(&Id(*target)) {
                     draft.add_item(item, *seq);
                 }
-                self.add_nodes(&mut draft, from, target, *want);
+                self.add_nodes(now, &mut draft, from, target, *want);
             }
             Method::SampleInfohashes { target, want } => {
                 // Half of the room is for nodes.
                 let count = draft.count(20, AROUND_SAMPLES) / 2;
                 draft.spend(AROUND_SAMPLES + 20 * count);
                 draft.reply.samples = Some(self.samples(now, from.is_ipv4(), count));
-                self.add_nodes(&mut draft, from, target, *want);
+                self.add_nodes(now, &mut draft, from, target, *want);
             }
             Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. } | Method::Other { .. } => {}
         }
         self.encode(Packet { ip: Some(from), ..Packet::new(transaction, Body::Reply(draft.reply)) })
     }
 
-    fn add_nodes(&self, draft: &mut Draft<'_>, from: SocketAddr, target: &[u8; 20], want: Option<Want>) {
+    fn add_nodes(
+        &self,
+        now: Time,
+        draft: &mut Draft<'_>,
+        from: SocketAddr,
+        target: &[u8; 20],
+        want: Option<Want>,
+    ) {
         let want = want.unwrap_or(Want { v4: from.is_ipv4(), v6: from.is_ipv6() });
         let closest = |ipv4: bool, count: usize| {
             let table = self.table(ipv4).filter(|_| count > 0);
-            let nodes = table.map(|table| table.closest_for(from, &Id(*target), count)).unwrap_or_default();
+            let nodes =
+                table.map(|table| table.closest_for(now, from, &Id(*target), count)).unwrap_or_default();
             nodes.into_iter().map(|(id, addr)| NodeInfo { id: id.0, addr })
         };
         if want.v4 {

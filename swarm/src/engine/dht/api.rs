@@ -29,7 +29,7 @@ pub struct DhtConfig {
     pub lookups: usize,
     /// Queries that are under way at a time.
     pub in_flight: usize,
-    /// Queries a second that get an answer, all askers together.
+    /// Queries a second that get an answer, all askers together. A fifth of them is kept for nodes that are known.
     pub answers: u32,
     /// Neither ask nor keep global nodes whose id is not of their address (BEP 42). Without, those whose id is come first, in the
     /// table and in lookups; many programs have no such id yet, and they hold peers too.
@@ -78,6 +78,17 @@ pub struct Announce {
     pub implied_port: bool,
     /// Whether it has everything (BEP 33).
     pub seed: bool,
+}
+
+/// Which lookups go first where not all can run at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Somebody waits for it: what is asked by the application.
+    Asked,
+    /// A torrent has nobody to download from.
+    Wanted,
+    /// Anything else. Leaves a quarter of the lookups and a fifth of the questions to the others.
+    Rest,
 }
 
 /// A new version of a mutable item.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use wire::krpc::{MAX_SALT, Method};
 
-use super::api::{Announce, LookupId, LookupStats, Mutable, NotTaken, PutMutable};
+use super::api::{Announce, LookupId, LookupStats, Mutable, NotTaken, PutMutable, Urgency};
 use super::id::Id;
 use super::lookup::{Goal, Lookup, Origin, Put};
 use super::table::{K, Standing};
@@ -18,6 +18,11 @@ use crate::engine::time::Time;
 pub(super) const MAX_SINGLE: usize = 64;
 /// Nodes that a lookup begins with.
 const SEEDS: usize = 2 * K;
+/// Places that wait for the application.
+const KEPT: usize = 8;
+/// With more torrents than these there are twice, and four times, as many lookups and questions: about 45 questions each, in a
+/// quarter of an hour.
+const MANY: [usize; 2] = [1000, 4000];
 /// Nodes to begin with that are remembered.
 const MAX_BOOTSTRAP: usize = 32;
 
@@ -26,6 +31,7 @@ const MAX_BOOTSTRAP: usize = 32;
 pub(super) struct Request {
     goal: Goal,
     target: Id,
+    urgency: Urgency,
 }
 
 impl Dht {
@@ -73,6 +79,36 @@ impl Dht {
     ) -> Result<LookupId, NotTaken> {
         let no_seeds = announce.is_some_and(|announce| announce.seed);
         self.begin(now, hash, Goal::Peers { announce, no_seeds })
+    }
+
+    /// The same, in its turn: for torrents that look by themselves.
+    pub fn seek(
+        &mut self,
+        now: Time,
+        hash: Id,
+        announce: Option<Announce>,
+        urgency: Urgency,
+    ) -> Result<LookupId, NotTaken> {
+        let no_seeds = announce.is_some_and(|announce| announce.seed);
+        self.begin_by(now, hash, Goal::Peers { announce, no_seeds }, urgency)
+    }
+
+    /// Whether a lookup would begin at once.
+    pub fn has_place(&self, urgency: Urgency) -> bool {
+        let is_before = self.waiting.front().is_some_and(|(_, request)| request.urgency <= urgency);
+        !is_before && self.running() < self.most_running(urgency)
+    }
+
+    /// So many torrents look for peers by themselves, every quarter of an hour. Many of them may ask more at a time.
+    pub fn pace_for(&mut self, torrents: usize) {
+        let pace = 1 << MANY.iter().filter(|many| torrents > **many).count();
+        if pace > self.pace {
+            self.max_lookups = self.max_lookups / self.pace * pace;
+            self.max_in_flight = self.max_in_flight / self.pace * pace;
+            self.pace = pace;
+            let [_, questions] = &mut self.rates;
+            questions.raise(u32::try_from(self.max_in_flight).unwrap_or(u32::MAX));
+        }
     }
 
     /// Counts the peers of a torrent (BEP 33): [`DhtEvent::Scraped`].
@@ -152,13 +188,29 @@ impl Dht {
 
     /// Begins the lookups that waited, as far as there is room.
     pub(super) fn start_waiting(&mut self, now: Time) {
-        while self.lookups.values().filter(|lookup| lookup.origin == Origin::User).count() < self.max_lookups
+        while let Some((_, next)) = self.waiting.front()
+            && self.running() < self.most_running(next.urgency)
             && let Some((id, request)) = self.waiting.pop_front()
         {
             let walks = [true, false].map(|ipv4| self.walk(now, ipv4, request.target));
-            self.lookups.insert(id, Lookup::new(request.goal, Origin::User, request.target, walks));
+            let mut lookup = Lookup::new(request.goal, Origin::User, request.target, walks);
+            lookup.urgency = request.urgency;
+            self.lookups.insert(id, lookup);
             self.consult_own(id);
             self.advance(now, id);
+        }
+    }
+
+    /// Lookups that were asked for.
+    fn running(&self) -> usize {
+        self.lookups.values().filter(|lookup| lookup.origin == Origin::User).count()
+    }
+
+    /// How many of them there may be for another one to begin.
+    fn most_running(&self, urgency: Urgency) -> usize {
+        match urgency {
+            Urgency::Asked | Urgency::Wanted => self.max_lookups,
+            Urgency::Rest => self.max_lookups - self.max_lookups / 4,
         }
     }
 
@@ -188,12 +240,24 @@ impl Dht {
     }
 
     fn begin(&mut self, now: Time, target: Id, goal: Goal) -> Result<LookupId, NotTaken> {
+        self.begin_by(now, target, goal, Urgency::Asked)
+    }
+
+    fn begin_by(
+        &mut self,
+        now: Time,
+        target: Id,
+        goal: Goal,
+        urgency: Urgency,
+    ) -> Result<LookupId, NotTaken> {
         let most = WAITING * self.max_lookups;
-        if self.waiting.len() >= most {
+        let kept = if urgency == Urgency::Asked { 0 } else { KEPT };
+        if self.waiting.len() + kept >= most {
             return Err(NotTaken::Full(most));
         }
         let id = self.next_id();
-        self.waiting.push_back((id, Request { goal, target }));
+        let at = self.waiting.partition_point(|(_, other)| other.urgency <= urgency);
+        self.waiting.insert(at, (id, Request { goal, target, urgency }));
         self.start_waiting(now);
         Ok(id)
     }

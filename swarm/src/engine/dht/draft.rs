@@ -52,18 +52,20 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Adds an item: all of it, or only its number if the asker has that already.
+    /// Adds an item: all of it, or only its number if the asker has that already or there is no room for more.
     pub(super) fn add_item(&mut self, item: &'a Item, known: Option<i64>) {
         let signed = item.signed.as_deref();
         let has_it = signed.is_some_and(|signed| known.is_some_and(|known| signed.seq <= known));
         let len = if has_it { 0 } else { item.value.len() + 4 + signed.map_or(0, |_| 37 + 72) };
         let number = if signed.is_some() { 28 } else { 0 };
-        if self.left < len + number {
+        if self.left < number {
             return;
         }
-        self.spend(len + number);
+        // Without room for all of it the number still says that it is here.
+        let fits = self.left >= len + number;
+        self.spend(number + if fits { len } else { 0 });
         self.reply.seq = signed.map(|signed| signed.seq);
-        if !has_it {
+        if fits && !has_it {
             self.reply.value = Some(&item.value);
             self.reply.key = signed.map(|signed| &signed.key);
             self.reply.signature = signed.map(|signed| &signed.signature);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::krpc::{Body, Method, Packet, Query, Want};
 
 use super::answer::{AMPLIFICATION, MAX_LONG};
-use super::api::{DhtEvent, LookupId};
+use super::api::{DhtEvent, LookupId, Urgency};
 use super::id::Id;
 use super::lookup::Origin;
 use super::table::{K, Table};
@@ -53,16 +53,31 @@ impl Dht {
             let steps = [if_open(true, v4), if_open(false, v6)];
             let may_end = lookup.follow.is_empty() && lookup.following.is_empty();
             if lookup.satisfied || steps == [Next::Done, Next::Done] && may_end {
+                if !lookup.satisfied && self.ask_again(now, id) {
+                    return;
+                }
+                let Some(lookup) = self.lookups.get_mut(&id) else { return };
                 lookup.conclude();
                 continue;
             }
             let mut asked = false;
             for step in steps {
-                if let Next::Ask(addr, node) = step {
-                    if !self.may_query(now, addr) {
-                        self.retry.get_or_insert(now + RETRY);
-                        continue;
-                    }
+                let Next::Ask(addr, node) = step else { continue };
+                if self.may_query(now, id, addr) {
+                    asked = true;
+                    self.step(now, id, addr, node);
+                    continue;
+                }
+                self.retry.get_or_insert(now + RETRY);
+                // Many lookups ask the same router: meanwhile other nodes do.
+                let other = self
+                    .lookups
+                    .get_mut(&id)
+                    .and_then(|lookup| lookup.walk(addr))
+                    .map(|walk| walk.next_node());
+                if let (None, Some(Next::Ask(addr, node))) = (node, other)
+                    && self.may_query(now, id, addr)
+                {
                     asked = true;
                     self.step(now, id, addr, node);
                 }
@@ -93,9 +108,8 @@ impl Dht {
             version: version.as_ref().map(<[u8; 4]>::as_slice),
             ..Packet::new(&transaction, Body::Query(query))
         };
-        // Who answers no pings cannot be asked to show that its address is real before much is sent there.
-        let has_long_answer = matches!(method, Method::Get { .. } | Method::GetPeers { scrape: true, .. });
-        let least = if self.read_only && has_long_answer { MAX_LONG.div_ceil(AMPLIFICATION) } else { 0 };
+        let is_long = matches!(purpose, Purpose::Again(_));
+        let least = if is_long { MAX_LONG.div_ceil(AMPLIFICATION) } else { 0 };
         let mut bytes = Vec::new();
         packet.encode_padded(least, &mut bytes);
         self.send(to, bytes);
@@ -121,12 +135,15 @@ impl Dht {
         }
     }
 
-    fn may_query(&mut self, now: Time, to: SocketAddr) -> bool {
+    /// Whether a lookup may ask now. Those that nobody waits for leave a fifth of all questions to the others.
+    fn may_query(&mut self, now: Time, id: LookupId, to: SocketAddr) -> bool {
+        let is_first = self.lookups.get(&id).is_some_and(|lookup| lookup.urgency < Urgency::Rest);
+        let kept = if is_first { 0 } else { self.max_in_flight / 5 };
         let [_, questions] = &mut self.rates;
         // Late ones hold no place, but there is an end to them too.
-        self.transactions.live() < self.max_in_flight
+        self.transactions.live() + kept < self.max_in_flight
             && self.transactions.len() < 2 * self.max_in_flight
-            && questions.take(now, to)
+            && questions.take(now, to, is_first)
     }
 
     fn step(&mut self, now: Time, id: LookupId, addr: SocketAddr, node: Option<Id>) {
@@ -144,7 +161,7 @@ impl Dht {
     fn follow(&mut self, now: Time, id: LookupId) -> bool {
         let next = self.lookups.get(&id).and_then(|lookup| lookup.follow.last().copied());
         let Some((addr, node, hops)) = next else { return false };
-        if !self.may_query(now, addr) {
+        if !self.may_query(now, id, addr) {
             self.retry.get_or_insert(now + RETRY);
             return false;
         }
@@ -156,6 +173,30 @@ impl Dht {
         let method = Method::FindNode { target: lookup.target.0, want };
         self.query(now, addr, Some(node), Purpose::Follow(id, hops), &method);
         true
+    }
+
+    /// A read-only node answers no pings, and so cannot show that its address is real before much is sent there. Instead it asks in
+    /// as many bytes as that takes; but only those who answered, since anybody may have named the others. Returns whether answers
+    /// are still to come.
+    fn ask_again(&mut self, now: Time, id: LookupId) -> bool {
+        let Some(lookup) = self.lookups.get_mut(&id).filter(|_| self.read_only) else { return false };
+        if lookup.again.is_none() {
+            lookup.again = Some(lookup.short_answers());
+        }
+        let next = |dht: &Self| dht.lookups.get(&id)?.again.as_ref()?.last().copied();
+        while let Some((addr, node)) = next(self) {
+            if !self.may_query(now, id, addr) {
+                self.retry.get_or_insert(now + RETRY);
+                return true;
+            }
+            let Some(lookup) = self.lookups.get_mut(&id) else { return false };
+            lookup.again.as_mut().and_then(Vec::pop);
+            lookup.asking_again.insert(addr);
+            lookup.stats.queries += 1;
+            let method = lookup.question(None);
+            self.query(now, addr, Some(node), Purpose::Again(id), &method);
+        }
+        self.lookups.get(&id).is_some_and(|lookup| !lookup.asking_again.is_empty())
     }
 
     /// While we know few nodes of the other family, those that are asked may help (BEP 32).
@@ -173,7 +214,7 @@ impl Dht {
                 }
                 return;
             };
-            if !self.may_query(now, store.to) {
+            if !self.may_query(now, id, store.to) {
                 if let Some(stores) = self.lookups.get_mut(&id).and_then(|lookup| lookup.stores.as_mut()) {
                     stores.push(store);
                 }
@@ -192,10 +233,13 @@ impl Dht {
     }
 
     fn late(&mut self, now: Time, pending: &Pending) {
-        let (Purpose::Step(id) | Purpose::Follow(id, _)) = pending.purpose else { return };
+        let (Purpose::Step(id) | Purpose::Follow(id, _) | Purpose::Again(id)) = pending.purpose else {
+            return;
+        };
         if let Some(lookup) = self.lookups.get_mut(&id) {
             match pending.purpose {
                 Purpose::Follow(..) => drop(lookup.following.remove(&pending.to)),
+                Purpose::Again(_) => drop(lookup.asking_again.remove(&pending.to)),
                 _ => lookup.walk(pending.to).into_iter().for_each(|walk| walk.late(pending.to)),
             }
         }
@@ -218,12 +262,13 @@ impl Dht {
         match pending.purpose {
             Purpose::Check => {}
             Purpose::Single(id) => self.end_single(id, None),
-            Purpose::Step(id) | Purpose::Store(id) | Purpose::Follow(id, _) => {
+            Purpose::Step(id) | Purpose::Store(id) | Purpose::Follow(id, _) | Purpose::Again(id) => {
                 let Some(lookup) = self.lookups.get_mut(&id) else { return };
                 count(&mut lookup.stats);
                 match pending.purpose {
                     Purpose::Store(_) => lookup.storing = lookup.storing.saturating_sub(1),
                     Purpose::Follow(..) => drop(lookup.following.remove(&pending.to)),
+                    Purpose::Again(_) => drop(lookup.asking_again.remove(&pending.to)),
                     _ => {
                         if let Some(walk) = lookup.walk(pending.to) {
                             walk.failed(pending.to);
@@ -235,11 +280,13 @@ impl Dht {
         }
     }
 
-    /// All lookups get their turn, beginning with another one each time.
+    /// All lookups get their turn, urgent ones first, beginning with another one each time.
     pub(super) fn advance_all(&mut self, now: Time) {
-        let mut ids: Vec<LookupId> = self.lookups.keys().copied().collect();
+        let mut ids: Vec<(Urgency, LookupId)> =
+            self.lookups.iter().map(|(id, lookup)| (lookup.urgency, *id)).collect();
         let first = usize::try_from(now.as_micros() % 997).unwrap_or(0) % ids.len().max(1);
         ids.rotate_left(first);
-        ids.into_iter().for_each(|id| self.advance(now, id));
+        ids.sort_by_key(|(urgency, _)| *urgency);
+        ids.into_iter().for_each(|(_, id)| self.advance(now, id));
     }
 }

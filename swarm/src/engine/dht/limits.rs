@@ -16,6 +16,8 @@ const PER_ADDRESS: usize = 5;
 /// Packets to a /48 of IPv6 in a window: anybody can have one, and it has 65,536 such subnets.
 const PER_SITE: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
+/// The part of all packets in a window that is kept for whom it matters more.
+const KEPT: u32 = 5;
 /// How long an address stays proven.
 const PROOF: Duration = Duration::from_secs(10 * 60);
 /// Addresses that are remembered as proven besides those in the table.
@@ -43,8 +45,18 @@ impl Rate {
         Self { recent: BTreeMap::new(), sites: BTreeMap::new(), all, count: 0, began: Time::ZERO }
     }
 
-    /// Whether a packet may go to this address now; if so, it is counted.
-    pub(crate) fn take(&mut self, now: Time, to: SocketAddr) -> bool {
+    /// There may be more from now on.
+    pub(crate) fn raise(&mut self, all: u32) {
+        self.all = self.all.max(all);
+    }
+
+    /// Whether only what is kept is left.
+    pub(crate) fn is_scarce(&self, now: Time) -> bool {
+        now - self.began < WINDOW && self.count >= self.all - self.all / KEPT
+    }
+
+    /// Whether a packet may go to this address now; if so, it is counted. A part of all is kept for those that are first.
+    pub(crate) fn take(&mut self, now: Time, to: SocketAddr, is_first: bool) -> bool {
         if now - self.began >= WINDOW {
             (self.began, self.count) = (now, 0);
             self.sites.clear();
@@ -52,7 +64,8 @@ impl Rate {
         }
         let site = site(to);
         let is_full = |site: IpAddr| self.sites.get(&site).is_some_and(|count| *count >= PER_SITE);
-        if self.count >= self.all || site.is_some_and(is_full) {
+        let kept = if is_first { 0 } else { self.all / KEPT };
+        if self.count + kept >= self.all || site.is_some_and(is_full) {
             return false;
         }
         // Times at which a packet stops to count: the earliest one is replaced.
@@ -143,10 +156,10 @@ mod tests {
         let mut sent: Vec<Time> = Vec::new();
         for milli in 0..10_000 {
             let now = Time::from_millis(milli);
-            if rate.take(now, SocketAddr::new(flooder.ip(), 1 + u16::try_from(milli).unwrap())) {
+            if rate.take(now, SocketAddr::new(flooder.ip(), 1 + u16::try_from(milli).unwrap()), true) {
                 sent.push(now);
             }
-            assert!(milli % 500 > 0 || rate.take(now, other), "another address has its own");
+            assert!(milli % 500 > 0 || rate.take(now, other, true), "another address has its own");
         }
         assert!((45..=50).contains(&sent.len()), "{}", sent.len());
         assert!(sent.windows(6).all(|six| six[5] - six[0] >= WINDOW));
@@ -160,7 +173,7 @@ mod tests {
         for milli in 0..2000 {
             for last in 0..10 {
                 let to = SocketAddr::new([9, 9, u8::try_from(milli % 250).unwrap(), last].into(), 5);
-                sent += u32::from(rate.take(Time::from_millis(milli), to));
+                sent += u32::from(rate.take(Time::from_millis(milli), to, last > 0));
             }
             assert!(rate.recent.len() <= 200);
         }
@@ -168,9 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fifth_is_kept_for_those_who_are_first() {
+        let mut rate = Rate::new(100);
+        let now = Time::from_secs(5);
+        let mut take = |is_first, from: u32| {
+            let to = |n: u32| SocketAddr::new(std::net::Ipv4Addr::from(0x0900_0000 + from + n).into(), 1);
+            (0..200).filter(|n| rate.take(now, to(*n), is_first)).count()
+        };
+        assert_eq!((take(false, 0), take(true, 1000), take(true, 2000)), (80, 20, 0));
+        assert!(rate.is_scarce(now) && !rate.is_scarce(now + WINDOW));
+    }
+
+    #[test]
     fn a_subnet_of_ipv6_counts_as_one_and_local_ports_count_apart() {
         let mut rate = Rate::new(1000);
-        let mut take = |text: &str| (0..9).filter(|_| rate.take(Time::from_secs(1), addr(text))).count();
+        let mut take =
+            |text: &str| (0..9).filter(|_| rate.take(Time::from_secs(1), addr(text), true)).count();
         assert_eq!((take("[2606:4700::1]:1"), take("[2606:4700::2]:1")), (5, 0));
         assert_eq!((take("127.0.0.1:1"), take("127.0.0.1:2")), (5, 5));
     }
@@ -183,8 +209,8 @@ mod tests {
             let (now, net) = (Time::from_millis(1000 + millis), u16::try_from(millis).unwrap());
             let [first, other] =
                 [7, 8].map(|site| SocketAddr::new([0x2606, 0x4700, site, net, 0, 0, 0, 1].into(), 1));
-            taken[usize::try_from(millis / 1000).unwrap()] += u32::from(rate.take(now, first));
-            assert!(millis % 100 > 0 || rate.take(now, other));
+            taken[usize::try_from(millis / 1000).unwrap()] += u32::from(rate.take(now, first, true));
+            assert!(millis % 100 > 0 || rate.take(now, other, true));
         }
         assert_eq!(taken, [20, 20, 20]);
     }

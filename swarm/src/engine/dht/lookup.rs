@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use wire::krpc::{BloomFilter, Method, MutableItem, Reply, Want};
 
-use super::api::{Announce, DhtEvent, First, LookupId, LookupStats, Mutable, PutMutable};
+use super::api::{Announce, DhtEvent, First, LookupId, LookupStats, Mutable, PutMutable, Urgency};
 use super::id::Id;
 use super::item::is_signed;
 use super::table::K;
@@ -54,6 +54,7 @@ pub(crate) enum Origin {
 pub(crate) struct Lookup {
     pub(crate) goal: Goal,
     pub(crate) origin: Origin,
+    pub(crate) urgency: Urgency,
     pub(crate) target: Id,
     /// One for each family: IPv4, IPv6.
     pub(crate) walks: [Option<Walk>; 2],
@@ -64,6 +65,10 @@ pub(crate) struct Lookup {
     pub(crate) following: BTreeSet<SocketAddr>,
     /// How many there may be more.
     follows: usize,
+    /// Nodes that are to be asked once more, in so many bytes that their answers may be long. `None` until the walks are over.
+    pub(crate) again: Option<Vec<(SocketAddr, Id)>>,
+    /// Those of them that were asked and are not late.
+    pub(crate) asking_again: BTreeSet<SocketAddr>,
     /// Nodes that are to store, and their tokens. `None` until the walks are over.
     pub(crate) stores: Option<Vec<Store>>,
     /// Nodes that were asked to store and have not answered.
@@ -84,15 +89,20 @@ pub(crate) struct Store {
 
 impl Lookup {
     pub(crate) fn new(goal: Goal, origin: Origin, target: Id, walks: [Option<Walk>; 2]) -> Self {
+        // Without nodes near ourselves nothing else goes well.
+        let urgency = if origin == Origin::Refresh { Urgency::Rest } else { Urgency::Asked };
         Self {
             goal,
             origin,
+            urgency,
             target,
             walks,
             stats: LookupStats::default(),
             follow: Vec::new(),
             following: BTreeSet::new(),
             follows: K,
+            again: None,
+            asking_again: BTreeSet::new(),
             stores: None,
             storing: 0,
             satisfied: false,
@@ -133,6 +143,29 @@ impl Lookup {
             }
             Goal::Immutable { .. } | Goal::Mutable { .. } => Method::Get { target, seq: None, want },
         }
+    }
+
+    /// Whether a node may have more of what is looked for than it sent to an address that may be forged.
+    pub(crate) fn is_short(&self, reply: &Reply<'_>) -> bool {
+        match &self.goal {
+            Goal::Nodes | Goal::Peers { .. } => false,
+            Goal::Scrape { .. } => reply.seeds.is_none() && reply.peers.is_none() && !reply.values.is_empty(),
+            Goal::Immutable { .. } => reply.value.is_none(),
+            Goal::Mutable { .. } => reply.value.is_none() && reply.seq.is_some(),
+        }
+    }
+
+    /// Those of the closest nodes whose answers were too short to hold what they may have.
+    pub(crate) fn short_answers(&self) -> Vec<(SocketAddr, Id)> {
+        let best = match &self.goal {
+            Goal::Mutable { best, .. } => best.as_ref().map(|best| best.seq),
+            Goal::Immutable { .. } if self.stats.first.is_some() => return Vec::new(),
+            _ => None,
+        };
+        let closest = self.walks.iter().flatten().flat_map(Walk::closest);
+        let may_have_more =
+            closest.filter(|node| node.is_short && best.is_none_or(|best| node.seq > Some(best)));
+        may_have_more.map(|node| (node.addr, node.id)).collect()
     }
 
     /// A node told of peers and of no nodes: the old reading of BEP 5, with which a lookup that has no other nodes would end here.

@@ -56,6 +56,7 @@ mod walk;
 
 pub use api::{
     Announce, DhtConfig, DhtEvent, First, LookupId, LookupStats, Mutable, NotTaken, PutMutable, Transmit,
+    Urgency,
 };
 pub use id::{Distance, Id};
 pub use item::{target_of_immutable, target_of_mutable};
@@ -72,7 +73,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// A DHT node: one for each address that it has, or one for an IPv4 and an IPv6 address together, which have an id each.
 ///
-/// - Commands: [`get_peers`](Self::get_peers), [`scrape`](Self::scrape), [`get_immutable`](Self::get_immutable),
+/// - Commands: [`get_peers`](Self::get_peers), [`seek`](Self::seek), [`scrape`](Self::scrape), [`get_immutable`](Self::get_immutable),
 ///   [`get_mutable`](Self::get_mutable), [`put_immutable`](Self::put_immutable), [`put_mutable`](Self::put_mutable),
 ///   [`put_signed`](Self::put_signed), [`find_nodes`](Self::find_nodes), [`ping`](Self::ping), [`sample`](Self::sample),
 ///   [`cancel`](Self::cancel); and [`bootstrap`](Self::bootstrap), [`add_node`](Self::add_node).
@@ -90,6 +91,8 @@ pub struct Dht {
     bootstrap: Vec<SocketAddr>,
     max_lookups: usize,
     max_in_flight: usize,
+    /// How much more of both there is than was set.
+    pace: usize,
     /// IPv4, IPv6.
     tables: [Option<Table>; 2],
     external: [Option<IpAddr>; 2],
@@ -97,7 +100,7 @@ pub struct Dht {
     transactions: Transactions,
     /// Lookups that run.
     lookups: BTreeMap<LookupId, Lookup>,
-    /// Lookups for which there is no place yet.
+    /// Lookups for which there is no place yet, the most urgent ones first.
     waiting: VecDeque<(LookupId, commands::Request)>,
     /// Single questions under way.
     singles: BTreeSet<LookupId>,
@@ -172,6 +175,7 @@ impl Dht {
             bootstrap: Vec::new(),
             max_lookups: config.lookups.max(1),
             max_in_flight: in_flight,
+            pace: 1,
             tables,
             external,
             votes: External::default(),

@@ -7,6 +7,7 @@ use wire::krpc::{Body, Error, Packet, Reply};
 
 use super::api::{DhtEvent, LookupId};
 use super::id::Id;
+use super::lookup::Goal;
 use super::table::{K, Table, site, subnet};
 use super::transactions::{Pending, Purpose};
 use super::{Dht, LookupStats, upkeep};
@@ -49,7 +50,7 @@ impl Dht {
         let Some(pending) = self.transactions.take(packet.transaction, from) else { return false };
         let rtt = now - pending.sent;
         self.hear(now);
-        self.routes.answered(from.is_ipv4());
+        self.routes.answered(now, from.is_ipv4());
         self.rtt = (self.rtt * 7 + rtt) / 8;
         self.proven.insert(now, from);
         let id = Id(reply.id);
@@ -88,6 +89,17 @@ impl Dht {
                 }
                 self.advance(now, lookup);
             }
+            Purpose::Again(id) => {
+                let peers = self.peers_named(from, reply);
+                if let Some(lookup) = self.lookups.get_mut(&id) {
+                    lookup.asking_again.remove(&from);
+                    lookup.stats.answers += 1;
+                    let hops = lookup.stats.hops;
+                    let event = lookup.take(id, from, hops, reply, peers.into_iter());
+                    self.events.extend(event);
+                }
+                self.advance(now, id);
+            }
             Purpose::Store(lookup) => {
                 if let Some(lookup) = self.lookups.get_mut(&lookup) {
                     lookup.storing = lookup.storing.saturating_sub(1);
@@ -106,12 +118,29 @@ impl Dht {
         let Some(pending) = self.transactions.take(transaction, from) else { return false };
         self.hear(now);
         self.proven.insert(now, from);
+        if self.must_answer(&pending)
+            && let Some(table) = self.table_mut(from.is_ipv4())
+        {
+            table.failed(from);
+        }
         let count: fn(&mut LookupStats) = match pending.purpose {
             Purpose::Store(_) => |stats| stats.refused += 1,
             _ => |stats| stats.answers += 1,
         };
         self.failed(now, &pending, count);
         true
+    }
+
+    /// Whether every node can answer what it was asked: whoever refuses that is of no use. Not all know of items (BEP 44).
+    fn must_answer(&self, pending: &Pending) -> bool {
+        match pending.purpose {
+            Purpose::Check | Purpose::Follow(..) => true,
+            Purpose::Step(id) => {
+                let lookup = self.lookups.get(&id);
+                lookup.is_some_and(|lookup| matches!(lookup.goal, Goal::Nodes | Goal::Peers { .. }))
+            }
+            Purpose::Again(_) | Purpose::Store(_) | Purpose::Single(_) => false,
+        }
     }
 
     /// Somebody answers. After a long silence we may be in another network: whom we know has to answer anew.
@@ -128,11 +157,12 @@ impl Dht {
         let peers = self.peers_named(from, reply);
         let Some(lookup) = self.lookups.get_mut(&id) else { return };
         (lookup.stats.answers, lookup.stats.nodes) = (lookup.stats.answers + 1, lookup.stats.nodes + 1);
+        let is_short = lookup.is_short(reply);
         let Some(walk) = lookup.walk(from) else { return };
         let Some(hops) = walk.answered(Id(reply.id), from) else {
             return self.advance(now, id);
         };
-        walk.note(from, reply.token, reply.seq);
+        walk.note(from, reply.token, reply.seq, is_short);
         let names_nobody = same.is_empty();
         walk.named(same, hops);
         if names_nobody && !reply.values.is_empty() {

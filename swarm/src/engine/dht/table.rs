@@ -14,6 +14,8 @@ pub(crate) const K: usize = 8;
 const BUCKETS: usize = 32;
 /// Without a sign of life for this long a node is questionable.
 pub(crate) const FRESH: Duration = Duration::from_secs(15 * 60);
+/// Without an answer for this long nobody is told of it. It is pinged after an hour, if not before.
+const STALE: Duration = Duration::from_secs(75 * 60);
 
 /// Nodes of one address family, by the number of leading bits that their ids share with ours.
 ///
@@ -170,9 +172,18 @@ impl Table {
     }
 
     /// The nodes closest to a target that an asker may be told of, closest first.
-    pub(crate) fn closest_for(&self, asker: SocketAddr, target: &Id, count: usize) -> Vec<(Id, SocketAddr)> {
+    pub(crate) fn closest_for(
+        &self,
+        now: Time,
+        asker: SocketAddr,
+        target: &Id,
+        count: usize,
+    ) -> Vec<(Id, SocketAddr)> {
         let Some(scope) = Scope::of(asker.ip()) else { return Vec::new() };
-        let fits = |node: &Node| node.is_reliable() && may_name(scope, node.addr) && node.addr != asker;
+        let is_fresh = |node: &Node| now - node.answered < STALE;
+        let fits = |node: &Node| {
+            node.is_reliable() && is_fresh(node) && may_name(scope, node.addr) && node.addr != asker
+        };
         self.closest_that(target, count, fits)
     }
 
@@ -407,7 +418,7 @@ mod tests {
         let (_, gone) = table.closest(&target, 1)[0];
         table.failed(gone);
         assert!(
-            !table.closest_for(ASKER, &target, K).iter().any(|(_, addr)| *addr == gone),
+            !table.closest_for(at(1), ASKER, &target, K).iter().any(|(_, addr)| *addr == gone),
             "not told any more"
         );
         assert!(table.closest(&target, K).iter().any(|(_, addr)| *addr == gone));
@@ -443,8 +454,24 @@ mod tests {
         let restored = node(&mut rng, &table.own(), 6);
         table.restore(restored.0, restored.1);
         assert_eq!(table.questionable(at(21), pause), Some(restored));
-        assert!(!table.closest_for(ASKER, &restored.0, K).contains(&restored), "not told until it answers");
+        assert!(
+            !table.closest_for(at(21), ASKER, &restored.0, K).contains(&restored),
+            "not told until it answers"
+        );
         assert!(table.closest(&restored.0, K).contains(&restored));
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_node_that_did_not_answer_for_long() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let mut table = Table::new(Id::random(&mut rng), false);
+        let (id, addr) = node(&mut rng, &table.own(), 5);
+        table.answered(at(1), id, addr, RTT);
+        // It asks, and so is heard, but that may be forged.
+        table.asked_us(at(70), id, addr);
+        assert_eq!(table.closest_for(at(75), ASKER, &id, K), [(id, addr)]);
+        assert_eq!(table.closest_for(at(77), ASKER, &id, K), []);
+        assert_eq!(table.closest(&id, K), [(id, addr)], "we ask it ourselves");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Step(LookupId),
     /// To hear of nodes from one that told only of peers. It was found by a chain of so many.
     Follow(LookupId, u32),
+    /// To get what a node could not send to an address that may be forged.
+    Again(LookupId),
     /// To store something at the end of one.
     Store(LookupId),
     /// One question to one node, for the user.

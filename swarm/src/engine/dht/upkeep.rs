@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_secs(5);
 /// How often what is stored is looked through.
 const EXPIRY: Duration = Duration::from_secs(60);
 /// Nodes of a family that are pinged at a time, and the pause between pings of one.
-const PINGS: usize = 2;
+const PINGS: usize = 4;
 const PING_PAUSE: Duration = Duration::from_secs(60);
 /// The pause between two attempts to join, at first and at most.
 const JOIN_PAUSE: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(15 * 60)];
@@ -187,7 +187,7 @@ impl Dht {
 
     fn ping_questionable(&mut self, now: Time, ipv4: bool) {
         for _ in 0..PINGS {
-            if self.transactions.len() >= self.max_in_flight {
+            if self.transactions.len() >= self.max_in_flight + MAX_CHECKS {
                 return;
             }
             let Some(table) = self.table_mut(ipv4) else { return };

@@ -87,6 +87,8 @@ pub(crate) struct Candidate {
     pub(crate) token: Option<Box<[u8]>>,
     /// The sequence number of the item that it has.
     pub(crate) seq: Option<i64>,
+    /// It may have more than it sent.
+    pub(crate) is_short: bool,
 }
 
 /// What a walk does next.
@@ -133,12 +135,22 @@ impl Walk {
 
     /// What to do now. Asks nothing by itself: see [`asked`](Self::asked).
     pub(crate) fn next(&self) -> Next {
+        self.next_of(true)
+    }
+
+    /// The same, while no router can be asked.
+    pub(crate) fn next_node(&self) -> Next {
+        self.next_of(false)
+    }
+
+    fn next_of(&self, has_routers: bool) -> Next {
         let states = || {
             self.candidates.iter().map(|node| node.state).chain(self.routers.iter().map(|node| node.state))
         };
         let busy = states().filter(|state| *state == State::Asked).count();
         let may_ask = busy < ALPHA && self.queries < MAX_QUERIES;
-        if may_ask && let Some(router) = self.routers.iter().find(|router| router.state == State::New) {
+        let router = self.routers.iter().find(|router| router.state == State::New);
+        if let Some(router) = router.filter(|_| may_ask && has_routers) {
             return Next::Ask(router.addr, None);
         }
         let share = self.share();
@@ -228,10 +240,11 @@ impl Walk {
         self.joined(id, addr, hops).then_some(hops)
     }
 
-    /// What a node that answered wants to see when something is stored, and which version of the item it has.
-    pub(crate) fn note(&mut self, addr: SocketAddr, token: Option<&[u8]>, seq: Option<i64>) {
+    /// What a node that answered wants to see when something is stored, which version of the item it has, and whether it may have
+    /// more than it sent.
+    pub(crate) fn note(&mut self, addr: SocketAddr, token: Option<&[u8]>, seq: Option<i64>, is_short: bool) {
         if let Some(node) = self.candidates.iter_mut().find(|node| node.addr == addr) {
-            (node.token, node.seq) = (token.map(Box::from), seq);
+            (node.token, node.seq, node.is_short) = (token.map(Box::from), seq, is_short);
         }
     }
 
@@ -342,7 +355,17 @@ impl Walk {
     fn insert(&mut self, id: Id, addr: SocketAddr, hops: u32, state: State) {
         let (distance, is_verified) = (self.target.distance(&id), id.belongs_to(addr.ip()));
         let at = self.candidates.partition_point(|node| node.distance < distance);
-        let node = Candidate { distance, is_verified, id, addr, state, hops, token: None, seq: None };
+        let node = Candidate {
+            distance,
+            is_verified,
+            id,
+            addr,
+            state,
+            hops,
+            token: None,
+            seq: None,
+            is_short: false,
+        };
         self.candidates.insert(at, node);
         self.make_room(MAX_UNVERIFIED, |node| !node.is_verified);
         self.make_room(MAX_CANDIDATES, |_| true);

@@ -71,8 +71,7 @@ pub(in crate::session) async fn introduce(link: Arc<Link>, torrent: Arc<metainfo
     let names: Vec<_> = torrent.nodes().iter().take(MAX_NAMED).cloned().collect();
     let mut lookups = look_up(&link, &names);
     while let Some(found) = lookups.join_next().await {
-        let mut found = found.unwrap_or_default();
-        found.retain(|addr| may_name(Scope::Global, *addr));
+        let found = worldwide(found.unwrap_or_default());
         let told = link.ask(move |plane| {
             let now = plane.now();
             plane.engine().with_dht(now, |node| found.into_iter().for_each(|addr| node.add_node(now, addr)))
@@ -81,6 +80,12 @@ pub(in crate::session) async fn introduce(link: Arc<Link>, torrent: Arc<metainfo
             return;
         }
     }
+}
+
+/// What anybody may send others to.
+fn worldwide(mut found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    found.retain(|addr| may_name(Scope::Global, *addr));
+    found
 }
 
 /// The DHT, and who looks names up for it.
@@ -180,6 +185,20 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    #[test]
+    fn a_torrent_names_nodes_of_the_internet_only() {
+        let all = [
+            "127.0.0.1:6881",
+            "10.0.0.1:6881",
+            "[fd00::1]:6881",
+            "224.0.0.1:6881",
+            "9.9.9.9:0",
+            "9.9.9.9:6881",
+        ];
+        let found = worldwide(all.iter().map(|addr| addr.parse().unwrap()).collect());
+        assert_eq!(found, ["9.9.9.9:6881".parse().unwrap()]);
+    }
 
     #[test]
     fn public_nodes_are_asked_from_where_they_can_be_reached_only() {
