@@ -219,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_room_says_where_peers_come_from_and_where_others_are_looked_for() {
+        let mut origins = Origins::default();
+        (origins.tracker, origins.pex, origins.lsd) = (9, 2, 1);
+        let wide = line(&status(), &origins, &Seek::default(), usize::MAX);
+        assert!(wide.ends_with("12 peers (3 seeds): 9 by tracker, 2 by PEX, 1 by LSD"), "{wide}");
+        let narrow = line(&status(), &origins, &Seek::default(), 90);
+        assert!(narrow.ends_with("12 peers (3 seeds)"), "{narrow}");
+        let alone = TorrentStatus { peers: 0, seeds: 0, down_rate: 0, ..status() };
+        let text = line(&alone, &Origins::default(), &Seek::default(), usize::MAX);
+        assert!(text.ends_with("waiting for peers"), "{text}");
+    }
+
+    #[test]
     fn a_wide_line_has_everything() {
         let text = line(&status(), &Origins::default(), &Seek::default(), usize::MAX);
         let expected =

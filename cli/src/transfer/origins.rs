@@ -8,13 +8,13 @@ use swarm::engine::candidates::Source;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Origins {
     /// Trackers.
-    tracker: usize,
+    pub(super) tracker: usize,
     /// The DHT.
     dht: usize,
     /// Other peers.
-    pex: usize,
+    pub(super) pex: usize,
     /// The local network.
-    lsd: usize,
+    pub(super) lsd: usize,
     /// The user, by `--peer` or by a magnet link.
     user: usize,
     /// Nobody: they connected to us.

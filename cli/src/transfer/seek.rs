@@ -13,6 +13,8 @@ pub(crate) struct Seek {
     trackers: usize,
     /// Nodes of the DHT that are known, if it is used.
     nodes: Option<usize>,
+    /// Whether the local network is listened to.
+    local: bool,
 }
 
 impl Seek {
@@ -28,14 +30,17 @@ impl Seek {
         };
         let trackers = torrent.trackers().await?;
         let trackers = trackers.iter().filter(|tracker| is_asked(&tracker.state)).count();
-        Ok(Self { trackers, nodes: nodes(session, torrent).await })
+        let is_private = torrent.meta().is_some_and(|meta| meta.private());
+        let local = session.hears_local_network() && !is_private;
+        Ok(Self { trackers, nodes: nodes(session, torrent).await, local })
     }
 
-    /// In words, such as `looking for peers: tracker (2), DHT (120 nodes)`.
+    /// In words, such as `looking for peers: tracker (2), DHT (120 nodes), LAN`.
     pub(crate) fn words(&self) -> String {
         let trackers = (self.trackers > 0).then(|| format!("tracker ({})", self.trackers));
         let dht = self.nodes.map(|nodes| format!("DHT ({})", count(nodes as u64, "node")));
-        let places: Vec<String> = trackers.into_iter().chain(dht).collect();
+        let local = self.local.then(|| String::from("LAN"));
+        let places: Vec<String> = [trackers, dht, local].into_iter().flatten().collect();
         if places.is_empty() {
             return String::from("waiting for peers");
         }
@@ -67,5 +72,26 @@ pub(crate) fn waiting(status: &TorrentStatus) -> String {
             format!("waiting for metadata: {}, none has them yet", count(status.peers as u64, "peer"))
         }
         None => String::from("waiting for metadata: no peers yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_where_peers_are_looked_for_is_named() {
+        for (seek, expected) in [
+            (Seek::default(), "waiting for peers"),
+            (Seek { local: true, ..Seek::default() }, "looking for peers: LAN"),
+            (Seek { trackers: 1, ..Seek::default() }, "looking for peers: tracker (1)"),
+            (
+                Seek { trackers: 2, nodes: Some(120), local: true },
+                "looking for peers: tracker (2), DHT (120 nodes), LAN",
+            ),
+            (Seek { nodes: Some(0), ..Seek::default() }, "looking for peers: DHT (0 nodes)"),
+        ] {
+            assert_eq!(seek.words(), expected);
+        }
     }
 }

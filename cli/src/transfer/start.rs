@@ -233,3 +233,29 @@ pub(crate) fn exit_of(error: &FilesError) -> Exit {
         _ => Exit::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        net: Net,
+    }
+
+    #[test]
+    fn flags_switch_exchange_and_the_local_network_off() {
+        for (words, expected) in [
+            (&["unchoke"][..], (true, true)),
+            (&["unchoke", "--no-pex"], (false, true)),
+            (&["unchoke", "--no-lsd"], (true, false)),
+            (&["unchoke", "--no-pex", "--no-lsd"], (false, false)),
+        ] {
+            let config = config(&Flags::parse_from(words).net, 0, None, None);
+            assert_eq!((config.engine.pex, config.engine.lsd), expected, "{words:?}");
+        }
+    }
+}

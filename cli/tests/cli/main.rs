@@ -16,6 +16,7 @@ mod light;
 mod log;
 mod magnet;
 mod memory;
+mod metadata;
 mod resume;
 mod scrape;
 mod show;

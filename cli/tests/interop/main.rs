@@ -1,7 +1,7 @@
 //! Transfers between `unchoke` and real programs, over loopback, compared byte by byte.
 //!
-//! A program that is not installed is skipped with a message; `UNCHOKE_INTEROP=require` makes its
-//! absence a failure, and `UNCHOKE_INTEROP=off` skips everything. `.ci/install` installs them all.
+//! A program that is not installed is skipped with a message, and so is a network of its own that a test cannot have;
+//! `UNCHOKE_INTEROP=require` makes their absence a failure, and `UNCHOKE_INTEROP=off` skips everything. `.ci/install` installs them all.
 //! The tests wait more than they work: `--test-threads 8` is faster.
 
 mod base64;
@@ -165,10 +165,15 @@ fn installed(client: &dyn Client) -> bool {
     present(client.name(), client.version().is_some())
 }
 
+/// What is to be done about what is not there.
+fn mode() -> String {
+    env::var("UNCHOKE_INTEROP").unwrap_or_default()
+}
+
 /// Whether to go on. Absence is reported once for each program, past the capture of test output.
 fn present(name: &'static str, found: bool) -> bool {
     static REPORTED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
-    let mode = env::var("UNCHOKE_INTEROP").unwrap_or_default();
+    let mode = mode();
     let off = mode == "off";
     if found && !off {
         return true;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::clients::PROGRAM;
+use crate::network;
 use crate::payload::SINGLE;
 use crate::process::{JsonProcess, Process, wait_for};
 use crate::wire::{End, Wire};
@@ -30,6 +31,35 @@ tests! {
     they_meet_in_the_dht_over_ipv4: By::Dht, End::v4;
     they_hear_each_other_on_the_local_network_over_ipv6: By::Lsd, End::v6;
     they_hear_each_other_on_the_local_network_over_ipv4: By::Lsd, End::v4;
+}
+
+#[test]
+fn a_seed_that_listens_everywhere_is_heard_on_each_of_its_interfaces() -> Result<()> {
+    let name = concat!(module_path!(), "::a_seed_that_listens_everywhere_is_heard_on_each_of_its_interfaces");
+    Wire::with(name, |wire| {
+        let dir = TempDir::new()?;
+        let data = dir.path().join("seed");
+        SINGLE.write(&data)?;
+        let torrent = dir.path().join("job.torrent");
+        std::fs::write(&torrent, SINGLE.torrent(&[]))?;
+        // Two on the other machine, one on ours, each bound to an address of one interface.
+        let places = [(End::Far, End::Far.v4()), (End::Far, End::Far.v6()), (End::Near, network::host(5))];
+        let mut leeching = Vec::new();
+        for (n, (end, address)) in places.into_iter().enumerate() {
+            let mut leech = at(wire, end, Some(address), dir.path());
+            let to = dir.path().join(format!("leech {n}"));
+            leech.args(["download", &format!("magnet:?xt=urn:btih:{}", SINGLE.info_hash()), "-o"]).arg(&to);
+            leeching.push((begin(leech, By::Lsd, None, ["one", "two", "three"][n], dir.path())?.0, to));
+        }
+        let mut seed = at(wire, End::Near, None, dir.path());
+        seed.arg("seed").arg(&torrent).arg("-d").arg(&data);
+        let _seeding = begin(seed, By::Lsd, None, "seed", dir.path())?;
+        for (leech, to) in &mut leeching {
+            complete(leech)?;
+            SINGLE.verify(to, true)?;
+        }
+        Ok(())
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +84,16 @@ fn meet(wire: &Wire, by: By, address: fn(End) -> IpAddr) -> Result<()> {
     leech.args(["download", &format!("magnet:?xt=urn:btih:{}", SINGLE.info_hash()), "-o"]).arg(&to);
     let node = (by == By::Dht).then_some(seeding.1.as_str());
     let (mut leeching, _) = begin(leech, by, node, "leech", dir.path())?;
+    complete(&mut leeching)?;
+    SINGLE.verify(&to, true)?;
+    if by == By::Dht {
+        looked_up(wire, address, &seeding.1, dir.path())?;
+    }
+    Ok(())
+}
+
+/// Waits until a download is complete.
+fn complete(leeching: &mut JsonProcess) -> Result<()> {
     let complete = wait_for("the download", LIMIT, || {
         while let Some(line) = leeching.next(Duration::ZERO)? {
             if line["event"] == "complete" {
@@ -62,12 +102,7 @@ fn meet(wire: &Wire, by: By, address: fn(End) -> IpAddr) -> Result<()> {
         }
         Ok(None)
     });
-    complete.with_context(|| format!("the leech says:\n{}", leeching.process.log_tail()))?;
-    SINGLE.verify(&to, true)?;
-    if by == By::Dht {
-        looked_up(wire, address, &seeding.1, dir.path())?;
-    }
-    Ok(())
+    complete.with_context(|| format!("the leech says:\n{}", leeching.process.log_tail()))
 }
 
 /// Starts one of us; where it listens.
@@ -117,11 +152,18 @@ fn looked_up(wire: &Wire, address: fn(End) -> IpAddr, node: &str, dir: &Path) ->
 
 /// The program on one of the machines, bound to its address of one family.
 fn ours(wire: &Wire, end: End, address: fn(End) -> IpAddr, dir: &Path) -> std::process::Command {
+    at(wire, end, Some(address(end)), dir)
+}
+
+/// The same, bound to an address, or to none.
+fn at(wire: &Wire, end: End, address: Option<IpAddr>, dir: &Path) -> std::process::Command {
     let mut command = wire.command(end, Path::new(PROGRAM));
     // The settings of whoever runs the tests do not count here.
     for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "HOME"] {
         command.env(name, dir.join(format!("{end:?}")));
     }
-    command.env("UNCHOKE_LISTEN", address(end).to_string());
+    if let Some(address) = address {
+        command.env("UNCHOKE_LISTEN", address.to_string());
+    }
     command
 }

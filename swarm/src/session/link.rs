@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) dht: dht::Desk,
     /// Where nodes reach us, over IPv4 and IPv6; `None` without the DHT.
     pub(super) dht_addresses: Option<[Option<SocketAddr>; 2]>,
+    /// Whether peers are looked for on the local network.
+    pub(super) lsd: bool,
     /// Torrents that await their metadata.
     pub(super) magnets: magnet::Desk,
     pub(super) open_files: Arc<OpenFiles>,

@@ -103,6 +103,7 @@ impl Session {
         let peer_id = PeerId::new(PeerId::PREFIX, id_seed);
         let mut engine = config.engine;
         engine.peer_id = peer_id;
+        let lsd = engine.lsd;
         let dht = config.dht.as_ref().map(dht_config);
         let reactor =
             ReactorConfig { engine, disk: config.disk, listen: config.listen, port: config.port, dht };
@@ -120,6 +121,7 @@ impl Session {
             saver: persist::Saver::default(),
             finisher: finishing::Desk::default(),
             dht: dht::Desk::default(),
+            lsd,
             dht_addresses: config.dht.is_some().then_some(udp),
             magnets: magnet::Desk::default(),
             open_files: Arc::new(OpenFiles::new(config.open_files)),
@@ -155,6 +157,12 @@ impl Session {
     /// The port that is told to trackers and peers.
     pub fn port(&self) -> u16 {
         self.link.port()
+    }
+
+    /// Whether peers of torrents that are not private are looked for on the local network (BEP 14): not where nobody but
+    /// this machine can reach us.
+    pub fn hears_local_network(&self) -> bool {
+        self.link.lsd && self.link.listening.iter().any(|addr| !addr.ip().is_loopback())
     }
 
     /// The id of this session towards peers and trackers.

@@ -1,7 +1,7 @@
 //! The trackers of a simulated world.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use metainfo::TorrentId;
 use rand::seq::SliceRandom;
@@ -24,6 +24,8 @@ pub struct SimTracker {
     pub interval: u32,
     /// Addresses that it tells everybody beside those that announced themselves.
     pub extra: Vec<SocketAddr>,
+    /// The address that it says everybody has (BEP 24).
+    pub external_ip: Option<IpAddr>,
     /// Who announced what, and when.
     pub announces: Vec<(Time, SocketAddr, Event)>,
     swarms: BTreeMap<TorrentId, BTreeSet<SocketAddr>>,
@@ -36,6 +38,7 @@ impl Default for SimTracker {
             silent: false,
             interval: 1800,
             extra: Vec::new(),
+            external_ip: None,
             announces: Vec::new(),
             swarms: BTreeMap::new(),
         }
@@ -72,7 +75,8 @@ impl SimTracker {
         peers.shuffle(rng);
         peers.truncate(MAX_PEERS.min(announce.num_want as usize));
         peers.extend(&self.extra);
-        Some(Ok(AnnounceReply { interval: Some(self.interval), peers, ..AnnounceReply::default() }))
+        let (interval, external_ip) = (Some(self.interval), self.external_ip);
+        Some(Ok(AnnounceReply { interval, peers, external_ip, ..AnnounceReply::default() }))
     }
 
     /// Forgets a machine that went without a word.

@@ -167,10 +167,9 @@ async fn what_cannot_be_named_so_is_refused_and_metadata_alone_have_no_folder() 
     let leech = Session::start(alone()).await.unwrap();
     let other = content.meta.layout().files()[1].path.as_str().to_owned();
     for (file, path) in [(7, "x".to_owned()), (0, other)] {
-        let named = Magnet::new(*content.meta.info_hashes());
-        let torrent = add_magnet(&leech, MagnetOptions::download(named, to.path())).await;
-        torrent.rename_file(file, path).await.unwrap();
-        torrent.add_peers(seed.listening().to_vec()).await.unwrap();
+        let names = vec![(file, path)];
+        let options = MagnetOptions::download(magnet(&content, &seed), to.path());
+        let torrent = add_magnet(&leech, MagnetOptions { names, ..options }).await;
         let refused = soon(torrent.wait_complete()).await;
         let is_why = |error: &AddError| match error {
             AddError::NoSuchFile { index, files } => (*index, *files, file) == (7, 2, 7),

@@ -121,6 +121,45 @@ fn a_handshake_says_who_we_are_and_where() {
 }
 
 #[test]
+fn what_trackers_say_of_our_address_is_one_vote_among_those_of_peers() {
+    const URLS: [&str; 2] = ["http://one.example/announce", "http://two.example/announce"];
+    // Peers and trackers that say the same, and whether it counts.
+    for (peers, trackers, counts) in [(2, 1, true), (2, 0, false), (1, 2, false), (3, 0, true)] {
+        let content = Content::build(
+            3,
+            LEN,
+            Builder::single("content.bin", LEN as u64)
+                .piece_length(PIECE)
+                .tracker_tiers(URLS.map(|url| vec![url.to_owned()]).to_vec()),
+        );
+        let mut world = World::new(3);
+        let node = world.add(&content, Role::Leech, Access::symmetric(10_000_000));
+        for url in URLS {
+            world.tracker(url).external_ip = (trackers > 0).then(|| ip("8.8.4.4"));
+            world.tracker(url).interval = 60;
+        }
+        for voter in 1..=peers {
+            let said = ExtendedHandshake { your_ip: Some(ip("8.8.4.4")), ..ExtendedHandshake::default() };
+            let from = SocketAddr::from(([7, 7, 7, voter], 4000));
+            caller(&mut world, &content, node, Some(from), said);
+        }
+        run(&mut world, 90);
+        if trackers == 2 {
+            // The first one is gone, so the second one is asked.
+            world.tracker(URLS[0]).down = true;
+            run(&mut world, 200);
+            assert!(!world.tracker(URLS[1]).announces.is_empty());
+        }
+        assert!(world.tracker(URLS[0]).announces.len() >= 2);
+        let from = Some(addr("[2606:4700::99]:5000"));
+        let (heard, _) = caller(&mut world, &content, node, from, ExtendedHandshake::default());
+        run(&mut world, 1);
+        let told = heard.borrow()[0].ipv4.map(IpAddr::from);
+        assert_eq!(told, counts.then(|| ip("8.8.4.4")), "{peers} peers, {trackers} trackers");
+    }
+}
+
+#[test]
 fn a_peer_is_asked_for_no_more_than_its_queue_takes_and_may_say_so_later() {
     for (queue, most) in [(Some(2), 2), (Some(3), 3), (None, 500)] {
         let content = content(2);
