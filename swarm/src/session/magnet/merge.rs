@@ -28,6 +28,8 @@ pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<T
     let Peers { linked, named, names } = Peers::of(&options);
     link.magnets.named().add(id, names);
     let trackers: Vec<String> = options.all_trackers().map(str::to_owned).collect();
+    // First, since whom it is told of may have the metadata in a moment.
+    let is_awaiting = link.magnets.amend(id, |wanted| join(wanted, options)).is_some();
     let told = entry.clone();
     link.ask(move |plane| {
         let (now, engine) = (plane.now(), plane.engine());
@@ -37,7 +39,7 @@ pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<T
         Peers { linked, named, names: Vec::new() }.tell(engine, now, told.key);
     })
     .await?;
-    if link.magnets.amend(id, |wanted| join(wanted, options)).is_none() {
+    if !is_awaiting {
         return Err(AddError::Duplicate(id));
     }
     note(link, id).await;
