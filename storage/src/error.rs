@@ -124,6 +124,7 @@ impl StorageError {
             Trouble::Missing | Trouble::Short => "bring the file back, or check the torrent again",
             Trouble::Exists => "move the file that is in the way, or choose another name or folder",
             Trouble::SameFile => "rename one of the two files",
+            Trouble::Foreign => "move it away, choose another folder, or allow that it is overwritten",
             Trouble::Device => "look at the system's log and at the disk's health before you go on",
             Trouble::TooManyOpen => "raise the limit of open files",
             Trouble::Other => return None,
@@ -178,6 +179,8 @@ pub enum Trouble {
     Exists,
     /// Two files of the torrent are one on this file system.
     SameFile,
+    /// A file with other content, that is not the torrent's, has the name of one of its files.
+    Foreign,
     /// The device failed.
     Device,
     /// The process or the system has too many files open.

@@ -34,8 +34,8 @@ pub use error::{Operation, StorageError, Trouble};
 pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
 pub use files::{
-    Allocation, Existing, FileNames, FileOptions, FileStorage, Linked, MoveOptions, Moved, OpenFiles,
-    Removed, Room, RootId, Stamp, Touched, find_existing, is_suffix,
+    Allocation, Existing, FileNames, FileOptions, FileStorage, Foreign, Linked, MoveOptions, Moved,
+    OpenFiles, Removed, Room, RootId, Stamp, Touched, find_existing, is_suffix,
 };
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};

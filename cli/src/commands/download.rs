@@ -72,6 +72,7 @@ fn plan(args: &Download, what: What) -> Plan {
         order: settings::order(args.order),
         placing: settings::placing(&args.placing),
         preallocate: args.placing.preallocate == Preallocate::Full,
+        overwrite: args.overwrite,
         is_checked: false,
     }
 }

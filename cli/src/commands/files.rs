@@ -207,7 +207,7 @@ fn left(path: &Path, why: &str) -> LeftJson {
 fn others(rest: &AtRest, made: &[std::path::PathBuf], with_files: bool) -> Vec<LeftJson> {
     let (names, layout) = (rest.files().names(), rest.meta().layout());
     let why = if with_files {
-        "it was there before"
+        "it was there before, or is not as it was left"
     } else {
         "only the record is removed; --with-files removes files"
     };
@@ -267,6 +267,9 @@ fn take(of: &Recorded, what: &str, console: &Console) -> Result<Taken> {
     let shown = meta.as_ref().map_or_else(|| id.to_hex(), |meta| meta.name().to_owned());
     let rest = AtRest::open(store, id, meta, &of.data).map_err(|error| {
         let (exit, why) = match &error {
+            AddError::Store(error @ StoreError::Locked { torrent: Some(_), .. }) => {
+                (Exit::Failed, format!("{error}; stop that first"))
+            }
             AddError::Store(StoreError::Locked { by, .. }) => {
                 let who = by.map_or(String::from("another process"), |pid| format!("process {pid}"));
                 (Exit::Failed, format!("{who} runs it in {dir}; stop that first"))

@@ -72,6 +72,7 @@ fn plan(what: What, dir: &Path, is_checked: bool) -> Plan {
         order: PieceOrder::Rarest,
         placing: Placing::default(),
         preallocate: false,
+        overwrite: false,
         is_checked,
     }
 }

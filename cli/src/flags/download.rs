@@ -36,6 +36,12 @@ pub(crate) struct Download {
     /// In which order pieces are fetched that are wanted alike
     #[arg(long, env = "UNCHOKE_ORDER", value_name = "ORDER", default_value = "rarest")]
     pub order: Order,
+    /// Download over files that are there and hold something else
+    ///
+    /// Else a download that would do so does not start, and leaves them as they are. Files that hold a part of the torrent need
+    /// not be allowed: what is missing is added to them.
+    #[arg(long, env = "UNCHOKE_OVERWRITE")]
+    pub overwrite: bool,
     /// List the files with their indices and end; of a magnet link, as soon as peers told them
     #[arg(long, env = "UNCHOKE_LIST")]
     pub list: bool,

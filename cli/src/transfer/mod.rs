@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) placing: Placing,
     /// Whether files take all of their room at once.
     pub(crate) preallocate: bool,
+    /// Whether files that hold something else are overwritten.
+    pub(crate) overwrite: bool,
     /// Whether what is there is known to be right.
     pub(crate) is_checked: bool,
 }

@@ -106,6 +106,7 @@ pub(super) async fn add(
                     preallocate: plan.preallocate,
                     check,
                     new_folder: net.new_folder,
+                    overwrite: plan.overwrite,
                     peers,
                     files: files.clone(),
                     min_free,
@@ -134,6 +135,7 @@ pub(super) async fn add(
                     preallocate: plan.preallocate,
                     check,
                     new_folder: net.new_folder,
+                    overwrite: plan.overwrite,
                     peers,
                     min_free,
                     ..options
@@ -156,7 +158,7 @@ fn check(plan: &Plan, net: &Net) -> Check {
 pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
     let exit = match error {
         AddError::Storage(error) => of_io(&error.cause),
-        AddError::NoSpace { .. } => Exit::Disk,
+        AddError::NoSpace { .. } | AddError::Recorded { .. } => Exit::Disk,
         AddError::Store(StoreError::Io { cause, .. }) => of_io(cause),
         AddError::NoSuchFile { .. } | AddError::Selection(_) => Exit::Usage,
         AddError::Cancelled => Exit::Unfinished,
@@ -168,6 +170,13 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
     };
     let dir = plan.dir.display();
     let why = match error {
+        AddError::Store(StoreError::Locked { path, by, torrent: Some(torrent) }) => {
+            let who = by.map_or(String::from("another process"), |pid| format!("process {pid}"));
+            format!(
+                "{} is written to by {who}, for torrent {torrent}; -o names another folder",
+                path.display()
+            )
+        }
         AddError::Store(StoreError::Locked { by, .. }) => {
             let who = by.map_or(String::from("another process"), |pid| format!("process {pid}"));
             format!("{who} downloads or seeds it in {dir} already")
@@ -194,11 +203,19 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
             };
             format!("{error}; {hint}")
         }
+        AddError::Storage(error) if error.trouble() == Trouble::Foreign => {
+            format!("{error}. {UNTOUCHED}")
+        }
+        AddError::Recorded { .. } => format!("{error}. {UNTOUCHED}"),
         AddError::Storage(error) => advised(error),
         error => error.to_string(),
     };
     failure(exit, format!("cannot {what} {:?}: {why}", plan.what.name()))
 }
+
+/// What to do about a file that is not the torrent's.
+const UNTOUCHED: &str = "Nothing was written. Move it away, name another folder by -o, or let the torrent be \
+                         downloaded over it by --overwrite";
 
 /// An error of the storage with what can be done about it.
 pub(crate) fn advised(error: &StorageError) -> String {

@@ -11,6 +11,7 @@ mod edit;
 mod env;
 mod fetch;
 mod files;
+mod foreign;
 mod going_on;
 mod light;
 mod log;

@@ -220,6 +220,11 @@ pub(super) fn regular(stat: Stat) -> io::Result<Stat> {
     if kind.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder is in the place of the file"));
     }
+    if kind.is_symlink() {
+        let text =
+            "a link is in the place of the file, and links are not followed; put the file itself there";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     if !kind.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

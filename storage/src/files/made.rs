@@ -32,6 +32,10 @@ impl Made {
         self.folders.insert(path.rsplit_once('/').map_or("", |(folder, _)| folder).into());
     }
 
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.paths.contains(path)
+    }
+
     /// It is not there any more. Whether it was ours.
     pub(super) fn forget(&mut self, path: &Path) -> bool {
         self.paths.remove(path)

@@ -13,6 +13,7 @@ mod beneath;
 mod cache;
 mod calls;
 mod copy;
+mod foreign;
 mod giving;
 mod identity;
 mod linked;
@@ -43,6 +44,7 @@ mod watch;
 pub use cache::OpenFiles;
 #[cfg(any(test, feature = "testing"))]
 pub use calls::Call;
+pub use foreign::Foreign;
 pub use identity::Room;
 pub use linked::Linked;
 pub use names::{FileNames, is_suffix};
@@ -64,6 +66,7 @@ use parts::Parts;
 use places::Places;
 use reserve::Reserved;
 use slices::{Reading, Writing};
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -103,6 +106,9 @@ pub struct FileStorage {
     /// The file that could not be written last.
     failed: Mutex<Option<usize>>,
     parts: Mutex<Option<Parts>>,
+    /// Files that are somebody else's.
+    forbidden: Mutex<BTreeMap<usize, Foreign>>,
+    is_any_forbidden: AtomicBool,
 }
 
 impl FileStorage {
@@ -156,6 +162,8 @@ impl FileStorage {
             stale: AtomicBool::new(false),
             failed: Mutex::default(),
             parts: Mutex::default(),
+            forbidden: Mutex::default(),
+            is_any_forbidden: AtomicBool::new(false),
         };
         storage.settle_names(options.renaming);
         storage.settle_move(options.moving_to.as_deref());
@@ -297,6 +305,7 @@ impl Storage for FileStorage {
 
     fn write(&self, range: PieceRange, data: &[IoSlice<'_>]) -> Result<(), StorageError> {
         self.prepare_once()?;
+        self.refuse_forbidden(range)?;
         self.part_from_links(range)?;
         let places = self.places();
         let mut data = Writing::new(data);

@@ -1,5 +1,6 @@
 //! What is refused before the system is even asked, because it would harm.
 
+use super::Foreign;
 use crate::{Operation, StorageError, Trouble};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -24,6 +25,8 @@ pub(crate) enum Refusal {
     Replaced,
     /// The file in use is shorter than it was.
     Cut,
+    /// The file is somebody else's.
+    Foreign(Foreign),
 }
 
 impl Refusal {
@@ -39,6 +42,7 @@ impl Refusal {
             Self::TooBig => Trouble::TooBig,
             Self::Removed | Self::Replaced => Trouble::Missing,
             Self::Cut => Trouble::Short,
+            Self::Foreign(_) => Trouble::Foreign,
         }
     }
 
@@ -51,7 +55,7 @@ impl From<Refusal> for io::Error {
     fn from(why: Refusal) -> Self {
         let kind = match why {
             Refusal::Gone | Refusal::Elsewhere | Refusal::OtherPlace => ErrorKind::NotFound,
-            Refusal::SameFile(_) => ErrorKind::AlreadyExists,
+            Refusal::SameFile(_) | Refusal::Foreign(_) => ErrorKind::AlreadyExists,
             Refusal::TooBig => ErrorKind::FileTooLarge,
             Refusal::Removed | Refusal::Replaced => ErrorKind::NotFound,
             Refusal::Cut => ErrorKind::UnexpectedEof,
@@ -73,6 +77,7 @@ impl fmt::Display for Refusal {
             Self::Removed => f.write_str("somebody removed or renamed the file while it was in use"),
             Self::Replaced => f.write_str("somebody put another file in its place while it was in use"),
             Self::Cut => f.write_str("somebody cut the file short while it was in use"),
+            Self::Foreign(why) => why.fmt(f),
         }
     }
 }

@@ -124,6 +124,18 @@ pub(super) fn born(_: BorrowedFd<'_>) -> Option<i64> {
     None
 }
 
+/// Where the next byte of a file is that is not in a hole; `NXIO` when there is none.
+#[cfg(target_os = "linux")]
+pub(super) fn next_data(fd: BorrowedFd<'_>, from: u64) -> Result<u64, Errno> {
+    rustix::fs::seek(fd, rustix::fs::SeekFrom::Data(from))
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn next_data(_: BorrowedFd<'_>, _: u64) -> Result<u64, Errno> {
+    Err(Errno::INVAL)
+}
+
 /// Whether no file there can have 4 GiB.
 #[cfg(target_os = "linux")]
 pub(super) fn is_fat(fd: BorrowedFd<'_>) -> bool {

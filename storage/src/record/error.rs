@@ -1,5 +1,6 @@
 //! What is wrong with a record, or with where it is kept.
 
+use metainfo::TorrentId;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ pub enum StoreError {
         path: PathBuf,
         /// The process that holds it, if it told.
         by: Option<u32>,
+        /// The torrent that it is held for, where what is held is a name of files: then `path` is theirs.
+        torrent: Option<TorrentId>,
     },
     /// The record is damaged, or of a newer program.
     Damaged {
@@ -131,7 +134,9 @@ impl StoreError {
 impl PartialEq for StoreError {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Locked { path: a, by: b }, Self::Locked { path: c, by: d }) => (a, b) == (c, d),
+            (Self::Locked { path: a, by: b, torrent: c }, Self::Locked { path: d, by: e, torrent: f }) => {
+                (a, b, c) == (d, e, f)
+            }
             (
                 Self::Damaged { path: a, damage: b, aside: c },
                 Self::Damaged { path: d, damage: e, aside: f },
@@ -151,10 +156,14 @@ impl PartialEq for StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Locked { path, by: Some(pid) } => {
-                write!(f, "{} is in use by process {pid}", path.display())
+            Self::Locked { path, by, torrent } => {
+                write!(f, "{} is in use by ", path.display())?;
+                match by {
+                    Some(pid) => write!(f, "process {pid}")?,
+                    None => f.write_str("another process")?,
+                }
+                torrent.map_or(Ok(()), |torrent| write!(f, ", for torrent {torrent}"))
             }
-            Self::Locked { path, by: None } => write!(f, "{} is in use by another process", path.display()),
             Self::Damaged { path, damage, aside: Some(aside) } => {
                 write!(f, "{} is damaged: {damage}; it was set aside as {}", path.display(), aside.display())
             }

@@ -22,6 +22,9 @@ pub struct State {
     pub partial: Vec<Partial>,
     /// How each file of the layout was; `None` where none was there. Empty when it is not known.
     pub stamps: Vec<Option<FileStamp>>,
+    /// When each file of the layout was made, in nanoseconds since 1970; 0 where that is not known. Empty when none is. With
+    /// the number in its stamp it tells a file from any other one that ever had its name.
+    pub births: Vec<u64>,
     /// Files and folders that were made for it, relative to its folder.
     pub created: Vec<PathBuf>,
     /// What the user chose.
@@ -118,6 +121,7 @@ impl State {
             doubtful: PieceSet::none(pieces),
             partial: Vec::new(),
             stamps: Vec::new(),
+            births: Vec::new(),
             created: Vec::new(),
             choices: Choices::default(),
             peers: Vec::new(),
@@ -149,19 +153,30 @@ impl State {
         out.count(self.trackers.len());
         self.trackers.iter().for_each(|tracker| tracker.write(&mut out));
         let is_finished = self.finishing == Finishing::default();
-        if is_finished && self.moving_to.is_none() && self.renaming.is_empty() {
+        let is_born = self.births.iter().any(|birth| *birth != 0);
+        if !is_born && is_finished && self.moving_to.is_none() && self.renaming.is_empty() {
             return sheet::seal(Kind::State, &out.0);
         }
         out.flag(self.moving_to.is_some());
         self.moving_to.iter().for_each(|folder| out.path(folder));
         write_paths(&self.renaming, &mut out);
-        if is_finished && self.goal.is_none() {
+        if !is_born && is_finished && self.goal.is_none() {
             return sheet::seal_as(Kind::State, 2, &out.0);
         }
         self.finishing.write(&mut out);
-        let Some(goal) = &self.goal else { return sheet::seal_as(Kind::State, 3, &out.0) };
-        goal.write(&mut out);
-        sheet::seal_as(Kind::State, 4, &out.0)
+        match &self.goal {
+            None if !is_born => return sheet::seal_as(Kind::State, 3, &out.0),
+            Some(goal) if !is_born => {
+                goal.write(&mut out);
+                return sheet::seal_as(Kind::State, 4, &out.0);
+            }
+            goal => {
+                out.flag(goal.is_some());
+                goal.iter().for_each(|goal| goal.write(&mut out));
+            }
+        }
+        write_births(&self.births, &mut out);
+        sheet::seal_as(Kind::State, 5, &out.0)
     }
 
     /// From bytes.
@@ -180,6 +195,7 @@ impl State {
                 Ok(Partial { piece, blocks: PieceSet::read_bits(from)? })
             })?,
             stamps: read_stamps(from)?,
+            births: Vec::new(),
             created: from.list(MAX_LIST, "created paths", |from| from.path("a created path"))?,
             choices: Choices::read(from)?,
             peers: from.list(MAX_LIST, "peers", Reader::address)?,
@@ -196,8 +212,11 @@ impl State {
         if version >= 3 {
             state.finishing = Finishing::read(from)?;
         }
-        if version >= 4 {
+        if version == 4 || version >= 5 && from.flag("a goal")? {
             state.goal = Some(Folder::read(from)?);
+        }
+        if version >= 5 {
+            state.births = read_births(from)?;
         }
         from.end()?;
         Ok(state)
@@ -306,6 +325,23 @@ fn read_stamps(from: &mut Reader<'_>) -> Result<Vec<Option<FileStamp>>, Damage> 
             inode: before.inode.wrapping_add(unzigzag(from.number()?)),
         };
         Ok(Some(before))
+    })
+}
+
+fn write_births(births: &[u64], out: &mut Writer) {
+    out.count(births.len());
+    let mut before = 0;
+    for birth in births {
+        out.number(zigzag(birth.wrapping_sub(before)));
+        before = *birth;
+    }
+}
+
+fn read_births(from: &mut Reader<'_>) -> Result<Vec<u64>, Damage> {
+    let mut before: u64 = 0;
+    from.list(MAX_LIST, "times", |from| {
+        before = before.wrapping_add(unzigzag(from.number()?));
+        Ok(before)
     })
 }
 

@@ -4,8 +4,9 @@ use super::error::StoreError;
 use super::{Record, Summary};
 use metainfo::TorrentId;
 use std::any::Any;
+use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +59,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When somebody else uses it.
     fn lease(&self, key: &Key) -> Result<Lease, StoreError>;
+
+    /// Keeps other programs from writing to files of these names, the first part of their paths beneath a folder, for as long as
+    /// the lease lives: also for other torrents. Torrents of this program are not kept from it.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] names the file and the torrent that it is written for.
+    fn lease_names(&self, _: TorrentId, _: &Path, _: &[OsString]) -> Result<Lease, StoreError> {
+        Ok(Lease::free())
+    }
 
     /// Whether torrents are started from what is kept here alone, so that each record needs its source.
     fn wants_sources(&self) -> bool {

@@ -31,6 +31,7 @@ pub(super) fn sample(n: u8) -> Record {
         doubtful,
         partial: vec![Partial { piece: 1, blocks: PieceSet::from_bits(&[0xa0], 4).unwrap() }],
         stamps: vec![Some(stamp(3)), None, Some(stamp(1)), Some(stamp(60))],
+        births: Vec::new(),
         created: vec!["album".into(), "album/one.flac".into()],
         choices: Choices {
             priorities: vec![2, 0, 3, 1],
@@ -123,6 +124,20 @@ fn the_folder_that_files_are_moved_to_is_in_version_4() {
     state.goal = sample(1).summary.folder;
     assert_eq!(state.encode()[8], 4);
     assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+}
+
+#[test]
+fn when_files_were_made_is_in_version_5() {
+    let mut state = sample(1).state;
+    state.births = vec![1_700_000_000_000_000_001, 0, 1_700_000_000_000_000_000, u64::MAX];
+    for goal in [None, sample(1).summary.folder] {
+        state.moving_to = goal.map(|_| "/elsewhere".into());
+        state.goal = goal;
+        assert_eq!(state.encode()[8], 5);
+        assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+    }
+    state.births = vec![0; 4];
+    assert_eq!(state.encode()[8], 4);
 }
 
 #[test]
@@ -242,6 +257,7 @@ prop_compose! {
         doubtful in piece_set(0..3000_u32),
         partial in prop::collection::vec((any::<u32>(), piece_set(0..64_u32)), 0..5),
         stamps in prop::collection::vec(prop::option::of(any::<(u64, u64, u64)>()), 0..30),
+        births in prop::collection::vec(1u64.., 0..30),
         created in prop::collection::vec("[a-z/ é]{0,30}", 0..5),
         priorities in prop::collection::vec(0..4_u8, 0..30),
         limits: (Option<u64>, Option<u64>),
@@ -256,6 +272,7 @@ prop_compose! {
             doubtful,
             partial: partial.into_iter().map(|(piece, blocks)| Partial { piece, blocks }).collect(),
             stamps: stamps.into_iter().map(|stamp| stamp.map(|(len, mtime, inode)| FileStamp { len, mtime, inode })).collect(),
+            births,
             created: created.into_iter().map(PathBuf::from).collect(),
             choices: Choices {
                 priorities,

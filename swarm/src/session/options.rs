@@ -57,6 +57,8 @@ pub struct AddOptions {
     /// Whether another folder may be in the place of the one that was recorded, which then is started with as it is. Else that
     /// is refused: most often a disk is missing.
     pub new_folder: bool,
+    /// Whether files that are there and hold something else are overwritten. Else a download that would do so does not start.
+    pub overwrite: bool,
     /// Which files are wanted.
     pub files: Selection,
     /// Paths of files beneath the torrent's folder, by their index in its layout, where they are not to be those of the torrent. Of
@@ -90,6 +92,7 @@ impl AddOptions {
             dir: dir.into(),
             check: Check::Auto,
             new_folder: false,
+            overwrite: false,
             files: Selection::All,
             names: Vec::new(),
             order: PieceOrder::Rarest,
@@ -123,6 +126,15 @@ pub enum AddError {
         path: PathBuf,
         /// Which torrent.
         by: TorrentId,
+    },
+    /// What is there of one of its files is recorded as another torrent's.
+    Recorded {
+        /// Which file.
+        path: PathBuf,
+        /// Which torrent.
+        by: TorrentId,
+        /// What that one is called.
+        name: String,
     },
     /// It has fewer files than that.
     NoSuchFile {
@@ -180,6 +192,9 @@ impl fmt::Display for AddError {
             }
             Self::PathTaken { path, by } => {
                 write!(f, "{} is written by another torrent, {by}", path.display())
+            }
+            Self::Recorded { path, by, name } => {
+                write!(f, "{} belongs to another torrent, {name:?} ({by})", path.display())
             }
             Self::NoSuchFile { index, files } => {
                 write!(f, "expected the index of one of {files} files, got {index}")

@@ -21,7 +21,7 @@ impl Torrent {
     }
 
     /// As [`Torrent::remove`], and then removes the files that were made for it, and the folders that were and are empty.
-    /// Files that were there before, and those of others, stay. Another torrent cannot have the files meanwhile.
+    /// Files that were there before or that others wrote to since, and those of others, stay. Another torrent cannot have the files meanwhile.
     ///
     /// # Errors
     /// When it or its session is gone, or the folder of its files is; what cannot be removed is told in
@@ -32,7 +32,11 @@ impl Torrent {
         self.stop().await?;
         let removed = match kept {
             Some((files, claim)) => {
+                let record = self.entry.identity.kept();
                 let removing = tokio::task::spawn_blocking(move || {
+                    if let Some(record) = record {
+                        record.disown_changed(&files);
+                    }
                     let removed = files.remove_created();
                     drop((files, claim));
                     removed

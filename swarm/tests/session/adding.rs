@@ -54,7 +54,12 @@ async fn two_torrents_never_share_a_file() {
     let elsewhere = add(&session, AddOptions::download(two.meta.clone(), other.path())).await;
     soon(elsewhere.remove()).await.unwrap();
     soon(torrent.remove()).await.unwrap();
-    add(&session, AddOptions::download(two.meta.clone(), &there)).await;
+    // What the other one left there is not its own.
+    let refused = session.add(AddOptions::download(two.meta.clone(), &there)).await.unwrap_err();
+    let AddError::Storage(error) = refused else { panic!("{refused}") };
+    assert_eq!(error.trouble(), storage::Trouble::Foreign, "{error}");
+    let options = AddOptions::download(two.meta.clone(), &there);
+    add(&session, AddOptions { overwrite: true, ..options }).await;
     end([session]).await;
 }
 

@@ -1,6 +1,7 @@
 //! A lock that ends with whoever holds it, however that ends.
 
 use super::super::error::StoreError;
+use metainfo::TorrentId;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -23,8 +24,8 @@ impl Drop for Lock {
     }
 }
 
-/// Locks the file, or says who has.
-pub(super) fn take(path: &Path) -> Result<Lock, StoreError> {
+/// Locks the file, for a torrent if one is named, or says who has.
+pub(super) fn take(path: &Path, torrent: Option<TorrentId>) -> Result<Lock, StoreError> {
     loop {
         let opened =
             File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -32,7 +33,8 @@ pub(super) fn take(path: &Path) -> Result<Lock, StoreError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
-                return Err(StoreError::Locked { path: path.to_owned(), by: holder(&mut file) });
+                let (by, torrent) = holder(&mut file);
+                return Err(StoreError::Locked { path: path.to_owned(), by, torrent });
             }
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(StoreError::io("lock", path, errno.into())),
@@ -40,7 +42,7 @@ pub(super) fn take(path: &Path) -> Result<Lock, StoreError> {
         if is_in_place(&file, path) {
             // A name of the holder is a kindness, not a need.
             let _ = file.set_len(0);
-            let _ = file.rewind().and_then(|()| writeln!(file, "{}", std::process::id()));
+            let _ = file.rewind().and_then(|()| file.write_all(holder_line(torrent).as_bytes()));
             return Ok(Lock { path: path.to_owned(), _file: file });
         }
     }
@@ -52,8 +54,21 @@ fn is_in_place(file: &File, path: &Path) -> bool {
     file.metadata().ok().zip(fs::metadata(path).ok()).is_some_and(|(own, named)| same(own, named))
 }
 
-fn holder(file: &mut File) -> Option<u32> {
+/// How a holder names itself: its process, and the torrent if it is held for one.
+pub(super) fn holder_line(torrent: Option<TorrentId>) -> String {
+    let torrent = torrent.map(|id| format!(" {}", id.to_hex())).unwrap_or_default();
+    format!("{}{torrent}\n", std::process::id())
+}
+
+/// What such a line says.
+pub(super) fn read_holder(line: &str) -> (Option<u32>, Option<TorrentId>) {
+    let mut words = line.split_whitespace();
+    let by = words.next().and_then(|pid| pid.parse().ok());
+    (by, words.next().and_then(|hex| hex.parse().ok()))
+}
+
+fn holder(file: &mut File) -> (Option<u32>, Option<TorrentId>) {
     let mut text = String::new();
-    file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    let read = file.take(128).read_to_string(&mut text);
+    read.map_or((None, None), |_| read_holder(&text))
 }

@@ -5,12 +5,14 @@
 //! <info-hash>-<digest of the folder>.source    the torrent file or magnet link, if it is kept
 //! <info-hash>-<digest of the folder>.lock      while somebody uses it
 //! <info-hash>-<digest of the folder>.session   while a session that keeps its records elsewhere does
+//! names-<digest of the folder and a name>.lock  while a torrent of that name is written there, whichever it is
 //! ```
 //!
 //! A save writes a new file, makes it durable, and puts it in the place of the old one by a rename, which is made durable
 //! too. So a full disk or a crash leaves the old record or the new one.
 
 mod lock;
+mod names;
 mod session;
 mod system;
 
@@ -18,11 +20,14 @@ use super::bytes::wide;
 use super::error::{Damage, StoreError};
 use super::store::{Key, Lease, Listing, Store};
 use super::{Record, Source, State, Summary};
+use metainfo::TorrentId;
+use names::Names;
 pub use session::SessionLeases;
 use sha1::{Digest, Sha1};
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use system::{Files, System};
 
 /// Keeps each record in a file of its own, beneath one folder.
@@ -31,6 +36,7 @@ pub struct FileStore {
     files: Box<dyn Files>,
     /// One save at a time.
     saving: Mutex<()>,
+    names: Arc<Names>,
 }
 
 impl std::fmt::Debug for FileStore {
@@ -50,7 +56,7 @@ impl FileStore {
 
     fn with(dir: PathBuf, files: Box<dyn Files>) -> Result<Self, StoreError> {
         files.make_folder(&dir).map_err(|cause| StoreError::io("make", &dir, cause))?;
-        Ok(Self { dir, files, saving: Mutex::new(()) })
+        Ok(Self { dir, files, saving: Mutex::new(()), names: Arc::default() })
     }
 
     /// The folder.
@@ -67,6 +73,11 @@ impl FileStore {
         let digest = Sha1::digest(key.dir.as_os_str().as_encoded_bytes());
         let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         self.dir.join(format!("{}-{short}.{what}", key.id.to_hex()))
+    }
+
+    /// A file of names that are written to.
+    fn names_file(&self, stem: &str, what: &str) -> PathBuf {
+        self.dir.join(format!("{stem}.{what}"))
     }
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
@@ -173,9 +184,18 @@ impl Store for FileStore {
     }
 
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
-        let lock = lock::take(&self.file(key, "lock"))?;
-        session::check(&self.file(key, "session"))?;
+        let lock = lock::take(&self.file(key, "lock"), None)?;
+        session::check(&self.file(key, "session"), None)?;
         Ok(Lease::new(lock))
+    }
+
+    fn lease_names(&self, id: TorrentId, dir: &Path, names: &[OsString]) -> Result<Lease, StoreError> {
+        let taken = self.names.take(dir, names, |stem| {
+            let lock = lock::take(&self.names_file(stem, "lock"), Some(id))?;
+            session::check(&self.names_file(stem, "session"), None)?;
+            Ok(lock)
+        });
+        taken.map(Lease::new)
     }
 
     /// Whoever runs one torrent names it each time.

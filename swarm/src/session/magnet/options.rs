@@ -22,6 +22,8 @@ pub struct MagnetOptions {
     pub check: Check,
     /// Whether another folder may be in the place of the one that was recorded.
     pub new_folder: bool,
+    /// Whether files that are there and hold something else are overwritten.
+    pub overwrite: bool,
     /// Which files are wanted.
     pub files: Choice,
     /// Paths of files that are not to be those of the torrent. If they cannot be had, the torrent is refused.
@@ -59,6 +61,7 @@ impl MagnetOptions {
             check: Check::Auto,
             new_folder: false,
             names: Vec::new(),
+            overwrite: false,
             order: PieceOrder::Rarest,
             preallocate: false,
             placing: Placing::default(),
@@ -81,6 +84,7 @@ impl MagnetOptions {
         Some(AddOptions {
             check: self.check,
             new_folder: self.new_folder,
+            overwrite: self.overwrite,
             files,
             names: self.names.clone(),
             order: self.order,

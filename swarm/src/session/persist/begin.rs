@@ -17,7 +17,8 @@ use storage::{
 };
 use wire::peer::Bitfield;
 
-use super::kept::{self, Kept};
+use super::foreign::{self, Strangers};
+use super::kept::{self, Kept, lease_names, lease_with_names};
 use super::placing::{self, Work};
 use super::room;
 use super::source::torrent_file;
@@ -52,6 +53,8 @@ struct There {
     /// The pieces of `have` that are known to be right.
     right: PieceSet,
     partial: Vec<Partial>,
+    /// The pieces that were read and checked.
+    tried: PieceSet,
 }
 
 /// The sole right to a record, and the record if there is one.
@@ -85,15 +88,17 @@ pub(in crate::session) fn begin(
         (opened, _) => opened?,
     };
     let files = Arc::new(files);
-    if let (Some(prior), Some(away)) = (&mut prior, &rules.unfinished_in) {
-        prior.lease_away(away)?;
+    if let Some(prior) = &mut prior {
+        prior.lease_files(options, &files, rules.unfinished_in.as_deref())?;
     }
     claim(&files)?;
     placing::take_in(link, options, &files, cancel);
     // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
     let stamps = kept::stamps(&files);
-    nothing_in_the_way(&files, options, &stamps)?;
-    let there = there(link, options, &files, record.as_ref(), &stamps, cancel)?;
+    nothing_in_the_way(link, &files, options, &stamps)?;
+    let strangers = Strangers::find(options, &files, record.as_ref(), &stamps);
+    let there = there(link, options, &files, record.as_ref(), &stamps, &strangers, cancel)?;
+    strangers.refuse(link.store.as_deref(), options, &files, &stamps, (&there.have, &there.tried))?;
     let unverified = there.right != kept::pieces(&there.have);
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
         room::look(options, &files, &there.have, &rules, reserve)?;
@@ -130,9 +135,22 @@ impl Prior {
         Ok(Self { store: store.clone(), lease, away: None, key, record })
     }
 
-    /// Keeps others from downloading the torrent to the folder that it lies in while it is not complete.
-    fn lease_away(&mut self, dir: &Path) -> Result<(), StoreError> {
-        self.away = Some(self.store.lease(&Key { dir: dir.to_owned(), ..self.key.clone() })?);
+    /// Keeps others from downloading the torrent to the folder that it lies in while it is not complete, and from downloading
+    /// others over its files.
+    fn lease_files(
+        &mut self,
+        options: &AddOptions,
+        files: &FileStorage,
+        away: Option<&Path>,
+    ) -> Result<(), StoreError> {
+        if let Some(away) = away {
+            let key = Key { dir: away.to_owned(), ..self.key.clone() };
+            self.away = Some(lease_with_names(&*self.store, &key, Some(files), &options.torrent)?);
+        }
+        if options.create {
+            let names = lease_names(&*self.store, &self.key, Some(files), &options.torrent)?;
+            self.lease = Lease::new((std::mem::replace(&mut self.lease, Lease::free()), names));
+        }
         Ok(())
     }
 }
@@ -244,11 +262,12 @@ fn there(
     files: &Arc<FileStorage>,
     record: Option<&Record>,
     stamps: &[Option<FileStamp>],
+    strangers: &Strangers,
     cancel: &AtomicBool,
 ) -> Result<There, AddError> {
     let meta = &options.torrent;
     let count = meta.geometry().piece_count();
-    let known = match (options.check, record) {
+    let mut known = match (options.check, record) {
         (Check::Never, _) if options.create => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
         }
@@ -256,7 +275,7 @@ fn there(
             let have = trusted(files, meta);
             let mut right = record.map_or(PieceSet::none(count), |record| judge(record, meta, stamps).have);
             (0..count).filter(|piece| !have.get(*piece)).for_each(|piece| right.set(piece, false));
-            return Ok(There { have, right, partial: Vec::new() });
+            return Ok(There { have, right, partial: Vec::new(), tried: PieceSet::none(count) });
         }
         (Check::Auto, Some(record)) => judge(record, meta, stamps),
         (Check::Auto, None) if !anything(files, meta) => {
@@ -265,15 +284,21 @@ fn there(
         (Check::Auto, None) | (Check::Always, _) => Judgement::doubt_all(meta),
     };
     let mut have = kept::bitfield(&known.have);
+    let mut tried = PieceSet::none(count);
+    strangers
+        .pieces(meta)
+        .filter(|piece| !have.get(*piece))
+        .for_each(|piece| known.doubtful.set(piece, true));
     if known.doubtful.count() > 0 {
-        let found = checked(link, files, options, &known.doubtful, cancel)?;
+        let found;
+        (found, tried) = checked(link, files, options, &known.doubtful, cancel)?;
         if link.store.is_some() {
             make_durable(files, meta, &found)?;
         }
         have.or(&found);
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
-    Ok(There { right: kept::pieces(&have), have, partial })
+    Ok(There { right: kept::pieces(&have), have, partial, tried })
 }
 
 /// What was found may have been written just before a crash, and may not be durable yet.
@@ -307,6 +332,7 @@ fn keep(
     state.pieces = there.right.clone();
     state.doubtful = kept::pieces(&there.have);
     state.doubtful.subtract(&there.right);
+    state.births = foreign::births(files, (&state.stamps, &state.births), &stamps, PartialEq::eq);
     state.stamps = stamps;
     state.partial.clone_from(&there.partial);
     state.created = files.created();
@@ -360,6 +386,7 @@ fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
 
 /// That there is no folder in the place of a file that is wanted, nor a file in the place of a folder.
 fn nothing_in_the_way(
+    link: &Link,
     files: &FileStorage,
     options: &AddOptions,
     stamps: &[Option<FileStamp>],
@@ -373,6 +400,14 @@ fn nothing_in_the_way(
         let Err(error) = files.file_len(index) else { continue };
         match error.cause.kind() {
             ErrorKind::IsADirectory => return Err(error),
+            // Such as a link, through which nothing is written.
+            ErrorKind::InvalidInput if options.create || stamps.iter().all(Option::is_none) => {
+                return Err(error);
+            }
+            // What is there of other files is served.
+            ErrorKind::InvalidInput => {
+                link.tell(Event::StorageFailed { torrent: options.torrent.id(), error });
+            }
             ErrorKind::NotADirectory => {
                 let cause =
                     std::io::Error::new(ErrorKind::AlreadyExists, "a file is in the place of its folder");
@@ -405,14 +440,14 @@ fn trusted(files: &FileStorage, meta: &metainfo::Torrent) -> Bitfield {
     have
 }
 
-/// Those of some pieces that match their hashes.
+/// Those of some pieces that match their hashes, and those that could be read.
 fn checked(
     link: &Arc<Link>,
     files: &Arc<FileStorage>,
     options: &AddOptions,
     pieces: &PieceSet,
     cancel: &AtomicBool,
-) -> Result<Bitfield, AddError> {
+) -> Result<(Bitfield, PieceSet), AddError> {
     let meta = &options.torrent;
     let torrent = meta.id();
     let progress = |Progress { done, total }| {
@@ -432,10 +467,15 @@ fn checked(
         tracing::warn!(%error, "a piece cannot be read");
     }
     let mut have = Bitfield::new(meta.geometry().piece_count());
+    let mut tried = pieces.clone();
     for (piece, verdict) in meta.geometry().pieces().zip(&found.verdicts) {
-        if *verdict == Verdict::Good {
-            have.set(piece.get());
+        match verdict {
+            Verdict::Good => {
+                have.set(piece.get());
+            }
+            Verdict::Bad | Verdict::Missing => {}
+            Verdict::Unreadable | Verdict::Unknown | Verdict::Unchecked => tried.set(piece.get(), false),
         }
     }
-    Ok(have)
+    Ok((have, tried))
 }

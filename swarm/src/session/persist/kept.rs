@@ -12,6 +12,7 @@ use storage::record::{
 use storage::{FileStorage, Pieces as _, Storage};
 use wire::peer::Bitfield;
 
+use super::foreign;
 use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
 
 /// Times that differ by less are the same, in milliseconds.
@@ -137,7 +138,9 @@ impl Kept {
         if key.dir == dir {
             Ok(None)
         } else {
-            self.store.lease(&Key { dir: dir.to_owned(), ..key }).map(Some)
+            let files = self.files();
+            let key = Key { dir: dir.to_owned(), ..key };
+            lease_with_names(&*self.store, &key, files.as_deref(), &self.meta).map(Some)
         }
     }
 
@@ -180,6 +183,7 @@ impl Kept {
         record.state.moving_to = None;
         record.state.goal = None;
         record.state.finishing.unfinished_in = None;
+        record.state.births = self.births(&files, &record.state, &baseline);
         record.state.stamps = baseline.stamps().to_vec();
         record.state.created = created;
         self.put(record)?;
@@ -205,6 +209,14 @@ impl Kept {
         self.store.save(std::slice::from_ref(&record))?;
         self.state().record = Record { source: None, ..record };
         Ok(())
+    }
+
+    /// What others put in the place of files, or wrote to them, is not the torrent's to remove. Blocks.
+    pub(in crate::session) fn disown_changed(&self, files: &FileStorage) {
+        let mut baseline = self.saving();
+        let touched = files.take_touched();
+        baseline.update(&stamps(files), &touched);
+        baseline.doubted().for_each(|index| files.disown(index));
     }
 
     /// Nothing is saved any more. Blocks.
@@ -251,6 +263,7 @@ impl Kept {
         let Record { summary, state: sheet, .. } = &mut record;
         (sheet.pieces, sheet.doubtful) = sorted(&resume, &known, &baseline, &self.meta);
         sheet.partial = resume.partial.iter().map(|piece| partial(&self.meta, piece)).collect();
+        sheet.births = self.births(&files, sheet, &baseline);
         sheet.stamps = baseline.stamps().to_vec();
         sheet.created = created;
         sheet.peers = resume.candidates;
@@ -269,6 +282,12 @@ impl Kept {
             summary.times.completed = Some(saved);
         }
         Some((Writing { kept: self, _alone: baseline }, record))
+    }
+
+    /// When the files were made, of which only those are looked at that are others than before.
+    fn births(&self, files: &FileStorage, before: &record::State, now: &Baseline) -> Vec<u64> {
+        let known = (&before.stamps[..], &before.births[..]);
+        foreign::births(files, known, now.stamps(), |old, new| old.inode == new.inode)
     }
 
     fn files(&self) -> Option<Arc<FileStorage>> {
@@ -310,6 +329,31 @@ impl Writing<'_> {
     pub(super) fn written(self, record: Record) {
         self.kept.state().record = record;
     }
+}
+
+/// The sole right to a record, and to write to the files of a torrent, of which the first parts of their paths stand for all.
+pub(super) fn lease_with_names(
+    store: &dyn Store,
+    key: &Key,
+    files: Option<&FileStorage>,
+    meta: &Torrent,
+) -> Result<Lease, StoreError> {
+    let lease = store.lease(key)?;
+    Ok(Lease::new((lease, lease_names(store, key, files, meta)?)))
+}
+
+/// The sole right to write to the files of a torrent in a folder.
+pub(super) fn lease_names(
+    store: &dyn Store,
+    key: &Key,
+    files: Option<&FileStorage>,
+    meta: &Torrent,
+) -> Result<Lease, StoreError> {
+    let stored = meta.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad());
+    let paths = stored.flat_map(|(index, _)| files.map(|files| files.possible_names(index))).flatten();
+    let first = |path: PathBuf| path.iter().next().map(std::ffi::OsStr::to_owned);
+    let names: std::collections::BTreeSet<_> = paths.filter_map(first).collect();
+    store.lease_names(key.id, &key.dir, &names.into_iter().collect::<Vec<_>>())
 }
 
 /// The names that the user chose, as they are recorded.

@@ -13,6 +13,7 @@
 mod batch;
 mod begin;
 mod database;
+mod foreign;
 mod kept;
 pub(super) mod magnet;
 mod placing;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use metainfo::{Torrent, TorrentId};
 use storage::record::resume::judge;
-use storage::record::{Finishing, Key, Store};
+use storage::record::{Finishing, Key, Lease, Store};
 use storage::{FileStorage, OpenFiles, Operation, StorageError};
 
 use super::begin;
-use super::kept::{self, Kept};
+use super::foreign;
+use super::kept::{self, Kept, lease_names, lease_with_names};
 use crate::session::at_rest::described;
 use crate::session::finishing::Finish;
 use crate::session::options::{AddError, AddOptions};
@@ -40,10 +41,17 @@ pub(in crate::session) fn at_rest(
     let options = AddOptions::seed(meta.clone(), &home);
     let (files, rules) = begin::open(&Arc::new(OpenFiles::new(16)), &options, Some(&mut record))?;
     let away = rules.unfinished_in.as_ref();
-    let away = away.map(|away| store.lease(&Key { dir: away.clone(), ..key })).transpose()?;
+    let lease = Lease::new((lease, lease_names(&*store, &key, Some(&files), &meta)?));
+    let away =
+        away.map(|away| lease_with_names(&*store, &Key { dir: away.clone(), ..key }, Some(&files), &meta));
+    let away = away.transpose()?;
     // The record is written anew with stamps of the files as they are, so what is not known of them is doubted from now on.
     let stamps = kept::stamps(&files);
     let judged = judge(&record, &meta, &stamps);
+    foreign::disown_changed(&record, &files, &meta, &stamps, &judged.changed);
+    record.state.created = files.created();
+    record.state.births =
+        foreign::births(&files, (&record.state.stamps, &record.state.births), &stamps, PartialEq::eq);
     record.state.pieces = judged.have;
     record.state.doubtful = judged.doubtful;
     record.state.partial = judged.partial;

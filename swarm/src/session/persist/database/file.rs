@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, create: &Create) -> Result<(Database, Option<Sto
     let error = match make(path, create) {
         Ok(database) => return Ok((database, None)),
         Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
-            return Err(StoreError::Locked { path: path.to_owned(), by: None });
+            return Err(StoreError::Locked { path: path.to_owned(), by: None, torrent: None });
         }
         Err(error) if is_damage(&error) => error,
         Err(error) => return Err(refused("open", path, &error)),

@@ -1,5 +1,9 @@
 //! What is asked of the database: to list, load, save and remove records.
 
+use std::ffi::OsString;
+use std::path::Path;
+
+use metainfo::TorrentId;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table};
 use storage::record::{
     Damage, Key, Lease, Listing, Record, Source, State, Store, StoreError, Summary, is_newer,
@@ -111,6 +115,11 @@ impl Store for RedbStore {
 
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         self.leases.as_ref().map_or_else(|| Ok(Lease::free()), |leases| leases.lease(key))
+    }
+
+    fn lease_names(&self, id: TorrentId, dir: &Path, names: &[OsString]) -> Result<Lease, StoreError> {
+        let leases = self.leases.as_ref();
+        leases.map_or_else(|| Ok(Lease::free()), |leases| leases.lease_names(id, dir, names))
     }
 }
 
