@@ -251,7 +251,7 @@ async fn a_session_that_was_killed_keeps_the_interval_of_its_tracker_and_one_tha
         } else {
             soon(async {
                 while view().await.answered.is_none() {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
             })
             .await;
@@ -261,7 +261,7 @@ async fn a_session_that_was_killed_keeps_the_interval_of_its_tracker_and_one_tha
             soon(torrent.set_order(PieceOrder::Sequential)).await.unwrap();
             soon(async {
                 while !is_recorded() {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
             })
             .await;
