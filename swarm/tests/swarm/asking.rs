@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use swarm::engine::{Close, Violation};
-use swarm::sim::Heard;
+use swarm::engine::{Close, Time, Violation};
+use swarm::sim::{Access, Content, Heard, Line, Role, Scripted, World};
 use wire::peer::{HashRequest, Message, Request, Reserved};
 
 use super::arena::{Arena, BLOCK, PIECE, PIECES, bytes, first_block};
@@ -156,4 +156,34 @@ fn nothing_is_served_to_who_is_choked_but_what_was_allowed() {
     assert!(allowed.len() <= 10);
     assert_eq!(log.count("piece"), allowed.len());
     assert_eq!(log.count("reject"), PIECES as usize - allowed.len());
+}
+
+#[test]
+fn a_seed_names_each_piece_to_one_of_those_whom_it_serves() {
+    let content = Content::new(5, (PIECES * PIECE) as usize, PIECE);
+    let mut world = World::new(5);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let named = std::rc::Rc::new(std::cell::RefCell::new([Vec::new(), Vec::new()]));
+    let mut logs = Vec::new();
+    for who in 0..2 {
+        let named = named.clone();
+        let script = move |line: &mut Line<'_>, heard: Heard<'_>| match heard {
+            Heard::Handshake(_) => line.say(Message::Interested),
+            Heard::Message(Message::Suggest(index)) => {
+                named.borrow_mut()[who].push(index);
+                line.say(Message::Request(first_block(index)));
+            }
+            _ => {}
+        };
+        let to = world.addr(seed);
+        let (_, log) = Scripted::new(&content).dials(to).enter(&mut world, Access::default(), script);
+        logs.push(log);
+    }
+    world.run_until(Time::from_secs(20), |_| false);
+    assert!(logs.iter().all(|log| log.borrow().count("allowed_fast") == 0));
+    let named = named.borrow();
+    assert!(named.iter().all(|pieces| pieces.len() >= 8), "{named:?}");
+    let mut all = named.concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..PIECES).collect::<Vec<_>>());
 }

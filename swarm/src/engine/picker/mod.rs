@@ -116,7 +116,7 @@ pub struct PeerView<'a> {
     pub have: Have<'a>,
     /// While it chokes us: the pieces that may be asked for all the same (BEP 6). At most 64 are looked at.
     pub allowed: Option<&'a [PieceIndex]>,
-    /// Pieces that it suggested (BEP 6), the best first; begun before others. At most 64 are looked at.
+    /// Pieces that it suggested (BEP 6), the best first; begun before others that are as rare. At most 64 are looked at.
     pub suggested: &'a [PieceIndex],
     /// Pieces that are not to be asked of it now, though it has them; a few. When one may be asked for again, its cursor is to
     /// be [reset](Cursor::reset).

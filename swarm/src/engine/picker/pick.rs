@@ -1,7 +1,7 @@
 //! Choosing blocks for a peer.
 //!
-//! In this order: the piece it works on; pieces it suggested; then, piece by piece, what [`Picker::choose`] says: a
-//! partial piece that may be joined, or a new piece, rarest first. When nothing is open for the peer, it helps in pieces
+//! In this order: the piece it works on; then, piece by piece, what [`Picker::choose`] says: a partial piece that may be
+//! joined, or a new piece, rarest first, and of those that are as rare one that it suggested. When nothing is open for the peer, it helps in pieces
 //! that others own, and in the endgame it duplicates requests (see `endgame`).
 //!
 //! No call looks at more than a fixed number of places: the list of joinable pieces and the order of untouched ones are
@@ -44,6 +44,7 @@ pub(super) struct Ask<'a> {
     pub(super) peer: PeerKey,
     pub(super) have: Have<'a>,
     pub(super) avoid: &'a [PieceIndex],
+    pub(super) suggested: &'a [PieceIndex],
     pub(super) manner: Manner,
     pub(super) left: usize,
     pub(super) out: &'a mut Vec<Block>,
@@ -86,8 +87,8 @@ impl Picker {
         out: &mut Vec<Block>,
         gain: impl FnMut(Block, PeerKey) -> Option<Duration>,
     ) {
-        let PeerView { have, avoid, manner, .. } = view;
-        let mut ask = Ask { peer, have, avoid, manner, left: count, out };
+        let PeerView { have, avoid, suggested, manner, .. } = view;
+        let mut ask = Ask { peer, have, avoid, suggested, manner, left: count, out };
         if ask.left == 0 || self.finished() {
             return;
         }
@@ -110,9 +111,6 @@ impl Picker {
         {
             cursor.piece = None;
             self.leave(piece, peer);
-        }
-        for piece in view.suggested.iter().take(LISTED) {
-            self.take(piece.get(), &mut ask, cursor);
         }
         // What cannot be begun now must not be taken for dead: then only pieces in progress are looked at.
         while ask.left > 0 && (cursor.dead < words || self.is_full()) {
@@ -264,11 +262,27 @@ impl Picker {
         let new = match self.config.order {
             Order::Sequential => self.probe_order([Priority::High], ask, rng),
             Order::RarestFirst if self.counts.have < self.config.random_first => {
-                self.probe_anywhere(ask, rng)
+                let any = self.probe_anywhere(ask, rng);
+                any.map(|any| self.suggested(ask, |piece| self.is_as_urgent(piece, any)).unwrap_or(any))
             }
-            Order::RarestFirst => self.probe_order(WANTED, ask, rng),
+            Order::RarestFirst => {
+                let rare = self.probe_order(WANTED, ask, rng);
+                let urgency = rare.map(|piece| self.table.urgency(piece));
+                let is_as_rare = |piece| urgency.is_some_and(|rare| self.table.urgency(piece) <= rare);
+                self.suggested(ask, is_as_rare).or(rare)
+            }
         };
         new.or_else(|| self.go_round(ask, cursor))
+    }
+
+    /// An untouched piece that the peer suggested and for which this holds.
+    fn suggested(&self, ask: &Ask<'_>, holds: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut pieces = ask.suggested.iter().take(LISTED).map(|piece| piece.get());
+        pieces.find(|&piece| self.table.queued(piece) && ask.has(piece) && holds(piece))
+    }
+
+    fn is_as_urgent(&self, piece: u32, as_this: u32) -> bool {
+        self.table.priority(piece) >= self.table.priority(as_this)
     }
 
     /// The best of some joinable pieces: by priority, then the one with the fewest free blocks.

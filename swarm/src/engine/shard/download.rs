@@ -62,7 +62,7 @@ impl Shard {
                 Pieces::All | Pieces::Unsaid => Have::All,
             },
             allowed: peer.peer_choking.then_some(&peer.down.allowed[..]),
-            suggested: &[],
+            suggested: &peer.down.suggested,
             avoid: peer.down.shunned.pieces(),
             manner: torrent.manner(cx.now, peer),
         };

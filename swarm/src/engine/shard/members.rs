@@ -109,12 +109,13 @@ impl Shard {
         cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
     }
 
-    /// Tells a peer that has little which pieces it may ask for while it is choked (BEP 6, IPv4 only).
+    /// Tells a peer that has little which pieces it may ask for while it is choked (BEP 6, IPv4 only). A seed does not: all
+    /// its peers together would ask it for the same few pieces many times over, beside those whose turn it is.
     pub(super) fn allow_fast(&mut self, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
         let IpAddr::V4(ip) = peer.link.addr.ip() else { return };
-        if !peer.reserved.fast() {
+        if !peer.reserved.fast() || torrent.have.is_full() {
             return;
         }
         let count = torrent.geometry().piece_count();
@@ -316,6 +317,7 @@ impl Down {
             arriving: None,
             window: Window::new(window::Config { ceiling, ..window::Config::default() }),
             allowed: Vec::new(),
+            suggested: Vec::new(),
             late: 0,
             unasked: 0,
             shunned: Shunned::default(),

@@ -1,5 +1,6 @@
 //! The torrents that run and their peers.
 
+mod advice;
 mod awaited;
 mod budget;
 mod choking;

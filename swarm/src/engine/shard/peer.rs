@@ -112,6 +112,8 @@ pub(crate) struct Down {
     pub(crate) window: Window,
     /// It may be asked for these while it chokes us (BEP 6).
     pub(crate) allowed: Vec<PieceIndex>,
+    /// It would like to be asked for these (BEP 6), the oldest first.
+    pub(crate) suggested: Vec<PieceIndex>,
     /// Blocks that may still come although we dropped the request (a choke or a cancel without BEP 6).
     pub(crate) late: u32,
     /// Bytes of blocks that were never asked for.
@@ -143,6 +145,8 @@ pub(crate) struct Up {
     pub(crate) bytes: u64,
     /// It may ask for these while we choke it (BEP 6).
     pub(crate) allowed: Vec<PieceIndex>,
+    /// It was told to ask for these, and has not done so (BEP 6).
+    pub(crate) advised: Vec<PieceIndex>,
     /// Requests in a row that could not be taken.
     pub(crate) refused: usize,
     /// It waits for read credit.

@@ -154,7 +154,13 @@ impl Turn<'_> {
         if self.peer().early.is_some() {
             return Ok(());
         }
-        self.fast_piece(index).map(drop)
+        let piece = self.fast_piece(index)?;
+        let peer = &mut self.shard.peers[self.key.slot()];
+        let picker = &self.shard.torrents[peer.torrent.slot()].picker;
+        if picker.is_wanted(piece) {
+            peer.suggests(picker, piece);
+        }
+        Ok(())
     }
 
     fn have(&mut self, index: u32) -> Result<(), Close> {

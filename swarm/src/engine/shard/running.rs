@@ -93,6 +93,7 @@ impl Shard {
             blame: Blame::new(Geometry::empty()),
             peers: Vec::new(),
             hungry: Vec::new(),
+            advice: <_>::default(),
             candidates: Candidates::new(book, cx.rng.random()),
             pex: Roll::default(),
             completed: None,

@@ -17,6 +17,7 @@ use crate::engine::rate::Rate;
 use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
 
+use super::advice::Advice;
 use super::awaited::Awaited;
 use super::keeping::Keeping;
 use super::ordering::Ordering;
@@ -91,6 +92,7 @@ pub(crate) struct Torrent {
     pub(crate) picker: Picker,
     pub(crate) keeping: Keeping,
     pub(crate) ordering: Ordering,
+    pub(crate) advice: Advice,
     pub(crate) blame: Blame<Sender>,
     pub(crate) peers: Vec<PeerKey>,
     /// Peers with room in their window for which there was nothing to ask.

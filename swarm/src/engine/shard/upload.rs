@@ -40,6 +40,7 @@ impl Shard {
         };
         peer.up.refused = 0;
         peer.up.queue.push_back(range);
+        self.follows(cx, key, range.piece());
         Ok(())
     }
 
@@ -201,12 +202,15 @@ impl Shard {
         if choke {
             self.unchoked -= 1;
             peer.link.tx.push(&Message::Choke);
+            peer.up.advised.clear();
             refuse_queue(cx, peer);
         } else {
             self.unchoked += 1;
-            peer.link.tx.push(&Message::Unchoke);
+            // It chooses what to ask for when it reads that it may.
+            self.advise(cx, key);
+            self.peers[key.slot()].link.tx.push(&Message::Unchoke);
         }
-        cx.ready.enlist(&mut peer.link, Direction::Write);
+        cx.ready.enlist(&mut self.peers[key.slot()].link, Direction::Write);
     }
 }
 

@@ -179,7 +179,7 @@ fn while_choked_only_allowed_pieces_are_picked() {
 }
 
 #[test]
-fn suggested_pieces_are_begun_first() {
+fn suggested_pieces_are_begun_first_of_those_that_are_as_rare() {
     let mut f = picture("1111", "    ", "nn.n", "0000", 1);
     let suggested: Vec<_> = f.picker.geometry().pieces().rev().collect();
     let bits = bits("*** ");
@@ -193,6 +193,22 @@ fn suggested_pieces_are_begun_first() {
     let mut out = Vec::new();
     f.picker.pick(ME, view, &mut Cursor::new(), 1, &mut f.rng, &mut out);
     assert_eq!(pieces(&out), [1]);
+    // The pieces behind the second are rarer.
+    for (availability, chosen) in [("3311", 3), ("3312", 2), ("1111", 1)] {
+        let mut f = picture(availability, "    ", "nnnn", "0000", 1);
+        let piece = |index| f.picker.geometry().piece(index).unwrap();
+        let suggested = [piece(1), piece(3)];
+        let view = PeerView {
+            have: Have::All,
+            allowed: None,
+            suggested: &suggested,
+            avoid: &[],
+            manner: Manner::Share,
+        };
+        let mut out = Vec::new();
+        f.picker.pick(ME, view, &mut Cursor::new(), 1, &mut f.rng, &mut out);
+        assert_eq!(pieces(&out), [chosen], "{availability}");
+    }
 }
 
 #[test]
