@@ -115,9 +115,7 @@ impl FileStorage {
             if seen.is_lost || !seen.is(&now) && !places.root_of(index).forgets() {
                 return Err(Refusal::Replaced.into());
             }
-            if now.len < seen.end {
-                return Err(Refusal::Cut.into());
-            }
+            // Its length is compared before each write: another thread may have made it longer since it was looked at here.
         }
         self.saw(places, index, stat)
     }
@@ -130,7 +128,9 @@ impl FileStorage {
             return Err(Refusal::Gone.into());
         }
         if !seen.is_lost {
-            return Err(Refusal::Removed.into());
+            // Another thread may have made it just now.
+            let is_there = places.find(self.layout(), index).is_ok();
+            return if is_there { Ok(()) } else { Err(Refusal::Removed.into()) };
         }
         self.watch.forget(index);
         Ok(())

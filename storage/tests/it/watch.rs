@@ -208,3 +208,23 @@ fn a_folder_that_is_gone_is_told_as_such() {
     fs::rename(&away, &root).unwrap();
     assert_eq!(look(&storage), []);
 }
+
+#[test]
+fn many_that_write_to_a_new_file_at_once_do_not_take_each_other_for_somebody_else() {
+    let sample = Sample::single(Version::V1, 16_384, 8 * 16_384);
+    for _ in 0..200 {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = open(dir.path(), &sample);
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|threads| {
+            for piece in 0..8 {
+                let (storage, sample, start) = (&storage, &sample, &start);
+                threads.spawn(move || {
+                    start.wait();
+                    put(storage, sample, piece).unwrap();
+                });
+            }
+        });
+        assert_eq!(storage.look().unwrap(), []);
+    }
+}
