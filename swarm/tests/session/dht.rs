@@ -70,19 +70,19 @@ mod dht_lookup;
 
 #[tokio::test]
 async fn the_example_over_a_plain_socket_finds_what_a_session_announces() {
-    let sessions = network(51, 2).await;
+    let sessions = network(61, 2).await;
     let announce = Announce { port: 4711, implied_port: false, seed: true };
     let stats = soon(sessions[1].dht().unwrap().announce(Id([7; 20]), announce)).await.unwrap();
     assert!(stats.stored >= 1, "{stats:?}");
     let bootstrap = vec![address(&sessions[0])];
     let asked = tokio::task::spawn_blocking(move || {
-        let socket = std::net::UdpSocket::bind("127.0.77.60:0").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.77.70:0").unwrap();
         let mut found = Vec::new();
         let stats = dht_lookup::look_up(&socket, Id([7; 20]), bootstrap, |peer| found.push(peer)).unwrap();
         (found, stats)
     });
     let (found, stats) = soon(asked).await.unwrap();
-    assert_eq!(found, ["127.0.77.52:4711".parse().unwrap()]);
+    assert_eq!(found, ["127.0.77.62:4711".parse().unwrap()]);
     assert!(stats.answers >= 1, "{stats:?}");
     let _: fn() -> std::process::ExitCode = dht_lookup::main;
     end(sessions).await;
