@@ -61,6 +61,12 @@ fn fetch(args: &flags::Magnet, magnet: &Magnet, console: &Console) -> Result<Exi
     let stop = Stop::on_signals()?;
     let torrent = transfer::metadata(magnet, &args.net, &stop, console)?;
     let bytes = file_of(&torrent, magnet).context("cannot make a torrent file of what peers sent")?;
+    if !torrent.has_piece_layers() {
+        console.note(
+            "unchoke: the torrent has no piece layers, which peers do not send with the metadata: programs that check by \
+             its v2 hashes ask peers for them",
+        );
+    }
     if to_stdout {
         std::io::stdout().write_all(&bytes)?;
         return Ok(Exit::Done);

@@ -74,6 +74,18 @@ fn only_chosen_files_of_a_magnet_are_fetched() {
 }
 
 #[test]
+fn a_link_that_names_two_torrents_is_told_so() {
+    let env = Env::new();
+    let (_seed, link) = seeded(&env);
+    let two = format!("{link}&xt=urn:btmh:1220{}", "ab".repeat(32));
+    let local = ["--listen", "127.0.0.1", "--port", "0", "--timeout", "50s"];
+    for words in [&["download", &two, "-o", "out"][..], &["magnet", "--fetch", &two, "-o", "got.torrent"]] {
+        env.fails(1, &[words, &local].concat(), "two torrents");
+    }
+    assert!(!env.path("out").exists() && !env.path("got.torrent").exists());
+}
+
+#[test]
 fn the_torrent_file_of_a_magnet_is_fetched() {
     let env = Env::new();
     let (_seed, link) = seeded(&env);
@@ -111,10 +123,24 @@ fn a_magnet_without_peers_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn torrents_with_a_v2_hash_only_are_refused_by_name() {
+fn a_hybrid_is_got_by_its_v2_hash_alone() {
     let env = Env::new();
-    let v2 = "ab".repeat(32);
-    for named in [v2.clone(), format!("1220{v2}"), format!("magnet:?xt=urn:btmh:1220{v2}&dn=some")] {
-        env.fails(1, &["download", &named, "--listen", "127.0.0.1", "--port", "0"], "v2-only");
+    env.album();
+    env.ok(&["create", "album", "--hybrid"]);
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let at = listening(&seed.until("started")).to_string();
+    let made = env.json(&["show", "album.torrent", "--json"]);
+    let v2 = made["info_hash_v2"].as_str().unwrap();
+    for (dir, named) in [("a", v2.to_owned()), ("b", format!("magnet:?xt=urn:btmh:1220{v2}"))] {
+        let mut leecher = env.start(&words(&["download", &named, "-o", dir, "--peer", &at]));
+        assert_eq!(leecher.until("complete")["downloaded"], 470_001);
+        assert_eq!(leecher.end(), Some(0));
+        assert_eq!(env.read("album/one.flac"), env.read(&format!("{dir}/album/one.flac")));
+    }
+    let local = ["--peer", &at, "--listen", "127.0.0.1", "--port", "0", "--timeout", "50s"];
+    env.ok(&[&["magnet", "--fetch", v2, "-o", "got.torrent"][..], &local].concat());
+    let got = env.json(&["show", "got.torrent", "--json"]);
+    for key in ["info_hash", "info_hash_v2", "files", "pieces"] {
+        assert_eq!(got[key], made[key], "{key}");
     }
 }

@@ -3,7 +3,7 @@
     {"torrent": FILE, "data": DIR, "listen": "HOST:PORT", "peers": ["HOST:PORT", ...]}
 
 or with "magnet": LINK in place of the torrent. "dht": ["HOST:PORT", ...] lets it use the DHT by these nodes; "pex",
-"lsd" and "plain" (no encryption) are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
+"create": "hybrid" or "v2" makes the torrent of "source" first; "lsd" and "plain" (no encryption) are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
 
 Prints one JSON object per line: {"event": "ready"} before it adds the torrent, then for each change
 {"event": "state", "state": "busy" | "downloading" | "complete", "progress": 0..1}. It ends when
@@ -49,11 +49,26 @@ def limit(session, rate):
     session.set_peer_class_filter(everyone)
 
 
+def create(job):
+    """Makes a torrent of libtorrent's own, and tells its hashes."""
+    files = lt.file_storage()
+    lt.add_files(files, job["source"])
+    only = {"hybrid": 0, "v2": int(lt.create_torrent.v2_only)}
+    made = lt.create_torrent(files, 64 * 1024, only[job["create"]])
+    lt.set_piece_hashes(made, job["data"])
+    made = lt.bencode(made.generate())
+    with open(job["torrent"], "wb") as file:
+        file.write(made)
+    say(event="created", v2=str(lt.load_torrent_buffer(made).ti.info_hashes().v2))
+
+
 def main():
     if sys.argv[1] == "--version":
         print("libtorrent", lt.__version__)
         return
     job = json.loads(sys.argv[1])
+    if job.get("create"):
+        create(job)
     known = lt.default_settings()
     chosen = {**SETTINGS, "listen_interfaces": job["listen"], "enable_lsd": bool(job.get("lsd"))}
     if job.get("plain"):

@@ -17,6 +17,7 @@ mod placing;
 mod private;
 mod process;
 mod static_tracker;
+mod v2;
 mod watch;
 mod wire;
 mod wired;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metainfo::{InfoHashes, PieceIndex};
+use metainfo::{InfoHashes, PieceIndex, TorrentId};
 use storage::StoreId;
 use wire::peer::Bitfield;
 
@@ -128,10 +128,25 @@ impl Engine {
         self.stop_seeking(key);
     }
 
+    /// The info dictionary of a torrent that was added by its v2 hash alone says that it is a hybrid (BEP 52): from now on its name
+    /// is the v1 hash, by which it is announced and looked for. Peers may ask for it by either. `false` when another
+    /// torrent has that name, or this one is gone.
+    pub fn rename(&mut self, now: Time, key: TorrentKey, id: TorrentId) -> bool {
+        self.cx.at(now);
+        let old = self.torrent_id(key);
+        let done = self.shard.rename(&mut self.cx, key, id);
+        if done && old != Some(id) {
+            self.stop_seeking(key);
+            self.seek_peers(key);
+        }
+        self.maintain();
+        done
+    }
+
     /// Makes a torrent that was added by its hashes a whole one, under the same key. What peers said of their pieces counts
     /// now; who said what cannot be is dropped. `priorities` hold before the first request goes out. A private
     /// torrent forgets the peers that it may not use (BEP 27). It stays paused or running as it is, whatever `add` says. Whether it
-    /// was done: not for a torrent that is whole already, or has other hashes.
+    /// was done: not for a torrent that is whole already, or has other hashes, or a [name](Self::rename) that another one has.
     pub fn furnish(
         &mut self,
         now: Time,

@@ -210,7 +210,8 @@ impl Engine {
         self.shard.check_invariant(&self.cx);
     }
 
-    /// Bytes held for peers: received and not written, read and not sent, parts of messages, messages that wait. Costs a look at
+    /// Bytes held for peers: received and not written, read and not sent, parts of messages, messages that wait, info dictionaries
+    /// that are not all there, and what peers of magnets say of their pieces. Costs a look at
     /// every connection: for tests and simulations.
     pub fn held_bytes(&self) -> usize {
         self.cx.writing + self.cx.kept + self.cx.serving + self.hub.held_bytes() + self.shard.held_bytes()

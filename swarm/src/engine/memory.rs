@@ -31,13 +31,18 @@ pub struct Memory {
     pub progress: usize,
     /// Addresses of peers.
     pub candidates: usize,
+    /// Info dictionaries of magnets that are not all there.
+    pub metadata: usize,
+    /// What peers of magnets say of their pieces before anybody knows how many there are.
+    pub early: usize,
 }
 
 impl Memory {
     /// All of it.
     pub fn total(&self) -> usize {
         let blocks = self.writing + self.kept + self.receiving + self.serving + self.spare;
-        blocks + self.messages + self.requests + self.bitfields + self.progress + self.candidates
+        let magnets = self.metadata + self.early;
+        blocks + self.messages + self.requests + self.bitfields + self.progress + self.candidates + magnets
     }
 }
 
@@ -51,7 +56,14 @@ pub(crate) struct Shares {
     pub(crate) bitfields: usize,
     pub(crate) progress: usize,
     pub(crate) candidates: usize,
+    /// All magnets together.
+    pub(crate) metadata: usize,
+    pub(crate) early: usize,
 }
+
+/// What is left of the budget is for magnets: this part of it, and so many bytes at most, for what peers say too early.
+const EARLY: usize = 8;
+const MAX_EARLY: usize = 8 << 20;
 
 /// Bytes of an entry in the book of candidates.
 pub(crate) const CANDIDATE: usize = 256;
@@ -63,6 +75,10 @@ impl Shares {
         config.write_credit = config.write_credit.min(sixteenth);
         config.read_credit = config.read_credit.min(eighth);
         config.spare_blocks = config.spare_blocks.min(sixteenth / BLOCK as usize);
+        // Blocks that the disk refused are kept up to the write credit once more.
+        let credits = 2 * config.write_credit + config.read_credit + config.spare_blocks * BLOCK as usize;
+        let left = config.memory_budget.saturating_sub(4 * eighth + 2 * sixteenth + credits);
+        let early = (left / EARLY).min(MAX_EARLY);
         Self {
             receiving: eighth,
             messages: eighth,
@@ -70,6 +86,8 @@ impl Shares {
             bitfields: eighth,
             progress: eighth,
             candidates: sixteenth,
+            metadata: left - early,
+            early,
         }
     }
 }

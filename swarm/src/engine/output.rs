@@ -155,6 +155,11 @@ pub enum Event {
         /// The dictionary as it was written.
         info: Info,
     },
+    /// A torrent was added by a v1 and a v2 hash that are of two torrents: its info dictionary will not come.
+    Contradiction {
+        /// Which torrent.
+        torrent: TorrentKey,
+    },
     /// The torrent was removed; nothing of it is in flight any more.
     Removed {
         /// Its name.

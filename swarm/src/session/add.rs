@@ -44,6 +44,9 @@ impl Session {
         if let Some(index) = options.files.unknown(&meta) {
             return Err(AddError::NoSuchFile { index, files: meta.layout().files().len() });
         }
+        if magnet::awaited_as(link, &meta).is_some_and(|name| name != id) {
+            return magnet::feed(link, options).await;
+        }
         let reservation = match link.registry.reserve(id) {
             Ok(reservation) => reservation,
             Err(Refused::Duplicate) => return magnet::feed(link, options).await,
@@ -64,7 +67,7 @@ impl Session {
         if link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
             tokio::spawn(dht::introduce(link.clone(), meta));
         }
-        let torrent = Torrent::new(link, id, entry);
+        let torrent = Torrent::new(link, entry);
         torrent.go_on_moving();
         Ok(torrent)
     }

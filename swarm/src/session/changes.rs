@@ -75,10 +75,10 @@ impl Session {
     }
 
     fn change(&self, entry: Entry, taken: Taken) -> Change {
-        let Taken { id, columns, status, trackers, have, peers } = taken;
+        let Taken { columns, status, trackers, have, peers, .. } = taken;
         let meta = entry.identity.meta();
         let files = have.map(|have| meta.map(|meta| view::files(meta, &have)).unwrap_or_default());
-        Change { torrent: Torrent::new(&self.link, id, entry), columns, status, trackers, files, peers }
+        Change { torrent: Torrent::new(&self.link, entry), columns, status, trackers, files, peers }
     }
 }
 

@@ -29,6 +29,13 @@ pub enum Event {
         /// Which one.
         torrent: TorrentId,
     },
+    /// A torrent that was added by a v2 hash alone turned out to be a hybrid: it goes by its v1 hash from now on.
+    Renamed {
+        /// Its name now.
+        torrent: TorrentId,
+        /// Its name before.
+        from: TorrentId,
+    },
     /// A torrent that was added by a magnet turned out to be of no use here, or its files cannot be used. It is removed.
     Refused {
         /// Which one.
@@ -190,6 +197,7 @@ impl Event {
         match self {
             Self::Added { torrent }
             | Self::Metadata { torrent }
+            | Self::Renamed { torrent, .. }
             | Self::Refused { torrent, .. }
             | Self::Checking { torrent, .. }
             | Self::Anew { torrent, .. }

@@ -17,7 +17,7 @@ use crate::engine::PieceOrder;
 
 /// What a torrent is. All handles to it share this.
 pub(super) struct Identity {
-    id: TorrentId,
+    id: Mutex<TorrentId>,
     /// What it is called while nothing better is known.
     called: Option<String>,
     /// How many tiers of trackers it began with.
@@ -105,7 +105,7 @@ impl Identity {
     /// Of a torrent that is described, and whose files are open.
     pub(super) fn whole(meta: Arc<Torrent>, running: Running, chosen: Chosen) -> Arc<Self> {
         Arc::new(Self {
-            id: meta.id(),
+            id: meta.id().into(),
             called: None,
             tiers: meta.trackers().len(),
             meta: meta.into(),
@@ -122,7 +122,7 @@ impl Identity {
     /// Of a torrent that is only named.
     pub(super) fn named(magnet: &Magnet, chosen: Chosen) -> Arc<Self> {
         Arc::new(Self {
-            id: magnet.info_hashes.id(),
+            id: magnet.info_hashes.id().into(),
             called: magnet.name.clone(),
             tiers: magnet.trackers.len(),
             meta: OnceLock::new(),
@@ -136,6 +136,16 @@ impl Identity {
         })
     }
 
+    /// Its name on the network.
+    pub(super) fn id(&self) -> TorrentId {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It turned out to have another one. Does not tell the engine or the registry.
+    pub(super) fn rename(&self, id: TorrentId) {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
     /// Its metainfo, once that is known.
     pub(super) fn meta(&self) -> Option<&Arc<Torrent>> {
         self.meta.get()
@@ -144,7 +154,7 @@ impl Identity {
     /// What to call it: its name, else what the magnet says, else its hash.
     pub(super) fn name(&self) -> String {
         let known = self.meta().map(|meta| meta.name().to_owned());
-        known.or_else(|| self.called.clone()).unwrap_or_else(|| self.id.to_hex())
+        known.or_else(|| self.called.clone()).unwrap_or_else(|| self.id().to_hex())
     }
 
     /// The tier of a tracker that is added.

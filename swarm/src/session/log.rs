@@ -19,6 +19,9 @@ pub(super) fn write(event: &Event) {
         Event::Moving { done, total, .. } => tracing::trace!(torrent, done, total, "moving"),
         Event::Added { .. } => tracing::info!(torrent, "added"),
         Event::Metadata { .. } => tracing::info!(torrent, "it is known now what the magnet names"),
+        Event::Renamed { from, .. } => {
+            tracing::info!(torrent, from = %Short(*from), "a hybrid, with another name from now on");
+        }
         Event::Refused { error, .. } => tracing::info!(torrent, %error, "of no use here"),
         Event::Anew { dir, .. } => {
             tracing::info!(torrent, dir = %dir.display(), "the folder was deleted; it starts anew");

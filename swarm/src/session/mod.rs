@@ -177,13 +177,13 @@ impl Session {
 
     /// A torrent that runs.
     pub fn torrent(&self, id: TorrentId) -> Option<Torrent> {
-        self.link.registry.get(id).map(|entry| Torrent::new(&self.link, id, entry))
+        self.link.registry.get(id).map(|entry| Torrent::new(&self.link, entry))
     }
 
     /// All torrents that run, in the order of their ids.
     pub fn torrents(&self) -> Vec<Torrent> {
         let running = self.link.registry.running().into_iter();
-        running.map(|(id, entry)| Torrent::new(&self.link, id, entry)).collect()
+        running.map(|(_, entry)| Torrent::new(&self.link, entry)).collect()
     }
 
     /// Limits the rates of all torrents together, in bytes per second; `None` lifts a limit.

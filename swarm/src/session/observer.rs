@@ -31,7 +31,12 @@ impl Observer for Watch {
             }
             Action::Event(engine::Event::Metadata { torrent, info }) => {
                 if let Some(id) = plane.engine().torrent_id(torrent) {
-                    self.link.magnets.came(id, info);
+                    self.link.magnets.came(id, Some(info));
+                }
+            }
+            Action::Event(engine::Event::Contradiction { torrent }) => {
+                if let Some(id) = plane.engine().torrent_id(torrent) {
+                    self.link.magnets.came(id, None);
                 }
             }
             Action::Event(engine::Event::PeerJoined { torrent, addr }) => {
@@ -79,7 +84,7 @@ fn translate(
 ) -> Option<Event> {
     Some(match event {
         engine::Event::PieceDone { torrent, piece } => Event::PieceDone { torrent: name(torrent)?, piece },
-        engine::Event::Metadata { .. } => return None,
+        engine::Event::Metadata { .. } | engine::Event::Contradiction { .. } => return None,
         engine::Event::PieceFailed { torrent, piece } => {
             Event::PieceFailed { torrent: name(torrent)?, piece }
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use metainfo::TorrentId;
+use metainfo::{InfoHashes, TorrentId};
 use storage::record::StoreError;
 use storage::{LinkMode, StorageError};
 
@@ -118,6 +118,8 @@ impl AddOptions {
 pub enum AddError {
     /// It has no v1 side; its name.
     V2Only(String),
+    /// The v1 and the v2 hash that were looked for are of two torrents.
+    TwoTorrents(InfoHashes),
     /// It runs already.
     Duplicate(TorrentId),
     /// Another torrent has one of its files.
@@ -185,6 +187,12 @@ impl fmt::Display for AddError {
                 f,
                 "{name:?} is a v2-only torrent; only v1 and hybrid torrents can be downloaded and seeded"
             ),
+            Self::TwoTorrents(hashes) => {
+                f.write_str("the link names two torrents, with ")?;
+                hashes.v1().map_or(Ok(()), |v1| write!(f, "the v1 hash {v1}"))?;
+                hashes.v2().map_or(Ok(()), |v2| write!(f, " and the v2 hash {v2}"))?;
+                f.write_str("; give the one that is meant alone")
+            }
             Self::Duplicate(id) => write!(f, "torrent {id} runs already"),
             Self::NotRecorded(id) => write!(f, "torrent {id} is not recorded"),
             Self::RecordedElsewhere { id, dir } => {

@@ -41,6 +41,8 @@ pub(super) struct Registry {
 #[derive(Default)]
 struct State {
     torrents: BTreeMap<TorrentId, Option<Entry>>,
+    /// What torrents that run were called before.
+    former: BTreeMap<TorrentId, TorrentId>,
     closed: bool,
 }
 
@@ -60,7 +62,7 @@ impl Registry {
         if state.closed {
             return Err(Refused::Closed);
         }
-        if state.torrents.contains_key(&id) {
+        if state.torrents.contains_key(&id) || state.former.contains_key(&id) {
             return Err(Refused::Duplicate);
         }
         state.torrents.insert(id, None);
@@ -70,14 +72,36 @@ impl Registry {
     /// Forgets a torrent.
     pub(super) fn remove(&self, id: TorrentId) {
         // Whoever waits for the count may take the lock, so it is let go first.
-        let removed = self.state().torrents.remove(&id);
+        let removed = {
+            let mut state = self.state();
+            state.former.retain(|_, now| *now != id);
+            state.torrents.remove(&id)
+        };
         if removed.flatten().is_some() {
             self.count.send_modify(|count| *count -= 1);
         }
     }
 
+    /// A torrent that runs has another name from now on, and is found by the old one, too. `false` when another one has the new
+    /// one, or is to have it.
+    pub(super) fn rename(&self, from: TorrentId, to: TorrentId) -> bool {
+        let mut state = self.state();
+        if state.torrents.contains_key(&to) || state.former.contains_key(&to) {
+            return false;
+        }
+        let Some(entry) = state.torrents.remove(&from) else { return false };
+        if let Some(entry) = &entry {
+            entry.identity.rename(to);
+        }
+        state.torrents.insert(to, entry);
+        state.former.insert(from, to);
+        true
+    }
+
     pub(super) fn get(&self, id: TorrentId) -> Option<Entry> {
-        self.state().torrents.get(&id).cloned().flatten()
+        let state = self.state();
+        let id = state.former.get(&id).unwrap_or(&id);
+        state.torrents.get(id).cloned().flatten()
     }
 
     /// All that run, in order of their names.

@@ -36,7 +36,7 @@ impl Torrent {
     /// system refuses in the middle, what was moved stays moved, and the call can be repeated.
     pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<Moved, FilesError> {
         let (dir, torrent) = (dir.into(), self.clone());
-        if magnet::place(&self.link, self.id, dir.clone()).await? {
+        if magnet::place(&self.link, self.id(), dir.clone()).await? {
             return Ok(Moved { is_whole: true, ..Moved::default() });
         }
         self.change(move |change| torrent.move_now(change, dir)).await
@@ -44,7 +44,7 @@ impl Torrent {
 
     /// Moves its files, tells how it goes, and that it is done. Blocks.
     pub(super) fn move_now(&self, change: &Change<'_>, dir: PathBuf) -> Result<Moved, FilesError> {
-        let (torrent, told) = (self.id, Mutex::new(None::<Instant>));
+        let (torrent, told) = (self.id(), Mutex::new(None::<Instant>));
         let progress = |Progress { done, total }| {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.is_none_or(|at| at.elapsed() >= PACE) {
@@ -65,7 +65,7 @@ impl Torrent {
     /// When nothing usable is left of the path, or it is taken, or the file system refuses: then nothing is renamed.
     pub async fn rename_file(&self, index: usize, path: impl Into<String>) -> Result<String, FilesError> {
         let path = path.into();
-        if let Some(path) = magnet::rename(&self.link, self.id, index, &path).await? {
+        if let Some(path) = magnet::rename(&self.link, self.id(), index, &path).await? {
             return Ok(path);
         }
         self.change(move |change| change.rename(index, &path)).await
@@ -77,7 +77,7 @@ impl Torrent {
         let Some(to) = files.and_then(|files| files.moving_to()) else { return };
         if self.entry.identity.finish().is_some_and(|finish| finish.is_away() && finish.home() == to) {
             // It goes on when all that is wanted is there.
-            return self.link.finisher.due(self.id);
+            return self.link.finisher.due(self.id());
         }
         let torrent = self.clone();
         tokio::spawn(async move {
@@ -85,7 +85,7 @@ impl Torrent {
                 && error != FilesError::Cancelled
             {
                 tracing::warn!(%error, "a torrent lies in two folders");
-                torrent.link.tell(Event::MoveFailed { torrent: torrent.id, error });
+                torrent.link.tell(Event::MoveFailed { torrent: torrent.id(), error });
             }
         });
     }

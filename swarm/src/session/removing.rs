@@ -61,7 +61,7 @@ impl Torrent {
         let gone = async {
             // The channel never carries anything: it closes when the files are let go.
             let _ = files.changed().await;
-            self.link.registry.gone(self.id, key).await;
+            self.link.registry.gone(self.id(), key).await;
         };
         timeout(PATIENCE, gone).await.map_err(|_| Unavailable::Stuck(PATIENCE))
     }
@@ -79,7 +79,7 @@ impl Torrent {
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
             tracing::warn!(%error, "a record stays behind");
-            self.link.tell(Event::RecordFailed { torrent: self.id, error });
+            self.link.tell(Event::RecordFailed { torrent: self.id(), error });
         }
     }
 }

@@ -23,7 +23,6 @@ use crate::reactor::Plane;
 #[derive(Clone)]
 pub struct Torrent {
     pub(super) link: Arc<Link>,
-    pub(super) id: TorrentId,
     pub(super) entry: Entry,
 }
 
@@ -59,13 +58,14 @@ impl std::error::Error for WaitError {
 }
 
 impl Torrent {
-    pub(super) fn new(link: &Arc<Link>, id: TorrentId, entry: Entry) -> Self {
-        Self { link: link.clone(), id, entry }
+    pub(super) fn new(link: &Arc<Link>, entry: Entry) -> Self {
+        Self { link: link.clone(), entry }
     }
 
-    /// Its id.
+    /// Its id. One that was added by a v2 hash alone gets another one when it turns out to be a hybrid: its v1 hash, which is told
+    /// by [`Event::Renamed`].
     pub fn id(&self) -> TorrentId {
-        self.id
+        self.entry.identity.id()
     }
 
     /// Its metainfo; `None` while it is only known by a magnet.
@@ -140,8 +140,8 @@ impl Torrent {
             engine.add_tracker(now, key, tier, &added);
         })
         .await?;
-        if self.link.magnets.add_tracker(self.id, &url) {
-            magnet::note(&self.link, self.id).await;
+        if self.link.magnets.add_tracker(self.id(), &url) {
+            magnet::note(&self.link, self.id()).await;
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Torrent {
         };
         while let Some(event) = events.try_next() {
             if let Event::Refused { torrent, error } = event
-                && torrent == self.id
+                && torrent == self.id()
             {
                 return Err(WaitError::Refused(error));
             }
@@ -209,15 +209,16 @@ impl Torrent {
     async fn wait_turn(&self, events: &mut Events) -> Result<(), WaitError> {
         loop {
             match events.next().await {
-                Some(Event::Refused { torrent, error }) if torrent == self.id => {
+                Some(Event::Refused { torrent, error }) if torrent == self.id() => {
                     return Err(WaitError::Refused(error));
                 }
                 Some(
                     Event::Complete { torrent }
                     | Event::Metadata { torrent }
+                    | Event::Renamed { torrent, .. }
                     | Event::StorageFailed { torrent, .. }
                     | Event::Removed { torrent },
-                ) if torrent == self.id => return Ok(()),
+                ) if torrent == self.id() => return Ok(()),
                 Some(Event::Missed(_)) => return Ok(()),
                 Some(_) => {}
                 None => return Err(WaitError::Unavailable(Unavailable::Over)),
@@ -261,6 +262,6 @@ impl Torrent {
 
 impl fmt::Debug for Torrent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Torrent").field("id", &self.id).field("name", &self.name()).finish()
+        f.debug_struct("Torrent").field("id", &self.id()).field("name", &self.name()).finish()
     }
 }

@@ -102,9 +102,9 @@ impl Torrent {
         match self.entry.identity.kept() {
             Some(kept) => {
                 kept.choose(choose);
-                self.link.saver.changed(self.id);
+                self.link.saver.changed(self.id());
             }
-            None => magnet::note(&self.link, self.id).await,
+            None => magnet::note(&self.link, self.id()).await,
         }
     }
 }

@@ -66,6 +66,7 @@ impl Log {
 pub struct Scripted {
     content: Content,
     reserved: Reserved,
+    hash: [u8; 20],
     id: Option<PeerId>,
     dials: Vec<(SocketAddr, Option<SocketAddr>)>,
     mute: bool,
@@ -76,7 +77,16 @@ impl Scripted {
     /// A peer of this torrent that speaks BEP 6 and 10 and waits to be dialled.
     pub fn new(content: &Content) -> Self {
         let reserved = Reserved::NONE.with_fast().with_extended();
-        Self { content: content.clone(), reserved, id: None, dials: Vec::new(), mute: false, deaf: false }
+        let hash = content.torrent.id().0;
+        Self {
+            content: content.clone(),
+            reserved,
+            hash,
+            id: None,
+            dials: Vec::new(),
+            mute: false,
+            deaf: false,
+        }
     }
 
     /// It dials this address at once.
@@ -102,6 +112,12 @@ impl Scripted {
     #[must_use]
     pub fn id(self, id: PeerId) -> Self {
         Self { id: Some(id), ..self }
+    }
+
+    /// The info-hash in its handshakes; else the torrent's first.
+    #[must_use]
+    pub fn named(self, hash: [u8; 20]) -> Self {
+        Self { hash, ..self }
     }
 
     /// It sends no handshake by itself.
@@ -226,7 +242,7 @@ impl<F: FnMut(&mut Line<'_>, Heard<'_>)> Actor for Player<F> {
         limits.bitfield = 1 << 20;
         self.lines.insert(stream, Decoder::new(limits));
         if !self.peer.mute {
-            let info_hash = self.peer.content.torrent.id().0;
+            let info_hash = self.peer.hash;
             let peer_id = self.peer.id.unwrap_or_else(|| PeerId::new(*b"-SC0001-", self.rng.random()));
             let handshake = Handshake { reserved: self.peer.reserved, info_hash, peer_id };
             io.say(stream, handshake.encode().to_vec());

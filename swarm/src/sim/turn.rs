@@ -154,7 +154,9 @@ impl World {
                     if matches!(event, Event::Complete { .. }) {
                         node.completed.get_or_insert(now);
                     }
-                    if let Event::Metadata { info, .. } = &event {
+                    if let Event::Metadata { torrent, info } = &event
+                        && *torrent == node.torrent
+                    {
                         node.furnish(now, &info.to_bytes());
                     }
                     node.events.push((now, event));

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metainfo::InfoHashes;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use wire::peer::{Bitfield, PeerId};
@@ -35,7 +36,9 @@ pub enum Role {
     Partial(Bitfield),
     /// Nothing, not even the metainfo: the hashes and trackers of a magnet.
     Magnet,
-    /// The same, but all of it turns out to be on the disk.
+    /// The same with these hashes, whatever they are.
+    Named(InfoHashes),
+    /// A magnet, but all of it turns out to be on the disk.
     Found,
 }
 
@@ -44,7 +47,8 @@ struct Resumed {
     have: Bitfield,
     partial: Vec<PartialPiece>,
     unverified: bool,
-    is_magnet: bool,
+    /// What it is known by, if it is to be looked for.
+    magnet: Option<InfoHashes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,15 +168,20 @@ impl World {
         adjust: impl FnOnce(&mut Config),
     ) -> NodeId {
         let geometry = content.torrent.geometry();
-        let is_magnet = matches!(role, Role::Magnet | Role::Found);
+        let hashes = *content.torrent.info_hashes();
+        let magnet = match role {
+            Role::Magnet | Role::Found => Some(hashes),
+            Role::Named(hashes) => Some(hashes),
+            Role::Seed | Role::Leech | Role::Partial(_) => None,
+        };
         let have = match role {
             Role::Seed | Role::Found => Bitfield::with_all(geometry.piece_count()),
-            Role::Leech | Role::Magnet => Bitfield::new(geometry.piece_count()),
+            Role::Leech | Role::Magnet | Role::Named(_) => Bitfield::new(geometry.piece_count()),
             Role::Partial(bits) => bits,
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
         let store = Arc::new(SimStore::with(content.clone(), held));
-        let resumed = Resumed { have, partial: Vec::new(), unverified: false, is_magnet };
+        let resumed = Resumed { have, partial: Vec::new(), unverified: false, magnet };
         self.start(content, store, resumed, access, disk, adjust)
     }
 
@@ -192,7 +201,7 @@ impl World {
             have: state.map_or(nothing, |state| state.clean.clone()),
             partial: state.map(|state| state.partial.clone()).unwrap_or_default(),
             unverified: false,
-            is_magnet: false,
+            magnet: None,
         };
         self.start(&content, store, resumed, access, disk, adjust)
     }
@@ -200,7 +209,7 @@ impl World {
     /// Starts a node that has these pieces on its disk, but trusts nobody who says so.
     pub fn add_unverified(&mut self, content: &Content, store: SimStore, access: Access) -> NodeId {
         let have = Bitfield::with_all(content.torrent.geometry().piece_count());
-        let resumed = Resumed { have, partial: Vec::new(), unverified: true, is_magnet: false };
+        let resumed = Resumed { have, partial: Vec::new(), unverified: true, magnet: None };
         self.start(content, Arc::new(store), resumed, access, DiskSpeed::default(), |_| {})
     }
 
@@ -224,8 +233,7 @@ impl World {
         let addr = self.address(index);
         engine.set_listen_port(addr.port());
         let found = resumed.have.clone();
-        let key = if resumed.is_magnet {
-            let hashes = *torrent.info_hashes();
+        let key = if let Some(hashes) = resumed.magnet {
             let trackers = torrent.trackers().to_vec();
             engine.add_magnet(self.now, &AddMagnet { trackers, ..AddMagnet::new(hashes) })
         } else {

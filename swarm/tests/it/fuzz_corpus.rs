@@ -1,5 +1,7 @@
 //! Replays the fuzz corpora, and random input besides, on the stable toolchain.
 
+#[path = "../../fuzz/drivers/metadata.rs"]
+mod metadata;
 #[path = "../../fuzz/drivers/picker.rs"]
 mod picker;
 
@@ -32,5 +34,20 @@ fn the_picker_agrees_with_its_model_on_random_operations() {
         let mut data = vec![0; 1500];
         ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut data);
         picker::run(&data);
+    }
+}
+
+#[test]
+fn metadata_come_from_one_honest_peer_whatever_the_corpus_says() {
+    replay("metadata", metadata::run);
+}
+
+#[test]
+fn metadata_come_from_one_honest_peer_whatever_is_said_at_random() {
+    for seed in 0..400 {
+        println!("seed {seed}");
+        let mut data = vec![0; 600];
+        ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut data);
+        metadata::run(&data);
     }
 }

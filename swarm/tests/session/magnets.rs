@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use metainfo::{Builder, InfoHashes, Magnet, TorrentId, Version};
+use metainfo::{Builder, InfoHashes, Magnet, TorrentId};
 use storage::record::{Order, Store};
 use swarm::engine::Activity;
 use swarm::engine::changes::Columns;
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::world::{Content, add, config, end, event, seeder, session, soon, tracker};
 
 /// A magnet that names these peers.
-fn magnet(content: &Content, of: &Session) -> Magnet {
+pub(crate) fn magnet(content: &Content, of: &Session) -> Magnet {
     let peers = of.listening().iter().map(|at| (at.ip().to_string(), at.port())).collect();
     Magnet { peers, ..Magnet::new(*content.meta.info_hashes()) }
 }
@@ -30,7 +30,7 @@ fn alone() -> SessionConfig {
     config
 }
 
-async fn add_magnet(session: &Session, options: MagnetOptions) -> Torrent {
+pub(crate) async fn add_magnet(session: &Session, options: MagnetOptions) -> Torrent {
     soon(session.add_magnet(options)).await.unwrap()
 }
 
@@ -342,26 +342,6 @@ async fn only_the_metadata_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn a_hybrid_is_run_by_its_v1_side_and_both_hashes_count() {
-    let content = Content::folder(38, &[100_000, 70_000], |b| b.version(Version::Hybrid));
-    let (from, to) = (content.placed(), TempDir::new().unwrap());
-    let (seed, _seeding) = seeder(&content, from.path()).await;
-    let (v1, v2) = (content.meta.info_hashes().v1().unwrap(), content.meta.info_hashes().v2().unwrap());
-    let leech = session().await;
-    for hashes in [InfoHashes::hybrid(v1, v2), InfoHashes::v1_only(v1)] {
-        let named = Magnet { info_hashes: hashes, ..magnet(&content, &seed) };
-        let torrent = add_magnet(&leech, MagnetOptions::download(named, to.path())).await;
-        soon(torrent.wait_complete()).await.unwrap();
-        content.assert_all(to.path());
-        soon(torrent.remove()).await.unwrap();
-    }
-    let only = Magnet::new(InfoHashes::v2_only(v2));
-    let refused = leech.add_magnet(MagnetOptions::download(only, to.path())).await.unwrap_err();
-    assert_eq!(refused, AddError::V2Only(v2.truncated().to_hex()));
-    end([leech, seed]).await;
-}
-
-#[tokio::test]
 async fn a_magnet_of_a_torrent_that_runs_adds_its_trackers_and_peers_unless_it_is_private() {
     for private in [false, true] {
         let content = Content::folder(39, &[100_000], |b: Builder| b.private(private));
@@ -534,7 +514,7 @@ async fn a_second_magnet_adds_to_the_first() {
 const VARIABLE: &str = "UNCHOKE_TEST_MAGNETS";
 const NAME: &str = "magnets::what_was_chosen_before_a_kill_is_chosen_after_it";
 
-fn store(dir: &Path) -> Arc<RedbStore> {
+pub(crate) fn store(dir: &Path) -> Arc<RedbStore> {
     Arc::new(RedbStore::open(dir.join("session.redb")).unwrap())
 }
 

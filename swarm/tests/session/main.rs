@@ -21,4 +21,5 @@ mod room;
 mod saving;
 mod trackers;
 mod transfer;
+mod v2;
 mod world;

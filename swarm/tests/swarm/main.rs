@@ -15,6 +15,7 @@ mod faults;
 mod finish;
 mod framing;
 mod honest;
+mod hybrids;
 mod keeping;
 mod limits;
 mod links;

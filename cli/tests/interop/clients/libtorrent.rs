@@ -72,6 +72,11 @@ impl Running for Peer {
     }
 }
 
+/// The program that is libtorrent here.
+pub(crate) fn script() -> &'static str {
+    SCRIPT
+}
+
 /// The Python that has the wheel: named by UNCHOKE_INTEROP_PYTHON, or made by `.ci/install`, or any.
 pub(crate) fn python() -> Option<PathBuf> {
     if let Some(named) = env::var_os("UNCHOKE_INTEROP_PYTHON") {

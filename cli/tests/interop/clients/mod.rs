@@ -8,7 +8,7 @@ mod transmission;
 mod unchoke;
 
 pub(crate) use self::aria2::Aria2;
-pub(crate) use self::libtorrent::{Libtorrent, python};
+pub(crate) use self::libtorrent::{Libtorrent, python, script as libtorrent_script};
 pub(crate) use self::qbittorrent::Qbittorrent;
 pub(crate) use self::rtorrent::Rtorrent;
 pub(crate) use self::transmission::Transmission;

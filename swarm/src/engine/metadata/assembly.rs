@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metainfo::InfoHashes;
 
-use super::digest::Digest;
+use super::digest::{Digest, Fit};
 use super::info::Info;
 use super::pieces_of;
 use crate::engine::time::Time;
@@ -123,6 +123,12 @@ impl<W: Copy + Ord> Assembly<W> {
         self.received() == 0 || spent.saturating_mul(self.pieces()) / self.received() > most
     }
 
+    /// How long it goes on, at the pace it has.
+    pub(super) fn left(&self, now: Time) -> Duration {
+        let missing = self.pieces() - self.received();
+        (now - self.since).saturating_mul(missing).checked_div(self.received()).unwrap_or(Duration::MAX)
+    }
+
     pub(super) fn received(&self) -> u32 {
         u32::try_from(self.pieces.len()).unwrap_or(u32::MAX)
     }
@@ -140,10 +146,10 @@ impl<W: Copy + Ord> Assembly<W> {
         self.pieces.values().map(|(who, _)| *who).collect()
     }
 
-    /// The dictionary, if it has all the hashes. To be asked once all of it is hashed.
-    pub(super) fn judge(self, hashes: &InfoHashes) -> Option<Info> {
+    /// Which of the hashes it has, and the dictionary. To be asked once all of it is hashed.
+    pub(super) fn judge(self, hashes: &InfoHashes) -> (Fit, Info) {
         let pieces = self.pieces.into_values().map(|(_, data)| data);
-        self.digest.matches(hashes).then(|| Info::of(pieces))
+        (self.digest.compare(hashes), Info::of(pieces))
     }
 }
 

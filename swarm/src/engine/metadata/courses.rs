@@ -52,6 +52,14 @@ struct Line {
     since: Time,
     /// How often it had its turn without an end.
     turns: u32,
+    /// Until then it is left alone: there was no memory for it.
+    rests_until: Time,
+}
+
+impl Line {
+    fn new(now: Time) -> Self {
+        Self { since: now, turns: 0, rests_until: now }
+    }
 }
 
 /// Who wants a course.
@@ -71,8 +79,10 @@ impl<W: Copy + Ord> Courses<W> {
         let waits = wanted.iter().filter(|(course, _)| !self.open.contains_key(course));
         let mut waiting = Vec::new();
         for (course, want) in waits {
-            let line = self.lines.entry(*course).or_insert(Line { since: now, turns: 0 });
-            waiting.push((line.since, Reverse(want.peers), want.size, *course));
+            let line = self.lines.entry(*course).or_insert(Line::new(now));
+            if line.rests_until <= now {
+                waiting.push((line.since, Reverse(want.peers), want.size, *course));
+            }
         }
         waiting.sort_unstable();
         self.waits = false;
@@ -120,11 +130,23 @@ impl<W: Copy + Ord> Courses<W> {
                 break;
             }
             lacking = lacking.saturating_sub(size);
-            self.open.remove(&course);
-            let line = self.lines.entry(course).or_insert(Line { since: now, turns: 0 });
-            *line = Line { since: now, turns: line.turns.saturating_add(1) };
+            self.close(now, course);
         }
         true
+    }
+
+    /// A course had its turn, without an end.
+    fn close(&mut self, now: Time, course: Course<W>) -> &mut Line {
+        self.open.remove(&course);
+        let line = self.lines.entry(course).or_insert(Line::new(now));
+        line.since = now;
+        line.turns = line.turns.saturating_add(1);
+        line
+    }
+
+    /// Parts with a course, as memory is short: others go on.
+    pub(super) fn shed(&mut self, now: Time, course: Course<W>) {
+        self.close(now, course).rests_until = now + TURN;
     }
 
     fn is_small(&self, size: u64) -> bool {
@@ -151,7 +173,9 @@ impl<W: Copy + Ord> Courses<W> {
             // It goes on at a good pace: whether it keeps it is looked at now and then.
             _ => now + TURN / 4,
         };
-        self.open.iter().filter(|_| self.waits).map(ends).min()
+        let turns = self.open.iter().filter(|_| self.waits).map(ends);
+        let rests = self.lines.values().map(|line| line.rests_until).filter(|at| *at > now);
+        turns.chain(rests).min()
     }
 
     /// A course comes to no end: nobody is left for it, or its end was wrong.

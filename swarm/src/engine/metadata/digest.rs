@@ -11,6 +11,15 @@ pub(super) struct Digest {
     v2: Option<Sha256>,
 }
 
+/// Which of the hashes that were looked for a dictionary has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    All,
+    None,
+    /// One of two: those who named both named two torrents.
+    One,
+}
+
 impl Digest {
     /// Of nothing yet, by the hashes that are known.
     pub(super) fn new(hashes: &InfoHashes) -> Self {
@@ -26,10 +35,14 @@ impl Digest {
         }
     }
 
-    /// Whether what was seen has every one of the hashes.
-    pub(super) fn matches(self, hashes: &InfoHashes) -> bool {
-        let v1 = self.v1.map(|v1| v1.finalize().into());
-        let v2 = self.v2.map(|v2| v2.finalize().into());
-        v1 == hashes.v1().map(|v1| v1.0) && v2 == hashes.v2().map(|v2| v2.0)
+    /// Which of the hashes what was seen has.
+    pub(super) fn compare(self, hashes: &InfoHashes) -> Fit {
+        let v1 = self.v1.map(|v1| hashes.v1().is_some_and(|known| known.0 == *v1.finalize()));
+        let v2 = self.v2.map(|v2| hashes.v2().is_some_and(|known| known.0 == *v2.finalize()));
+        match (v1, v2) {
+            (Some(true), Some(false)) | (Some(false), Some(true)) => Fit::One,
+            (Some(false), _) | (_, Some(false)) => Fit::None,
+            _ => Fit::All,
+        }
     }
 }

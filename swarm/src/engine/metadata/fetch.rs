@@ -7,6 +7,7 @@ use metainfo::InfoHashes;
 
 use super::assembly::Assembly;
 use super::courses::{Course, Courses, Want};
+use super::digest::Fit;
 use super::{
     Flood, HASHED_AT_ONCE, LONGEST_REST, MAX_SIZE, MOST_LATE, MOST_SUSPECTS, MOST_UNASKED, OUTSTANDING,
     Output, PATIENCE, Progress, REST, len_of,
@@ -35,6 +36,16 @@ pub struct Fetch<K, W> {
     suspects: BTreeSet<W>,
     outputs: VecDeque<Output<K, W>>,
     done: bool,
+}
+
+/// What a dictionary costs that is not all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight<W> {
+    /// Bytes that are held.
+    pub held: usize,
+    /// How long it goes on, at the pace it has.
+    pub left: Duration,
+    course: Course<W>,
 }
 
 #[derive(Debug)]
@@ -211,6 +222,18 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
         self.courses.open.values().map(|assembly| assembly.held()).sum()
     }
 
+    /// The dictionaries that are not all there, as far as they hold anything.
+    pub fn weights(&self, now: Time) -> impl Iterator<Item = Weight<W>> {
+        let holds = self.courses.open.iter().filter(|(_, assembly)| assembly.held() > 0);
+        holds.map(move |(course, a)| Weight { held: a.held(), left: a.left(now), course: *course })
+    }
+
+    /// Parts with a dictionary, as memory is short. Who is asked for it is asked anew some seconds later.
+    pub fn shed(&mut self, now: Time, weight: &Weight<W>) {
+        self.courses.shed(now, weight.course);
+        self.ask(now);
+    }
+
     // ---- inside
 
     /// Hashes some of what came, and judges what is whole.
@@ -229,12 +252,11 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
     fn judge(&mut self, course: Course<W>) {
         let Some(assembly) = self.courses.open.remove(&course) else { return };
         let senders = assembly.senders();
-        if let Some(info) = assembly.judge(&self.hashes) {
-            self.done = true;
-            self.peers.clear();
-            self.courses = Courses::new();
-            self.outputs.clear();
-            return self.outputs.push_back(Output::Done(info));
+        match assembly.judge(&self.hashes) {
+            (Fit::All, info) => return self.end(Output::Done(info)),
+            // Nobody can make up what has one of them: whoever sent it is honest.
+            (Fit::One, _) => return self.end(Output::Contradiction),
+            (Fit::None, _) => {}
         }
         if senders.len() > 1 {
             if self.suspects.len() + senders.len() > MOST_SUSPECTS {
@@ -250,6 +272,15 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
             removed.iter().flat_map(|peer| &peer.asked).for_each(|asked| self.release(asked));
             self.outputs.push_back(Output::Guilty(guilty));
         }
+    }
+
+    /// There is nothing more to do.
+    fn end(&mut self, with: Output<K, W>) {
+        self.done = true;
+        self.peers.clear();
+        self.courses = Courses::new();
+        self.outputs.clear();
+        self.outputs.push_back(with);
     }
 
     /// A request was not answered: others may have its piece.

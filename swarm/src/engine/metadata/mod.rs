@@ -19,6 +19,8 @@
 //! themselves, the others are found guilty, and those that never took part go on together. All of that goes on side by
 //! side, as long as the sizes that are claimed fit a budget, so that whoever is slow holds up nobody but itself.
 //!
+//! A dictionary that has one of two hashes and not the other ends the search: the hashes are of two torrents.
+//!
 //! - `fetch`: who is asked for what, and what became of it.
 //! - `courses`: which assemblies there are, and whose turn it is when there is no room for all.
 //! - `assembly`, `digest`, `info`: one dictionary on its way. It is hashed as it comes, a little at a time.
@@ -35,7 +37,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::fetch::Fetch;
+pub use self::fetch::{Fetch, Weight};
 pub use self::info::Info;
 pub use self::quota::{Answer, Quota};
 
@@ -73,6 +75,9 @@ pub enum Output<K, W> {
     },
     /// The info dictionary is there and matches every hash. Nothing more follows.
     Done(Info),
+    /// A dictionary has one of the two hashes and not the other: no dictionary has both, and nobody is to blame but who
+    /// named them together. Nothing more follows.
+    Contradiction,
     /// It alone sent a dictionary that does not match. It is forgotten; do not add it again.
     Guilty(W),
 }

@@ -101,6 +101,7 @@ fn play_in(
                 Output::Guilty(peer) => {
                     guilty.insert(peer);
                 }
+                Output::Contradiction => panic!("seed {seed}: there is but one hash"),
                 Output::Done(info) => {
                     assert_eq!(info.to_bytes(), right);
                     assert_eq!(fetch.poll(), None);
@@ -171,23 +172,26 @@ fn sizes_that_cannot_be_are_not_taken_and_large_ones_cost_nothing() {
 }
 
 #[test]
-fn both_hashes_of_a_hybrid_have_to_match() {
+fn both_hashes_of_a_hybrid_have_to_match_and_one_alone_is_the_fault_of_nobody() {
     let (one, other) = (info(1, 50), info(2, 50));
-    for (hashes, right) in [
-        (InfoHashes::v1_only(v1(&one)), true),
-        (InfoHashes::v2_only(v2(&one)), true),
-        (InfoHashes::hybrid(v1(&one), v2(&one)), true),
-        (InfoHashes::hybrid(v1(&one), v2(&other)), false),
-        (InfoHashes::hybrid(v1(&other), v2(&one)), false),
-        (InfoHashes::v2_only(v2(&other)), false),
+    let done = || Output::Done(Info::of([one.clone().into_boxed_slice()]));
+    for (hashes, expected) in [
+        (InfoHashes::v1_only(v1(&one)), done()),
+        (InfoHashes::v2_only(v2(&one)), done()),
+        (InfoHashes::hybrid(v1(&one), v2(&one)), done()),
+        (InfoHashes::hybrid(v1(&one), v2(&other)), Output::Contradiction),
+        (InfoHashes::hybrid(v1(&other), v2(&one)), Output::Contradiction),
+        (InfoHashes::hybrid(v1(&other), v2(&other)), Output::Guilty(1)),
+        (InfoHashes::v1_only(v1(&other)), Output::Guilty(1)),
+        (InfoHashes::v2_only(v2(&other)), Output::Guilty(1)),
     ] {
         let mut fetch = Fetch::<u8, u8>::new(hashes);
         fetch.add_peer(Time::ZERO, 1, 1, 50);
         assert_eq!(fetch.poll(), Some(Output::Request { peer: 1, piece: 0 }));
         fetch.handle_data(Time::ZERO, 1, 0, None, &one).unwrap();
-        let whole = Info::of([one.clone().into_boxed_slice()]);
-        let expected = if right { Output::Done(whole) } else { Output::Guilty(1) };
-        assert_eq!(fetch.poll(), Some(expected));
+        let is_over = expected != Output::Guilty(1);
+        assert_eq!((fetch.poll(), fetch.poll()), (Some(expected), None));
+        assert_eq!(fetch.add_peer(Time::ZERO, 2, 2, 50), !is_over);
     }
 }
 
@@ -255,7 +259,7 @@ fn a_slow_peer_is_taken_at_its_own_pace() {
             match output {
                 Output::Request { piece, .. } => asked.push_back(piece),
                 Output::Done(info) => return assert_eq!(info.to_bytes(), right),
-                Output::Guilty(_) => panic!("it is only slow"),
+                Output::Guilty(_) | Output::Contradiction => panic!("it is only slow"),
             }
         }
         // One answer in 12 s, longer than anyone is waited for.
@@ -358,4 +362,79 @@ fn what_comes_out_of_order_is_hashed_a_little_at_a_time() {
     assert_eq!(turns, PIECES.div_ceil(HASHED_AT_ONCE));
     assert_eq!(done.to_bytes(), right);
     assert_eq!((done.len(), fetch.held_bytes()), (right.len(), 0));
+}
+
+#[test]
+fn a_suspect_that_comes_back_is_heard_alone() {
+    const LEN: usize = 4 * PIECE;
+    let right = info(5, LEN);
+    let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(&right)));
+    let now = Time::from_secs(1);
+    let data = |piece: u32, lies: bool| {
+        let start = piece as usize * PIECE;
+        if lies { vec![9; PIECE] } else { right[start..start + PIECE].to_vec() }
+    };
+    let taken = |fetch: &mut Fetch<u8, u8>| std::iter::from_fn(|| fetch.poll()).collect::<Vec<_>>();
+    let request = |peer, piece| Output::Request { peer, piece };
+    (1..=2).for_each(|who| _ = fetch.add_peer(now, who, who, LEN as u64));
+    assert_eq!(taken(&mut fetch), [request(1, 0), request(1, 1), request(2, 2), request(2, 3)]);
+    for (who, piece) in [(1, 0), (1, 1), (2, 2), (2, 3)] {
+        fetch.handle_data(now, who, piece, None, &data(piece, who == 2)).unwrap();
+    }
+    // Nobody knows who it was. Both go, and come back by other connections.
+    taken(&mut fetch);
+    (1..=2).for_each(|who| fetch.remove_peer(now, who));
+    (1..=2).for_each(|who| _ = fetch.add_peer(now, who + 10, who, LEN as u64));
+    assert_eq!(taken(&mut fetch), [request(11, 0), request(11, 1), request(12, 0), request(12, 1)]);
+    let answer = |fetch: &mut Fetch<u8, u8>, key, pieces: [u32; 2]| {
+        for piece in pieces {
+            fetch.handle_data(now, key, piece, None, &data(piece, key == 12)).unwrap();
+        }
+    };
+    answer(&mut fetch, 12, [0, 1]);
+    answer(&mut fetch, 12, [2, 3]);
+    assert_eq!(taken(&mut fetch), [request(12, 2), request(12, 3), Output::Guilty(2)]);
+    answer(&mut fetch, 11, [0, 1]);
+    answer(&mut fetch, 11, [2, 3]);
+    assert!(matches!(fetch.poll(), Some(Output::Done(info)) if info.to_bytes() == right));
+}
+
+#[test]
+fn a_piece_that_is_too_long_is_not_taken_and_others_are_asked_at_once() {
+    let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
+    let now = Time::from_secs(1);
+    fetch.add_peer(now, 1, 1, SIZE as u64);
+    assert_eq!(fetch.poll(), Some(Output::Request { peer: 1, piece: 0 }));
+    fetch.handle_data(now, 1, 0, Some(SIZE as u64), &vec![7; PIECE + 1]).unwrap();
+    fetch.handle_data(now, 1, 1, Some(SIZE as u64), &vec![7; 2 * PIECE]).unwrap();
+    assert_eq!((fetch.held_bytes(), fetch.progress().have), (0, 0));
+    while fetch.poll().is_some() {}
+    fetch.add_peer(now, 2, 2, SIZE as u64);
+    let asked: Vec<_> = std::iter::from_fn(|| fetch.poll()).collect();
+    assert_eq!(asked, [0, 1].map(|piece| Output::Request { peer: 2, piece }));
+}
+
+#[test]
+fn what_there_is_no_memory_for_rests_and_begins_anew() {
+    let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
+    let mut now = Time::from_secs(1);
+    fetch.add_peer(now, 1, 1, SIZE as u64);
+    while fetch.poll().is_some() {}
+    assert_eq!(fetch.weights(now).count(), 0);
+    fetch.handle_data(now, 1, 0, None, &[7; PIECE]).unwrap();
+    let weight = fetch.weights(now).next().expect("it holds a piece");
+    assert_eq!(weight.held, PIECE);
+    while fetch.poll().is_some() {}
+    fetch.shed(now, &weight);
+    // What is on its way is of no use any more.
+    [1, 2].iter().for_each(|piece| fetch.handle_data(now, 1, *piece, None, &[7; PIECE]).unwrap());
+    assert_eq!((fetch.held_bytes(), fetch.poll()), (0, None));
+    let mut first = None;
+    while first.is_none() {
+        now = fetch.next_timeout(now).expect("it goes on");
+        fetch.handle_timeout(now);
+        first = fetch.poll();
+    }
+    assert_eq!(first, Some(Output::Request { peer: 1, piece: 0 }));
+    assert!((Time::from_secs(3)..Time::from_secs(10)).contains(&now), "{now:?}");
 }

@@ -6,15 +6,10 @@ use std::net::SocketAddr;
 use metainfo::InfoHashes;
 
 use super::PeerKey;
-use super::early::Early;
 use super::peer::Sender;
 use crate::engine::metadata::Fetch;
 use crate::engine::scope;
-use crate::engine::time::Time;
 use crate::engine::tracker::TrackerId;
-
-/// Bytes of what peers say of their pieces that are kept, all peers of a torrent together: two hundred bitfields of 300,000 pieces.
-pub(super) const MAX_EARLY: usize = 8 << 20;
 
 /// Addresses of which it is remembered which tracker named them; there are no more candidates than that.
 const MOST_NAMED: usize = 3000;
@@ -27,8 +22,8 @@ pub(crate) struct Awaited {
     pub(super) found: Option<u32>,
     /// Whether the dictionary says that the torrent is private, as far as the application has told.
     pub(super) private: bool,
-    /// Bytes of what peers said of their pieces.
-    pub(super) early: usize,
+    /// Bytes of what is not checked yet, as they are counted.
+    pub(super) held: usize,
     /// Which tracker named whom, so that a private torrent may keep to one.
     named: BTreeSet<(SocketAddr, TrackerId)>,
 }
@@ -40,7 +35,7 @@ impl Awaited {
             fetch: Fetch::new(hashes),
             found: None,
             private: false,
-            early: 0,
+            held: 0,
             named: BTreeSet::new(),
         }
     }
@@ -57,11 +52,5 @@ impl Awaited {
         let mut others: Vec<_> = self.named.iter().map(|(addr, _)| *addr).filter(|a| !by_it(*a)).collect();
         others.dedup();
         others
-    }
-
-    /// A peer left.
-    pub(super) fn handle_left(&mut self, now: Time, key: PeerKey, early: Option<&Early>) {
-        self.early -= early.map_or(0, Early::held);
-        self.fetch.remove_peer(now, key);
     }
 }

@@ -18,7 +18,7 @@ impl Shard {
     pub(super) fn reneged(&mut self, cx: &mut Cx, key: PeerKey, index: u32) -> Result<(), Close> {
         let peer = &mut self.peers[key.slot()];
         if peer.early.is_some() {
-            return self.early_claim(key, Claim::Lost(index));
+            return self.early_claim(cx, key, Claim::Lost(index));
         }
         let slot = peer.torrent.slot();
         let torrent = &mut self.torrents[slot];

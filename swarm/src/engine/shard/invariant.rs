@@ -12,9 +12,10 @@ use crate::engine::picker::Have;
 const PEER_COST: usize = 16;
 
 impl Shard {
-    /// Bytes of messages that are not all there or wait to be sent. Blocks that wait are counted by the context.
+    /// Bytes of messages and info dictionaries that are not all there or wait to be sent, and of what peers say too early. Blocks that wait are counted by the context.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.peers.iter().map(|(_, peer)| peer.link.rx.held() + peer.link.tx.control()).sum()
+        let messages = self.peers.iter().map(|(_, peer)| peer.link.rx.held() + peer.link.tx.control());
+        messages.sum::<usize>() + self.metadata + self.early
     }
 
     /// What is held for peers and pieces in progress.
@@ -30,6 +31,8 @@ impl Shard {
             memory.progress += torrent.picker.held_bytes() + torrent.blame.held_bytes();
             memory.candidates += torrent.candidates.len() * CANDIDATE;
         }
+        memory.metadata = self.metadata;
+        memory.early = self.early;
         memory
     }
 
@@ -37,7 +40,7 @@ impl Shard {
     pub(crate) fn check_totals(&self, cx: &Cx) {
         self.torrents.iter().for_each(|(_, torrent)| torrent.picker.check_totals());
         let blocks = cx.writing + cx.kept + cx.serving + cx.receiving + cx.pool.spare_bytes();
-        let held = blocks + cx.messages + self.bitfields;
+        let held = blocks + cx.messages + self.bitfields + self.metadata + self.early;
         assert!(held <= cx.config.memory_budget, "{held} of {} bytes", cx.config.memory_budget);
     }
 
@@ -72,11 +75,13 @@ impl Shard {
     pub(crate) fn check_invariant(&self, cx: &Cx) {
         self.check_totals(cx);
         let (mut serving, mut bitfields, mut counted) = (0, 0, (0, 0));
+        let (mut metadata, mut early) = (0, 0);
         for (slot, torrent) in &self.torrents {
             torrent.picker.check_invariant();
             // What could not be read is not served, and not fetched again.
             assert!(torrent.have.count_ones() <= torrent.picker.have_count());
             assert_eq!(self.choker.mode(slot) == Mode::Leeching, torrent.wants(), "torrent {slot}");
+            metadata += torrent.awaits.as_ref().map_or(0, |awaits| awaits.fetch.held_bytes());
             for (place, key) in torrent.peers.iter().enumerate() {
                 let peer = &self.peers[key.slot()];
                 assert_eq!((peer.place, peer.torrent.slot()), (place, slot));
@@ -86,10 +91,12 @@ impl Shard {
             self.check_books_of(slot);
             counted = (counted.0 + peer.counted.0, counted.1 + peer.counted.1);
             bitfields += peer.counted_bits;
+            early += peer.early.as_ref().map_or(0, |early| early.held());
             serving += peer.up.reading + peer.link.tx.buffers();
         }
         assert!(serving <= cx.serving, "{serving} bytes of upload buffers, {} counted", cx.serving);
         assert_eq!(bitfields, self.bitfields, "bytes of bitfields");
+        assert_eq!((metadata, early), (self.metadata, self.early), "bytes of magnets");
         assert_eq!(counted, (cx.receiving, cx.messages), "bytes received and waiting to be sent");
         let open = self.peers.iter().filter(|(_, peer)| !peer.am_choking).count();
         assert_eq!(open, self.unchoked);

@@ -9,7 +9,7 @@
 use metainfo::{InfoHashes, PieceIndex};
 use rand::RngExt;
 
-use super::awaited::{Awaited, MAX_EARLY};
+use super::awaited::Awaited;
 use super::early::{Claim, Early};
 use super::metadata::AHEAD;
 use super::peer::Pieces;
@@ -36,6 +36,7 @@ impl Shard {
             families: Families::Both,
         };
         let key = self.enlist(cx, add.hashes.id(), config, &add.trackers, add.paused)?;
+        self.answer_to_both(key, &add.hashes);
         let torrent = &mut self.torrents[key.slot()];
         torrent.awaits = Some(Box::new(Awaited::new(add.hashes)));
         torrent.tracker.hurry();
@@ -47,21 +48,18 @@ impl Shard {
         Some(key)
     }
 
-    /// Takes what a peer says of pieces that nobody knows yet. Over the budget of all, what the greatest talker said is
+    /// Takes what a peer says of pieces that nobody knows yet. Over the share of all, what the greatest talker said is
     /// forgotten, and the peer stays: it may have the metadata.
-    pub(super) fn early_claim(&mut self, key: PeerKey, claim: Claim<'_>) -> Result<(), Close> {
-        let peer = &mut self.peers[key.slot()];
-        let torrent = &mut self.torrents[peer.torrent.slot()];
-        let (Some(early), Some(awaits)) = (&mut peer.early, &mut torrent.awaits) else { return Ok(()) };
+    pub(super) fn early_claim(&mut self, cx: &Cx, key: PeerKey, claim: Claim<'_>) -> Result<(), Close> {
+        let Some(early) = &mut self.peers[key.slot()].early else { return Ok(()) };
         let before = early.held();
         let result = early.claim(claim);
-        awaits.early = awaits.early + early.held() - before;
-        while awaits.early > MAX_EARLY {
-            let held = |key: &PeerKey| self.peers[key.slot()].early.as_ref().map_or(0, |early| early.held());
-            let Some(greatest) = torrent.peers.iter().copied().max_by_key(held) else { break };
-            let Some(early) = &mut self.peers[greatest.slot()].early else { break };
-            awaits.early -= early.held();
-            early.lose();
+        self.early = self.early + early.held() - before;
+        while self.early > cx.shares.early {
+            let talkers = self.peers.iter_mut().filter_map(|(_, peer)| peer.early.as_deref_mut());
+            let Some(greatest) = talkers.max_by_key(|early| early.held()) else { break };
+            self.early -= greatest.held();
+            greatest.lose();
         }
         result
     }
@@ -80,7 +78,12 @@ impl Shard {
         if !looked_for.is_some_and(|hashes| are_of(&hashes, add.meta.info_hashes())) {
             return false;
         }
-        let awaits = torrent.awaits.take();
+        if !self.rename(cx, key, add.meta.id()) {
+            return false;
+        }
+        self.answer_to_both(key, add.meta.info_hashes());
+        let awaits = self.torrents[slot].awaits.take();
+        self.metadata -= awaits.as_ref().map_or(0, |awaits| awaits.held);
         cx.torrent_timers.cancel(slot, TorrentTimer::Metadata);
         self.fill(cx, slot, add, priorities);
         let torrent = &mut self.torrents[slot];
@@ -147,6 +150,7 @@ impl Shard {
     fn catch_up(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let early = peer.early.take().unwrap_or_default();
+        self.early -= early.held();
         peer.untold = Some(0);
         self.pump_haves(key);
         match self.judge(key, &early) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use wire::peer::{ExtendedHandshake, Message, allowed_fast};
 
 use super::budget::bitfield_bytes;
+use super::early::Early;
 use super::extensions::Extension;
 use super::peer::{Down, Peer, Pieces, Up};
 use super::receive::Turn;
@@ -16,6 +17,7 @@ use crate::engine::close::{Close, Timeout};
 use crate::engine::cx::Cx;
 use crate::engine::hub::Handshaken;
 use crate::engine::link::Direction;
+use crate::engine::metadata;
 use crate::engine::output::{Action, Event};
 use crate::engine::picker::Cursor;
 use crate::engine::scope::Scope;
@@ -180,8 +182,9 @@ impl Shard {
             self.peers[moved.slot()].place = peer.place;
         }
         if let Some(awaits) = &mut torrent.awaits {
-            awaits.handle_left(cx.now, key, peer.early.as_deref());
+            awaits.fetch.remove_peer(cx.now, key);
         }
+        self.early -= peer.early.as_deref().map_or(0, Early::held);
         let moved = peer.down.window.total() + peer.up.bytes > 0;
         // Who has nothing for us now may have it when we want more.
         let useful = (moved && !matches!(reason, Close::Violation(_))) || reason == Close::Redundant;
@@ -242,7 +245,9 @@ impl Shard {
     }
 
     /// The peer said who it is (BEP 10); a second handshake adds to the first.
-    pub(super) fn extended_handshake(&mut self, cx: &mut Cx, key: PeerKey, said: ExtendedHandshake) {
+    pub(super) fn extended_handshake(&mut self, cx: &mut Cx, key: PeerKey, mut said: ExtendedHandshake) {
+        // Of sizes the first counts: one that cannot be is none, which some say as long as they have no metadata.
+        said.metadata_size = said.metadata_size.filter(|size| (1..=metadata::MAX_SIZE).contains(size));
         let peer = &mut self.peers[key.slot()];
         if let Some(requests) = said.request_queue {
             peer.down.window.handle_peer_queue(requests);

@@ -49,7 +49,9 @@ impl Shard {
         let size = peer.extended.as_ref().and_then(|said| said.metadata_size);
         let takes = self.speaks(key, Extension::Metadata);
         let Some(awaits) = &mut self.torrents[slot].awaits else { return };
-        match size.filter(|_| takes) {
+        // What there is no room for would never be whole.
+        let fits = |size: &u64| *size <= cx.shares.metadata as u64;
+        match size.filter(fits).filter(|_| takes) {
             Some(size) => _ = awaits.fetch.add_peer(cx.now, key, who, size),
             // It may have taken it away.
             None => awaits.fetch.remove_peer(cx.now, key),
@@ -90,8 +92,28 @@ impl Shard {
         }
     }
 
-    /// Does what the search for metadata wants done.
+    /// Does what the search for metadata wants done. When all searches hold more than their share, those that are about as heavy
+    /// as any are in question, and of these that one goes which would be done last.
     pub(super) fn run_metadata(&mut self, cx: &mut Cx, slot: usize) {
+        self.go_on_with_metadata(cx, slot);
+        while self.metadata > cx.shares.metadata {
+            let searches = self.torrents.iter().filter_map(|(slot, t)| Some((slot, t.awaits.as_deref()?)));
+            let weights = searches
+                .flat_map(|(slot, awaits)| awaits.fetch.weights(cx.now).map(move |weight| (slot, weight)));
+            let weights: Vec<_> = weights.collect();
+            let heaviest = weights.iter().map(|(_, weight)| weight.held).max().unwrap_or_default();
+            let heavy = weights.into_iter().filter(|(_, weight)| 2 * weight.held >= heaviest);
+            let Some((slot, weight)) = heavy.max_by_key(|(_, weight)| (weight.left, weight.held)) else {
+                break;
+            };
+            if let Some(awaits) = &mut self.torrents[slot].awaits {
+                awaits.fetch.shed(cx.now, &weight);
+            }
+            self.go_on_with_metadata(cx, slot);
+        }
+    }
+
+    fn go_on_with_metadata(&mut self, cx: &mut Cx, slot: usize) {
         loop {
             let torrent = &mut self.torrents[slot];
             let Some(awaits) = &mut torrent.awaits else { return };
@@ -104,6 +126,9 @@ impl Shard {
                 Some(Output::Done(info)) => {
                     awaits.found = Some(pieces_of(info.len() as u64));
                     cx.out.event(Event::Metadata { torrent: torrent.key, info });
+                }
+                Some(Output::Contradiction) => {
+                    cx.out.event(Event::Contradiction { torrent: torrent.key });
                 }
                 Some(Output::Guilty(sender)) => {
                     self.banned.push(sender);
@@ -118,8 +143,10 @@ impl Shard {
                 None => break,
             }
         }
-        let awaits = self.torrents[slot].awaits.as_ref();
-        match awaits.and_then(|awaits| awaits.fetch.next_timeout(cx.now)) {
+        let Some(awaits) = &mut self.torrents[slot].awaits else { return };
+        let before = std::mem::replace(&mut awaits.held, awaits.fetch.held_bytes());
+        self.metadata = self.metadata - before + awaits.held;
+        match awaits.fetch.next_timeout(cx.now) {
             Some(at) => cx.torrent_timers.set(slot, TorrentTimer::Metadata, at),
             None => cx.torrent_timers.cancel(slot, TorrentTimer::Metadata),
         }

@@ -77,6 +77,10 @@ pub(crate) struct Shard {
     unchoked: usize,
     /// Bytes that what peers have may take, all peers together.
     bitfields: usize,
+    /// Bytes of info dictionaries that are not all there, all torrents together.
+    metadata: usize,
+    /// Bytes of what peers say of pieces that nobody knows yet, all torrents together.
+    early: usize,
     /// Peers that wait for read credit.
     thirsty: VecDeque<PeerKey>,
     /// Grows with every peer; tells a peer from an earlier one in the same slot.
@@ -119,6 +123,8 @@ impl Shard {
             listen_port: None,
             unchoked: 0,
             bitfields: 0,
+            metadata: 0,
+            early: 0,
             thirsty: VecDeque::new(),
             generation: 0,
             doomed: Vec::new(),

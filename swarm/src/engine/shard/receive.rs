@@ -146,7 +146,7 @@ impl Turn<'_> {
         if self.peer().early.is_none() {
             return Ok(false);
         }
-        self.shard.early_claim(self.key, claim).map(|()| true)
+        self.shard.early_claim(self.cx, self.key, claim).map(|()| true)
     }
 
     fn suggested(&mut self, index: u32) -> Result<(), Close> {

@@ -1,6 +1,6 @@
 //! Torrents come and go.
 
-use metainfo::{Geometry, PieceIndex, TorrentId};
+use metainfo::{Geometry, InfoHashes, PieceIndex, TorrentId};
 use rand::RngExt;
 use storage::{Job, Pieces};
 use wire::peer::Bitfield;
@@ -42,6 +42,7 @@ impl Shard {
         };
         let complete = config.complete;
         let key = self.enlist(cx, meta.id(), config, meta.trackers(), add.paused)?;
+        self.answer_to_both(key, meta.info_hashes());
         self.torrents[key.slot()].tracker.recall(cx.now, &add.trackers);
         self.fill(cx, key.slot(), add, []);
         self.list_locally(cx, key.slot());
@@ -80,6 +81,7 @@ impl Shard {
         entry.insert(Torrent {
             key,
             id,
+            also: None,
             limit_nodes: cx.limits.add_torrent(cx.now),
             limits: wire::peer::Limits::DEFAULT,
             activity: Activity::Downloading,
@@ -107,6 +109,38 @@ impl Shard {
         let ours = [true, false].map(|ipv4| self.external.address(ipv4));
         self.torrents[key.slot()].rank_candidates(cx.now, ours, self.listen_port);
         Some(key)
+    }
+
+    /// Peers may ask for a torrent with two hashes by either (BEP 52). It goes by the first; who runs by the other one already
+    /// keeps it.
+    pub(super) fn answer_to_both(&mut self, key: TorrentKey, hashes: &InfoHashes) {
+        let torrent = &mut self.torrents[key.slot()];
+        let other = hashes.v2().map(|v2| v2.truncated()).filter(|id| *id != torrent.id);
+        if let Some(other) = other
+            && *self.by_id.entry(other).or_insert(key) == key
+        {
+            torrent.also = Some(other);
+        }
+    }
+
+    /// A torrent that was known by its v2 hash alone turned out to be a hybrid: it goes by its v1 hash, since the peers of its v1
+    /// swarm know no other, and still answers to the old one. `false` when another torrent has that name.
+    pub(crate) fn rename(&mut self, cx: &mut Cx, key: TorrentKey, id: TorrentId) -> bool {
+        let Some(torrent) = self.torrents.get_mut(key.slot()).filter(|torrent| torrent.key == key) else {
+            return false;
+        };
+        if torrent.id == id {
+            return true;
+        }
+        if *self.by_id.entry(id).or_insert(key) != key {
+            return false;
+        }
+        torrent.also = Some(std::mem::replace(&mut torrent.id, id));
+        torrent.tracker.start_anew();
+        self.ledger.remove(key.slot());
+        self.ledger.insert(key.slot(), id);
+        self.run_tracker(cx, key.slot());
+        true
     }
 
     /// Gives a torrent its pieces.
@@ -188,7 +222,9 @@ impl Shard {
         self.lsd.remove(slot);
         cx.limits.remove(torrent.limit_nodes);
         cx.torrent_timers.remove(slot);
+        self.metadata -= torrent.awaits.as_ref().map_or(0, |awaits| awaits.held);
         self.by_id.remove(&torrent.id);
+        torrent.also.map(|also| self.by_id.remove(&also));
         self.by_store.remove(&torrent.store);
         self.dialers.remove(&slot);
         cx.out.event(Event::Removed { id: torrent.id });

@@ -146,6 +146,15 @@ impl Schedule {
         self.cancel(|_| true);
     }
 
+    /// The torrent has another name from now on, of which the trackers know nothing yet. What they were told of the old one
+    /// runs out there.
+    pub fn start_anew(&mut self) {
+        if self.phase == Phase::Active {
+            self.phase = Phase::Idle;
+            self.start();
+        }
+    }
+
     /// More peers would help: the next announce comes sooner if the tracker lets it. Say it as often as you like.
     pub fn want_peers(&mut self, now: Time) {
         if self.phase != Phase::Active {

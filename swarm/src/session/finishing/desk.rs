@@ -45,7 +45,7 @@ pub(in crate::session) async fn run(link: Arc<Link>) {
     let mut busy = BTreeSet::new();
     loop {
         for id in link.finisher.take(&busy) {
-            let Some(torrent) = link.registry.get(id).map(|entry| Torrent::new(&link, id, entry)) else {
+            let Some(torrent) = link.registry.get(id).map(|entry| Torrent::new(&link, entry)) else {
                 continue;
             };
             if torrent.entry.identity.finish().is_some() {

@@ -123,7 +123,7 @@ impl Torrent {
         let asked = finish.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut state = finish.state.subscribe();
         let mut files = self.entry.files.clone();
-        self.link.finisher.due(self.id);
+        self.link.finisher.due(self.id());
         loop {
             match &*state.borrow_and_update() {
                 Look { asked: before, .. } if *before < asked => {}
@@ -158,16 +158,16 @@ impl Torrent {
         match done {
             Ok(()) if is_all => {
                 if finish.tell(asked, &State::Settled) {
-                    self.link.tell(Event::Settled { torrent: self.id });
+                    self.link.tell(Event::Settled { torrent: self.id() });
                 }
             }
             Ok(()) | Err(FilesError::Cancelled | FilesError::NotOpen) => {}
             Err(error) => {
                 tracing::warn!(%error, "files cannot be finished");
                 if finish.tell(asked, &State::Failed(error.clone())) {
-                    self.link.tell(Event::FinishFailed { torrent: self.id, error });
+                    self.link.tell(Event::FinishFailed { torrent: self.id(), error });
                 }
-                let (link, id) = (Arc::downgrade(&self.link), self.id);
+                let (link, id) = (Arc::downgrade(&self.link), self.id());
                 tokio::spawn(async move {
                     tokio::time::sleep(AGAIN).await;
                     if let Some(link) = link.upgrade() {

@@ -58,7 +58,7 @@ impl Change<'_> {
         let link = Some(LinkTo { dir: dir.clone(), mode, done: count });
         self.amend(|state| state.finishing.link.clone_from(&link))?;
         finish.lock().link = link;
-        torrent.link.tell(Event::Linked { torrent: torrent.id, to: dir, linked });
+        torrent.link.tell(Event::Linked { torrent: torrent.id(), to: dir, linked });
         Ok(())
     }
 

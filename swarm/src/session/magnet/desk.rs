@@ -47,11 +47,11 @@ pub(super) struct Wanted {
     pub(super) held: watch::Sender<()>,
 }
 
-/// A torrent whose metadata came.
+/// A torrent whose metadata came, or of which none can come.
 struct Work {
     id: TorrentId,
     wanted: Box<Wanted>,
-    info: Info,
+    info: Option<Info>,
 }
 
 impl Desk {
@@ -60,8 +60,8 @@ impl Desk {
         self.waiting().awaiting.insert(id, wanted);
     }
 
-    /// The metadata of a torrent are there, and match its hashes.
-    pub(in crate::session) fn came(&self, id: TorrentId, info: Info) {
+    /// The metadata of a torrent are there, and match its hashes; or no metadata can match them.
+    pub(in crate::session) fn came(&self, id: TorrentId, info: Option<Info>) {
         let mut waiting = self.waiting();
         let Some(wanted) = waiting.awaiting.remove(&id) else { return };
         waiting.work.push(Work { id, wanted: wanted.into(), info });
@@ -146,9 +146,10 @@ async fn furnish(link: &Arc<Link>) {
             let count = waiting.work.len().min(room);
             waiting.work.drain(..count).collect()
         };
-        for Work { id, wanted, info } in work {
+        for Work { wanted, info, .. } in work {
+            let known = info.map_or(Known::Contradiction, Known::Info);
             // What goes wrong is told by an event.
-            tasks.spawn(complete(link.clone(), id, *wanted, Known::Info(info)));
+            tasks.spawn(complete(link.clone(), *wanted, known));
         }
         tokio::select! {
             () = link.magnets.news.notified() => {}

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metainfo::{Edit, Magnet, Torrent as Meta, TorrentId};
+use metainfo::{Edit, Magnet, Torrent as Meta};
 use tokio::sync::watch;
 
 use super::MagnetOptions;
@@ -27,7 +27,7 @@ use crate::session::add::{self, Opened};
 use crate::session::claims::Claimed;
 use crate::session::dht;
 use crate::session::event::Event;
-use crate::session::identity::{Chosen, Place, Running};
+use crate::session::identity::{Chosen, Identity, Place, Running};
 use crate::session::link::{Link, Unavailable};
 use crate::session::options::{AddError, AddOptions};
 use crate::session::persist::{self, Begun};
@@ -40,21 +40,18 @@ use crate::session::wanted;
 pub(super) enum Known {
     /// What peers say, with the hashes that were looked for.
     Info(Info),
+    /// Nothing has both of the hashes that were looked for.
+    Contradiction,
     /// A torrent file with these hashes, and what its user wants of it.
     File(Box<AddOptions>),
 }
 
 /// Makes a torrent whole, or refuses it: it would wait for good.
-pub(super) async fn complete(
-    link: Arc<Link>,
-    id: TorrentId,
-    wanted: Wanted,
-    known: Known,
-) -> Result<(), AddError> {
+pub(super) async fn complete(link: Arc<Link>, wanted: Wanted, known: Known) -> Result<(), AddError> {
     let entry = wanted.entry.clone();
-    let done = furnish(&link, id, wanted, known).await;
+    let done = furnish(&link, wanted, known).await;
     if let Err(error) = &done {
-        link.tell(Event::Refused { torrent: id, error: error.clone() });
+        link.tell(Event::Refused { torrent: entry.identity.id(), error: error.clone() });
         // A session that is over has removed everything.
         let _ = link.ask(move |plane| entry.remove(plane)).await;
     }
@@ -62,12 +59,13 @@ pub(super) async fn complete(
 }
 
 /// Makes a torrent whole, unless only its metadata are asked for.
-async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) -> Result<(), AddError> {
+async fn furnish(link: &Arc<Link>, wanted: Wanted, known: Known) -> Result<(), AddError> {
     let Wanted { entry, options, held } = wanted;
     let magnet = options.magnet.clone();
     let (info, file) = match known {
         Known::Info(info) => (Some(info), None),
         Known::File(file) => (None, Some(*file)),
+        Known::Contradiction => return Err(AddError::TwoTorrents(magnet.info_hashes)),
     };
     let described = file.as_ref().map(|file| file.torrent.clone());
     let parsed = tokio::task::spawn_blocking(move || match (info, described) {
@@ -76,12 +74,15 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) 
         (None, None) => Err(AddError::Cancelled),
     });
     let meta = parsed.await.map_err(|_| AddError::Cancelled)??;
-    let told = Told::of(&entry, &meta, &options, file.as_ref());
-    link.ask(move |plane| told.to(plane)).await?;
+    if meta.info_hashes().v1().is_none() && options.dir.is_some() {
+        return Err(AddError::V2Only(meta.name().to_owned()));
+    }
+    let (told, teller) = (Told::of(&entry, &meta, &options, file.as_ref()), link.clone());
+    link.ask(move |plane| told.to(&teller, plane)).await??;
     if file.is_some() && link.dht_addresses.is_some() && !meta.private() && !meta.nodes().is_empty() {
         tokio::spawn(dht::introduce(link.clone(), meta.clone()));
     }
-    link.tell(Event::Metadata { torrent: id });
+    link.tell(Event::Metadata { torrent: meta.id() });
     let given = file.filter(|file| options.dir.is_none() || !file.create);
     if let Some(file) = &given {
         // Nobody said where to put it, or it is there already.
@@ -122,8 +123,22 @@ async fn furnish(link: &Arc<Link>, id: TorrentId, wanted: Wanted, known: Known) 
             Some(again) => ready = *again,
         }
     }
-    Torrent::new(link, id, entry).go_on_moving();
+    forget_note(link, entry.identity.clone()).await;
+    Torrent::new(link, entry).go_on_moving();
     Ok(())
+}
+
+/// Forgets the record of a magnet whose torrent has another name, by which it is recorded now.
+async fn forget_note(link: &Arc<Link>, identity: Arc<Identity>) {
+    let Some(store) = link.store.clone() else { return };
+    let forget = move || match identity.note() {
+        Some(note) if note.id != identity.id() => persist::magnet::forget(&*store, &note),
+        _ => Ok(()),
+    };
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
+        // Once more it is looked for, and found to be there.
+        tracing::warn!(%error, "the record of a magnet stays behind");
+    }
 }
 
 /// Which files were chosen. A torrent may have a million, and the program may decide by a function.
@@ -167,7 +182,7 @@ impl Told {
     }
 
     /// Tells the engine, on the reactor's thread.
-    fn to(self, plane: &mut Plane) {
+    fn to(self, link: &Link, plane: &mut Plane) -> Result<(), AddError> {
         let (now, key) = (plane.now(), self.entry.key);
         let engine = plane.engine();
         for url in &self.foreign {
@@ -176,12 +191,22 @@ impl Told {
         if self.meta.private() {
             engine.declare_private(now, key);
         }
+        let (old, id) = (self.entry.identity.id(), self.meta.id());
+        if old != id {
+            let is_free = engine.torrent_key(id).is_none_or(|other| other == key);
+            if !is_free || !link.registry.rename(old, id) {
+                return Err(AddError::Duplicate(id));
+            }
+            engine.rename(now, key, id);
+            link.tell(Event::Renamed { torrent: id, from: old });
+        }
         for (tier, url) in &self.trackers {
             engine.add_tracker(now, key, *tier, url);
         }
         engine.add_peers(now, key, &self.peers, Source::User, Scope::Loopback);
         self.entry.identity.found(self.meta);
         engine.described(now, key);
+        Ok(())
     }
 }
 
@@ -217,11 +242,7 @@ fn parse(info: &[u8], magnet: &Magnet) -> Result<Arc<Meta>, AddError> {
         edit.set_from_magnet(magnet);
         Meta::parse(&edit.finish()?)
     };
-    let torrent = parsed().map_err(AddError::Metadata)?;
-    if torrent.info_hashes().v1() != magnet.info_hashes.v1() {
-        return Err(AddError::V2Only(torrent.name().to_owned()));
-    }
-    Ok(Arc::new(torrent))
+    parsed().map(Arc::new).map_err(AddError::Metadata)
 }
 
 /// A torrent whose files are open.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use metainfo::{InfoHashes, Magnet};
+use metainfo::{InfoHashes, Magnet, Torrent, TorrentId};
 
 use super::desk::Wanted;
 use super::furnish::{Known, complete};
@@ -10,7 +10,7 @@ use super::note::note;
 use super::{MagnetOptions, Peers};
 use crate::session::link::Link;
 use crate::session::options::{AddError, AddOptions};
-use crate::session::torrent::Torrent;
+use crate::session::torrent::Torrent as Handle;
 
 /// Most that is kept of one kind of what magnets of a torrent name.
 const MOST_NAMED: usize = 1000;
@@ -19,7 +19,7 @@ const MOST_NAMED: usize = 1000;
 ///
 /// # Errors
 /// [`AddError::Duplicate`] when it is known what it is.
-pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<Torrent, AddError> {
+pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<Handle, AddError> {
     let id = options.magnet.info_hashes.id();
     let entry = link.registry.get(id).ok_or(AddError::Duplicate(id))?;
     if entry.identity.meta().is_some_and(|meta| meta.private()) {
@@ -43,21 +43,27 @@ pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<T
         return Err(AddError::Duplicate(id));
     }
     note(link, id).await;
-    Ok(Torrent::new(link, id, entry))
+    Ok(Handle::new(link, entry))
+}
+
+/// The name by which a torrent is looked for whose torrent file is there: a magnet may have named its v2 hash alone.
+pub(in crate::session) fn awaited_as(link: &Link, meta: &Torrent) -> Option<TorrentId> {
+    let names = [Some(meta.id()), meta.info_hashes().v2().map(|v2| v2.truncated())];
+    names.into_iter().flatten().find(|id| link.magnets.amend(*id, |_| ()).is_some())
 }
 
 /// Makes a torrent whole that awaits its metadata: its torrent file has them.
 ///
 /// # Errors
 /// [`AddError::Duplicate`] when it awaits none; else as for a torrent that is added, and then it is refused.
-pub(in crate::session) async fn feed(link: &Arc<Link>, options: AddOptions) -> Result<Torrent, AddError> {
-    let id = options.torrent.id();
+pub(in crate::session) async fn feed(link: &Arc<Link>, options: AddOptions) -> Result<Handle, AddError> {
     let hashes = *options.torrent.info_hashes();
+    let id = awaited_as(link, &options.torrent).ok_or(AddError::Duplicate(hashes.id()))?;
     let fits = |wanted: &Wanted| are_of(&wanted.options.magnet.info_hashes, &hashes);
     let wanted = link.magnets.take(id, fits).ok_or(AddError::Duplicate(id))?;
-    let torrent = Torrent::new(link, id, wanted.entry.clone());
+    let torrent = Handle::new(link, wanted.entry.clone());
     // It goes on when nobody waits for it any more.
-    let done = tokio::spawn(complete(link.clone(), id, wanted, Known::File(options.into())));
+    let done = tokio::spawn(complete(link.clone(), wanted, Known::File(options.into())));
     done.await.map_err(|_| AddError::Cancelled)??;
     Ok(torrent)
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub use choice::Choice;
 pub(super) use choice::Noted;
 pub(super) use desk::{Desk, run};
-pub(super) use merge::feed;
+pub(super) use merge::{awaited_as, feed};
 pub(super) use note::{note, place, remember, rename};
 pub use options::MagnetOptions;
 
@@ -39,17 +39,15 @@ impl Session {
     /// Looks for the torrent that a magnet names. It runs at once, and what it is will be known later:
     /// [`Event::Metadata`](super::Event::Metadata) tells, or [`Event::Refused`](super::Event::Refused), after which it is
     /// removed. If it runs already, it is told of the magnet's trackers and peers, unless it is private; while it awaits its
-    /// metadata, that is all there is to it, and its handle is given back.
+    /// metadata, that is all there is to it, and its handle is given back. One that is named by a v2 hash alone
+    /// (`urn:btmh`) gets another name when it turns out to be a hybrid ([`Event::Renamed`](super::Event::Renamed)), and is refused
+    /// if it has no v1 side and its files are asked for.
     ///
     /// # Errors
     /// When it cannot be run here, or runs already and is known. Whether its files can be used turns out later.
     pub async fn add_magnet(&self, options: MagnetOptions) -> Result<Torrent, AddError> {
         let link = &self.link;
         let id = options.magnet.info_hashes.id();
-        if options.magnet.info_hashes.v1().is_none() {
-            let name = options.magnet.name.clone().unwrap_or_else(|| id.to_hex());
-            return Err(AddError::V2Only(name));
-        }
         let reservation = match link.registry.reserve(id) {
             Ok(reservation) => reservation,
             Err(Refused::Closed) => return Err(AddError::Unavailable(Unavailable::Over)),
@@ -71,7 +69,7 @@ impl Session {
         if let Some(note) = note {
             entry.identity.noted(note.keep());
         }
-        Ok(Torrent::new(link, id, entry))
+        Ok(Torrent::new(link, entry))
     }
 }
 

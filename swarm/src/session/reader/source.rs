@@ -76,7 +76,7 @@ impl Source {
                 return Err(FilesError::NotWanted { index: self.file });
             }
             loop {
-                let id = self.torrent.id;
+                let id = self.torrent.id();
                 match events.next().await {
                     Some(Event::PieceDone { torrent, piece: done }) if torrent == id && done == piece => {
                         break;
