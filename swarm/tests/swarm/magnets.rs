@@ -5,7 +5,7 @@ use std::time::Duration;
 use metainfo::Builder;
 use swarm::engine::metadata::{PIECE as META_PIECE, pieces_of};
 use swarm::engine::picker::Priority;
-use swarm::engine::{Activity, AddMagnet, Close, Event, Time, Violation};
+use swarm::engine::{Activity, Close, Event, Time, Violation};
 use swarm::sim::{Access, Content, Heard, Line, NodeId, Role, Scripted, World};
 use wire::peer::{ExtendedHandshake, Extensions, Message, MetadataMessage, Reserved};
 
@@ -19,38 +19,38 @@ fn content(seed: u64) -> Content {
 }
 
 /// A torrent whose info dictionary has seven pieces.
-fn wordy(seed: u64) -> Content {
+pub(super) fn wordy(seed: u64) -> Content {
     worded(seed, 6 * META_PIECE)
 }
 
 /// A torrent whose info dictionary has somewhat more bytes than this.
-fn worded(seed: u64, bytes: usize) -> Content {
+pub(super) fn worded(seed: u64, bytes: usize) -> Content {
     let len = (PIECES * PIECE) as usize;
     let words = char::from(b'a' + (seed % 26) as u8).to_string().repeat(bytes);
     Content::build(seed, len, Builder::single("content.bin", len as u64).piece_length(PIECE).source(words))
 }
 
 /// Says an extension handshake that offers metadata of this size.
-fn offer(line: &mut Line<'_>, metadata_size: Option<u64>) {
+pub(super) fn offer(line: &mut Line<'_>, metadata_size: Option<u64>) {
     let extensions = Extensions::from_iter([("ut_metadata", META)]);
     say_extended(line, &ExtendedHandshake { extensions, metadata_size, ..ExtendedHandshake::default() });
 }
 
-fn say_extended(line: &mut Line<'_>, handshake: &ExtendedHandshake) {
+pub(super) fn say_extended(line: &mut Line<'_>, handshake: &ExtendedHandshake) {
     let mut payload = Vec::new();
     handshake.encode(&mut payload);
     line.say(Message::Extended { id: 0, payload: &payload });
 }
 
 /// Says a metadata message by the id that the engine tells everybody.
-fn say_metadata(line: &mut Line<'_>, message: MetadataMessage<'_>) {
+pub(super) fn say_metadata(line: &mut Line<'_>, message: MetadataMessage<'_>) {
     let mut payload = Vec::new();
     message.encode(&mut payload);
     line.say(Message::Extended { id: 2, payload: &payload });
 }
 
 /// The piece of metadata that a message asks for.
-fn asked(heard: &Heard<'_>) -> Option<u32> {
+pub(super) fn asked(heard: &Heard<'_>) -> Option<u32> {
     let Heard::Message(Message::Extended { id: META, payload }) = heard else { return None };
     match MetadataMessage::parse(payload) {
         Ok(Some(MetadataMessage::Request { piece })) => Some(piece),
@@ -364,102 +364,6 @@ fn a_million_pieces_that_nobody_can_check_cost_a_bounded_amount() {
 }
 
 #[test]
-fn the_first_size_that_can_be_counts() {
-    let content = wordy(14);
-    let size = content.torrent.info_bytes().len() as u64;
-    for first in [Some(0), Some(1 << 40), None] {
-        let mut world = World::new(14);
-        let magnet = world.add(&content, Role::Magnet, Access::default());
-        let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
-            if matches!(heard, Heard::Handshake(_)) {
-                offer(line, first);
-            }
-            give_metadata(line, heard);
-            if matches!(heard, Heard::Handshake(_)) {
-                // Too late.
-                offer(line, Some(size + 1));
-            }
-        };
-        Scripted::new(&content).dials(world.addr(magnet)).enter(&mut world, Access::default(), script);
-        let furnished = |world: &World| world.node(magnet).furnished.is_some();
-        assert!(world.run_until(Time::from_secs(5), furnished), "{first:?}");
-    }
-}
-
-#[test]
-fn what_magnets_hold_of_unchecked_metadata_fits_their_share_and_they_are_whole_all_the_same() {
-    const BUDGET: usize = 32 << 20;
-    const SIZE: usize = 3 << 19;
-    let content = worded(15, SIZE);
-    let mut world = World::new(15);
-    // Of 32 MiB they have three and a half with such credits.
-    let adjust = |config: &mut swarm::engine::Config| {
-        config.memory_budget = BUDGET;
-        config.spare_blocks = 0;
-    };
-    let access = Access::symmetric(50_000_000);
-    let magnet = world.add_with(&content, Role::Magnet, access, Default::default(), adjust);
-    // Twenty claim a mebibyte and a half, and give all of it but the end.
-    for liar in 0..20_u64 {
-        let claimed = SIZE as u64 + liar;
-        let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
-            if matches!(heard, Heard::Handshake(_)) {
-                offer(line, Some(claimed));
-            }
-            if let Some(piece) = asked(&heard).filter(|piece| *piece < 90) {
-                let data = &[9; META_PIECE];
-                say_metadata(line, MetadataMessage::Data { piece, total_size: Some(claimed), data });
-            }
-        };
-        Scripted::new(&content).dials(world.addr(magnet)).enter(&mut world, access, script);
-    }
-    let mut most = 0;
-    let mut watch = |world: &World| {
-        most = most.max(world.node(magnet).engine.memory().metadata);
-        world.node(magnet).furnished.is_some()
-    };
-    world.run_until(Time::from_secs(5), &mut watch);
-    let honest = Scripted::new(&content).enter(&mut world, access, give_metadata).0;
-    world.introduce(magnet, honest);
-    assert!(world.run_until(Time::from_secs(120), &mut watch), "the right one is held up");
-    assert!((2 * SIZE..BUDGET / 8).contains(&most), "{most} bytes");
-    assert!(world.node(magnet).most_held >= most);
-    assert_eq!(world.node(magnet).engine.memory().metadata, 0, "what is whole is handed over");
-    world.check();
-}
-
-#[test]
-fn two_magnets_share_what_there_is_and_both_are_whole() {
-    // Of eight mebibytes each, with room for ten and a half.
-    let [one, other] = [16, 17].map(|seed| worded(seed, 8 << 20));
-    let mut world = World::new(16);
-    let adjust = |config: &mut swarm::engine::Config| {
-        config.memory_budget = 64 << 20;
-        (config.write_credit, config.read_credit, config.spare_blocks) = (3 << 20, 6 << 20, 0);
-    };
-    let access = Access::symmetric(20_000_000);
-    let magnet = world.add_with(&one, Role::Magnet, access, Default::default(), adjust);
-    let second = AddMagnet::new(*other.torrent.info_hashes());
-    let now = world.now;
-    let second = world.node_mut(magnet).engine.add_magnet(now, &second).unwrap();
-    for content in [&one, &other] {
-        let peer = Scripted::new(content).dials(world.addr(magnet));
-        peer.enter(&mut world, access, give_metadata);
-    }
-    let mut most = 0;
-    let told = |world: &World| {
-        world.node(magnet).events.iter().filter(|(_, e)| matches!(e, Event::Metadata { .. })).count()
-    };
-    let both = world.run_until(Time::from_secs(120), |world| {
-        most = most.max(world.node(magnet).engine.memory().metadata);
-        told(world) == 2
-    });
-    assert!(both, "{} of 2, {most} bytes", told(&world));
-    assert!((8 << 20..11 << 20).contains(&most), "{most} bytes");
-    assert!(world.node(magnet).engine.torrent_status(world.now, second).is_some());
-}
-
-#[test]
 fn nobody_keeps_the_metadata_away_by_naming_many_pieces() {
     let content = content(11);
     let mut world = World::new(11);
@@ -590,37 +494,4 @@ fn a_magnet_with_very_many_pieces_on_its_disk_tells_all_of_them_to_those_who_are
     assert!(world.run_until(end, knows_all));
     assert_eq!(left_for(&world, magnet, &Close::Stopped), 0);
     world.check();
-}
-
-#[test]
-fn who_takes_ut_metadata_away_is_not_waited_for() {
-    let content = wordy(18);
-    let size = content.torrent.info_bytes().len() as u64;
-    let mut world = World::new(18);
-    let magnet = world.add(&content, Role::Magnet, Access::default());
-    let script = move |line: &mut Line<'_>, heard: Heard<'_>| {
-        if matches!(heard, Heard::Handshake(_)) {
-            offer(line, Some(size));
-        }
-        if asked(&heard).is_some() {
-            let extensions = Extensions::from_iter([("ut_metadata", 0)]);
-            say_extended(line, &ExtendedHandshake { extensions, ..ExtendedHandshake::default() });
-        }
-    };
-    Scripted::new(&content).dials(world.addr(magnet)).enter(&mut world, Access::default(), script);
-    let peers = |world: &World| {
-        let node = world.node(magnet);
-        match node.engine.torrent_status(world.now, node.torrent).map(|status| status.activity) {
-            Some(Activity::Metadata { peers, .. }) => peers,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(world.run_until(Time::from_secs(2), |world| peers(world) == 1));
-    assert!(world.run_until(Time::from_secs(3), |world| peers(world) == 0));
-    let asked_at = world.now;
-    let honest = Scripted::new(&content).dials(world.addr(magnet));
-    honest.enter(&mut world, Access::default(), give_metadata);
-    assert!(
-        world.run_until(asked_at + Duration::from_secs(2), |world| world.node(magnet).furnished.is_some())
-    );
 }

@@ -34,3 +34,4 @@ mod sharing;
 mod sources;
 mod talk;
 mod trackers;
+mod unchecked;
