@@ -446,7 +446,7 @@ async fn a_torrent_file_says_what_a_magnet_without_a_folder_does_not() {
     let content = Content::folder(42, &[100_000, 200_000], |builder| builder);
     let (from, to) = (content.placed(), TempDir::new().unwrap());
     let (seed, _seeding) = seeder(&content, from.path()).await;
-    let leech = session().await;
+    let leech = Session::start(alone()).await.unwrap();
     let asked = MagnetOptions::metadata(Magnet::new(*content.meta.info_hashes()));
     let waiting = add_magnet(&leech, asked.clone()).await;
     let options = AddOptions {
