@@ -1,3 +1,6 @@
+use std::io::Write;
+use std::net::UdpSocket;
+use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -47,6 +50,12 @@ fn peers_are_announced_found_and_counted_and_a_download_needs_no_tracker() {
     assert!(peers.contains(&"127.0.78.3:4711".into()) && peers.contains(&at.into()), "{answer}");
     let counts = env.json(&[&["dht", "scrape", &hash][..], &asked].concat());
     assert_eq!(counts["seeds"].as_u64().unwrap() + counts["peers"].as_u64().unwrap(), 2, "{counts}");
+    // Another torrent, of which one is complete and nobody else is there.
+    let other = "17".repeat(20);
+    let announce = env.json(&[&["dht", "announce", &other, "4712", "--complete"][..], &asked].concat());
+    assert_eq!(announce["complete"], true, "{announce}");
+    let counts = env.json(&[&["dht", "scrape", &other][..], &asked].concat());
+    assert_eq!((&counts["seeds"], &counts["peers"]), (&1.into(), &0.into()), "{counts}");
 
     env.ok(&["create", "two.bin", "-o", "two.torrent"]);
     let words =
@@ -77,6 +86,30 @@ fn items_are_put_and_got() {
         &["dht", "put", "x", "--secret", "news.key", "--salt", "a", "--cas", "99"],
         "is stored, not the one",
     );
+    // With --json there is an object in every case.
+    let conflict = ["dht", "put", "x", "--secret", "news.key", "--salt", "a", "--cas", "99", "--json"];
+    let ran = env.run(&[&conflict[..], &asked].concat());
+    let told: Value = serde_json::from_str(&ran.out).unwrap_or_default();
+    assert_eq!(
+        (ran.code, &told["conflict"], &told["stored"]),
+        (Some(1), &2.into(), &0.into()),
+        "{}",
+        ran.out
+    );
+    // Read from standard input, and bencoded by somebody else.
+    let piped = |words: &[&str], input: &str| {
+        let mut put = env.command(&[words, &asked].concat());
+        let mut put = put.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        put.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let put = put.wait_with_output().unwrap();
+        assert!(put.status.success(), "{words:?}");
+        String::from_utf8(put.stdout).unwrap()
+    };
+    let target = piped(&["dht", "put", "-"], "from a pipe");
+    assert_eq!(ask(&["dht", "get", target.trim()]), "from a pipe\n");
+    let target = piped(&["dht", "put", "-", "--bencoded"], "li1e4:spame");
+    let item: Value = serde_json::from_str(&ask(&["dht", "get", target.trim(), "--json"])).unwrap();
+    assert_eq!(item["bencoded"], "6c693165343a7370616d65");
     fails(1, &["dht", "get", &"00".repeat(20)], "no node has an item");
     fails(1, &["dht", "get-peers", &"00".repeat(20)], "knew no peer");
     fails(1, &["dht", "scrape", &"00".repeat(20)], "knows of peers");
@@ -93,6 +126,9 @@ fn a_node_is_pinged() {
     assert_eq!((&pong["node"], pong["id"].as_str().unwrap().len()), (&node.as_str().into(), 40));
     let silent = ["dht", "ping", "127.0.80.9:9", "--listen", "127.0.80.2", "--bootstrap", "127.0.80.9:9"];
     Env::new().fails(4, &silent, "no answer");
+    let ran = Env::new().run(&["dht", "ping", "nosuch.invalid:1", "--json", "--listen", "127.0.80.2"]);
+    let told: Value = serde_json::from_str(&ran.out).unwrap_or_default();
+    assert_eq!((ran.code, &told["node"]), (Some(4), &"nosuch.invalid:1".into()), "{}", ran.out);
 }
 
 #[test]
@@ -107,8 +143,15 @@ fn silence_is_told() {
         &["get", "--key", &key],
         &["put", "hello"],
     ];
+    // Hears what is asked, and says nothing.
+    let listener = UdpSocket::bind("127.0.80.4:0").unwrap();
+    let listening = listener.local_addr().unwrap().to_string();
     // Together: each of them waits ten seconds for nodes.
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let words = ["dht", "get-peers", &hash, "--listen", "127.0.80.2", "--bootstrap", &listening];
+            Env::new().fails(4, &words, "no node of the DHT answered");
+        });
         for words in commands {
             let words = [&["dht"], words, &silent, &["--json"]].concat();
             scope.spawn(move || {
@@ -131,6 +174,16 @@ fn silence_is_told() {
         });
     });
     Env::new().fails(2, &["dht", "get-peers", "xyz"], "expected 40 or 64");
+    // Every question says that nobody answers here (BEP 43).
+    listener.set_nonblocking(true).unwrap();
+    let mut packet = [0; 2048];
+    let mut questions = 0;
+    while let Ok((len, _)) = listener.recv_from(&mut packet) {
+        let asked = String::from_utf8_lossy(&packet[..len]).into_owned();
+        assert!(asked.contains("2:roi1e"), "{asked}");
+        questions += 1;
+    }
+    assert!(questions > 0);
 }
 
 #[test]

@@ -32,6 +32,9 @@ struct ItemJson {
     seq: Option<i64>,
     /// Nodes that stored it.
     stored: Option<u32>,
+    /// The version that is stored instead of the one that was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<i64>,
 }
 
 impl ItemJson {
@@ -44,6 +47,7 @@ impl ItemJson {
             salt: None,
             seq: None,
             stored: None,
+            conflict: None,
         }
     }
 
@@ -95,12 +99,15 @@ pub(super) async fn put(dht: &Dht, put: &DhtPut, shown: &Shown<'_>) -> Result<Ex
     let target = target_of_mutable(&key, &salt);
     let new = PutMutable { secret, salt, value: value.clone(), cas: put.cas };
     let stats = dht.put_mutable(new).await.map_err(refused)?;
+    let json = ItemJson::new(target, Some(&value)).of_key(&key, &put.salt, stats.seq);
+    let json = ItemJson { stored: Some(stats.stored), conflict: stats.conflict, ..json };
     if let Some(seq) = stats.conflict {
+        if shown.is_json {
+            shown.console.json(&json)?;
+        }
         let text = format!("version {seq} is stored, not the one that --cas expects; get it and try again");
         return Err(failure(Exit::Failed, text));
     }
-    let json = ItemJson::new(target, Some(&value)).of_key(&key, &put.salt, stats.seq);
-    let json = ItemJson { stored: Some(stats.stored), ..json };
     if stats.stored > 0 || shown.is_json {
         let seq = stats.seq.map(|seq| format!("  version {seq}")).unwrap_or_default();
         shown.result(&json, &format!("{}{seq}\n", hex(&key)))?;

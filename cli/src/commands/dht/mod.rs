@@ -134,7 +134,17 @@ struct PingJson {
 }
 
 async fn ping(dht: &Dht, node: &HostPort, shown: &Shown<'_>) -> Result<Exit> {
-    let addrs = transfer::resolve(node).await?;
+    let silent = || {
+        let json = PingJson { node: node.to_string(), id: None, seconds: None };
+        if shown.is_json { shown.console.json(&json) } else { Ok(()) }
+    };
+    let addrs = match transfer::resolve(node).await {
+        Ok(addrs) => addrs,
+        Err(error) => {
+            silent()?;
+            return Err(error);
+        }
+    };
     let mut refused = None;
     for addr in addrs {
         match dht.ping(addr).await {
@@ -150,9 +160,7 @@ async fn ping(dht: &Dht, node: &HostPort, shown: &Shown<'_>) -> Result<Exit> {
             Err(error) => return Err(error.into()),
         }
     }
-    if shown.is_json {
-        shown.console.json(&PingJson { node: node.to_string(), id: None, seconds: None })?;
-    }
+    silent()?;
     let silence = || "no answer: it may not be there, or a firewall drops UDP".to_owned();
     let why = refused.map_or_else(silence, |error| error.to_string());
     Err(failure(Exit::Unreachable, format!("{node}: {why}")))
