@@ -113,7 +113,7 @@ impl Dht {
 
     /// Counts the peers of a torrent (BEP 33): [`DhtEvent::Scraped`].
     pub fn scrape(&mut self, now: Time, hash: Id) -> Result<LookupId, NotTaken> {
-        self.begin(now, hash, Goal::Scrape { seeds: Box::default(), others: Box::default() })
+        self.begin(now, hash, Goal::Scrape(Box::default()))
     }
 
     /// Looks for the nodes closest to a target; they are in the table afterwards, see [`nodes`](Self::nodes).

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use wire::krpc::{BloomFilter, Method, MutableItem, Reply, Want};
+use wire::krpc::{Method, MutableItem, Reply, Want};
 
 use super::api::{Announce, DhtEvent, First, LookupId, LookupStats, Mutable, PutMutable, Urgency};
 use super::id::Id;
 use super::item::is_signed;
 use super::table::K;
+use super::tally::Tally;
 use super::walk::Walk;
 
 /// Peers told by one lookup.
@@ -22,7 +23,7 @@ pub(crate) enum Goal {
     /// Peers; and perhaps to announce ourselves.
     Peers { announce: Option<Announce>, no_seeds: bool },
     /// How many peers there are.
-    Scrape { seeds: Box<BloomFilter>, others: Box<BloomFilter> },
+    Scrape(Box<Tally>),
     /// An item that is its target's hash.
     Immutable { put: Option<Vec<u8>> },
     /// An item of a key; and perhaps a new version of it.
@@ -138,9 +139,7 @@ impl Lookup {
             Goal::Peers { no_seeds, .. } => {
                 Method::GetPeers { info_hash: target, want, no_seeds: *no_seeds, scrape: false }
             }
-            Goal::Scrape { .. } => {
-                Method::GetPeers { info_hash: target, want, no_seeds: false, scrape: true }
-            }
+            Goal::Scrape(_) => Method::GetPeers { info_hash: target, want, no_seeds: false, scrape: true },
             Goal::Immutable { .. } | Goal::Mutable { .. } => Method::Get { target, seq: None, want },
         }
     }
@@ -149,7 +148,7 @@ impl Lookup {
     pub(crate) fn is_short(&self, reply: &Reply<'_>) -> bool {
         match &self.goal {
             Goal::Nodes | Goal::Peers { .. } => false,
-            Goal::Scrape { .. } => reply.seeds.is_none() && reply.peers.is_none() && !reply.values.is_empty(),
+            Goal::Scrape(_) => reply.seeds.is_none() && reply.peers.is_none() && !reply.values.is_empty(),
             Goal::Immutable { .. } => reply.value.is_none(),
             Goal::Mutable { .. } => reply.value.is_none() && reply.seq.is_some(),
         }
@@ -194,8 +193,8 @@ impl Lookup {
                 self.stats.peers = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
                 (!new.is_empty()).then_some(DhtEvent::Peers { lookup: id, from, peers: new })
             }
-            Goal::Scrape { seeds, others } => {
-                count(seeds, others, reply, peers);
+            Goal::Scrape(tally) => {
+                tally.add(reply, peers);
                 None
             }
             Goal::Immutable { put } => {
@@ -226,7 +225,7 @@ impl Lookup {
             Goal::Peers { announce, .. } => announce.is_some(),
             Goal::Immutable { put } => put.is_some(),
             Goal::Mutable { put, .. } => put.is_some() && self.stats.conflict.is_none(),
-            Goal::Nodes | Goal::Scrape { .. } => false,
+            Goal::Nodes | Goal::Scrape(_) => false,
         };
         let store = |node: &super::walk::Candidate| {
             let token = node.token.clone()?;
@@ -267,8 +266,9 @@ impl Lookup {
     /// What is left to say at the end.
     pub(crate) fn last_words(&self, id: LookupId) -> Option<DhtEvent> {
         match &self.goal {
-            Goal::Scrape { seeds, others } => {
-                Some(DhtEvent::Scraped { lookup: id, seeds: seeds.estimate(), peers: others.estimate() })
+            Goal::Scrape(tally) => {
+                let (seeds, peers) = tally.estimate();
+                Some(DhtEvent::Scraped { lookup: id, seeds, peers })
             }
             _ => None,
         }
@@ -304,24 +304,6 @@ impl Lookup {
                 *put = Some(Put::Signed(Box::new(Mutable::sign(&secret, salt, seq, value))));
                 cas
             }
-        }
-    }
-}
-
-/// Joins the filters of a node, or counts the peers that it names if it has none; known seeds are no other peers.
-fn count(
-    seeds: &mut BloomFilter,
-    others: &mut BloomFilter,
-    reply: &Reply<'_>,
-    peers: impl Iterator<Item = SocketAddr>,
-) {
-    if reply.seeds.is_none() && reply.peers.is_none() {
-        peers.filter(|peer| !seeds.contains(peer.ip())).for_each(|peer| others.insert(peer.ip()));
-        return;
-    }
-    for (all, part) in [(seeds, reply.seeds), (others, reply.peers)] {
-        if let Some(part) = part {
-            all.unite(&BloomFilter::from(*part));
         }
     }
 }

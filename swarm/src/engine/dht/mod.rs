@@ -49,6 +49,7 @@ mod receive;
 mod routes;
 mod state;
 mod table;
+mod tally;
 mod token;
 mod transactions;
 mod upkeep;
