@@ -93,8 +93,10 @@ async fn fetch(
         tokio::select! {
             found = &mut found => break found.map_err(|error| refused(error.to_string())),
             _ = tick.tick() => {
-                let seek = Seek::of(session, &torrent).await?;
-                live.waiting(&torrent.status().await?, &seek);
+                // If it is gone, the other branch knows why.
+                if let (Ok(seek), Ok(status)) = (Seek::of(session, &torrent).await, torrent.status().await) {
+                    live.waiting(&status, &seek);
+                }
             }
             asked = &mut asked => {
                 asked?;
