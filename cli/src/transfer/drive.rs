@@ -330,7 +330,9 @@ impl Run<'_, '_> {
         match &status.activity {
             // These pass when somebody makes room or brings the disk back. Whatever else it is: what is there is served, and the
             // rest fetched when the cause is gone. With nothing there, the command was wrong.
-            Activity::Failed(error) if error.is_full() || error.is_gone() || status.done > 0 => {
+            Activity::Failed(error)
+                if error.is_full() || error.is_gone() || status.done > 0 || status.unreadable > 0 =>
+            {
                 self.report.paused(error, status.retry_in)?;
                 return Ok(None);
             }

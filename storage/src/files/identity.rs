@@ -3,7 +3,7 @@
 use super::beneath::Root;
 use super::places::Places;
 use super::refusal::Refusal;
-use super::stamps::Looker;
+use super::stamps::{self, Looker};
 use super::{FileOptions, FileStorage, RootId, Stamp};
 use crate::{Operation, StorageError};
 use metainfo::Torrent;
@@ -141,30 +141,48 @@ impl FileStorage {
     /// One for each file of the layout; `None` for what is not stored, not there, or cannot be looked at. A file of which the
     /// part file has bytes has the part file's.
     pub fn file_stamps(&self) -> Vec<Option<Stamp>> {
-        let mut stamps = self.look(&self.places());
-        if self.places().root.forgets() {
+        self.file_looks().0
+    }
+
+    /// The same, and the files that could not be looked at, with the reason: they may be there.
+    pub fn file_looks(&self) -> (Vec<Option<Stamp>>, Vec<(usize, StorageError)>) {
+        let places = self.places();
+        let mut unseen = Vec::new();
+        let looks = self.look(&places).into_iter().enumerate();
+        let mut stamps: Vec<Option<Stamp>> = looks
+            .map(|(index, look)| {
+                look.unwrap_or_else(|cause| {
+                    unseen.push((index, self.error_at(&places, Operation::Stat, index, None, cause)));
+                    None
+                })
+            })
+            .collect();
+        if places.root.forgets() {
             stamps.iter_mut().flatten().for_each(|stamp| *stamp = stamp.coarse());
         }
         if let Some(parts) = self.parts_stamp() {
             let missing = stamps.iter_mut().enumerate().filter(|(_, stamp)| stamp.is_none());
-            let parts = if self.places().root.forgets() { parts.coarse() } else { parts };
+            let parts = if places.root.forgets() { parts.coarse() } else { parts };
             missing
                 .filter(|(index, _)| self.has_parts_of(*index))
                 .for_each(|(_, stamp)| *stamp = Some(parts));
         }
-        stamps
+        (stamps, unseen)
     }
 
-    pub(super) fn look(&self, places: &Places) -> Vec<Option<Stamp>> {
+    /// One for each file; an error says that it may be there.
+    pub(super) fn look(&self, places: &Places) -> Vec<io::Result<Option<Stamp>>> {
         let layout = self.layout();
         let is_stored = |file: &metainfo::File| !file.is_pad() && !file.attributes.symlink;
-        let files = layout.files().iter().enumerate();
-        if places.next.is_some() || places.suffix.is_some() {
-            return files.map(|(at, file)| is_stored(file).then(|| self.stamp(places, at))?).collect();
-        }
         let mut looker = Looker::new(&places.root);
+        let is_simple = places.next.is_none() && places.suffix.is_none();
+        let files = layout.files().iter().enumerate();
         files
-            .map(|(at, file)| is_stored(file).then(|| looker.look(places.path(layout, at)).ok().flatten())?)
+            .map(|(at, file)| match is_stored(file) {
+                false => Ok(None),
+                true if is_simple => looker.look(places.path(layout, at)),
+                true => stamps::found(places.find(layout, at).map(|(_, stat)| stat)),
+            })
             .collect()
     }
 

@@ -165,8 +165,8 @@ impl FileStorage {
             forbidden: Mutex::default(),
             is_any_forbidden: AtomicBool::new(false),
         };
-        storage.settle_names(options.renaming);
-        storage.settle_move(options.moving_to.as_deref());
+        storage.settle_names(options.renaming)?;
+        storage.settle_move(options.moving_to.as_deref())?;
         storage.load_parts(&storage.places())?;
         storage.set_skipped(&options.skipped)?;
         Ok(storage)

@@ -158,7 +158,7 @@ impl FileStorage {
     fn inodes(&self, places: &Places) -> HashMap<Inode, usize> {
         let mut inodes = HashMap::new();
         for (index, stamp) in self.look(places).into_iter().enumerate() {
-            if let Some(stamp) = stamp {
+            if let Ok(Some(stamp)) = stamp {
                 inodes.entry((stamp.device, stamp.inode)).or_insert(index);
             }
         }

@@ -3,6 +3,7 @@
 use super::names::has_part_ending_in;
 use super::places::Places;
 use super::relocate::rename;
+use super::stamps::is_absent;
 use super::{FileNames, FileStorage};
 use crate::{Operation, StorageError};
 use std::io;
@@ -97,15 +98,22 @@ impl FileStorage {
     }
 
     /// Renames of which it is not known whether they were done: looks.
-    pub(super) fn settle_names(&self, renaming: Vec<(usize, String)>) {
+    ///
+    /// # Errors
+    /// When it cannot be seen which name a file has.
+    pub(super) fn settle_names(&self, renaming: Vec<(usize, String)>) -> Result<(), StorageError> {
         let mut places = self.places_mut();
         for (index, wanted) in renaming {
             let Ok(path) = places.names.usable(self.layout(), index, &wanted) else { continue };
-            let is_there = |places: &Places| places.find(self.layout(), index).is_ok();
-            if !is_there(&places) {
+            let is_there = |places: &Places| match places.find(self.layout(), index) {
+                Ok(_) => Ok(true),
+                Err(error) if is_absent(&error) => Ok(false),
+                Err(cause) => Err(self.error_at(places, Operation::Stat, index, None, cause)),
+            };
+            if !is_there(&places)? {
                 let old = places.path(self.layout(), index).to_owned();
                 places.names.set(self.layout(), index, path.clone());
-                if is_there(&places) {
+                if is_there(&places)? {
                     let mut made = self.made();
                     for suffix in ["", places.suffix.as_deref().unwrap_or_default()] {
                         if made.forget(Path::new(&format!("{old}{suffix}"))) {
@@ -117,5 +125,6 @@ impl FileStorage {
                 }
             }
         }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::parts::Parts;
 use super::places::Places;
 use super::slices::{Reading, Writing};
+use super::stamps::is_absent;
 use super::{FileStorage, Stamp, calls, copy};
 use crate::{Operation, StorageError};
 use metainfo::{File, Segment};
@@ -34,7 +35,8 @@ impl FileStorage {
         for (index, is_wanted) in wanted.into_iter().enumerate() {
             let (is_kept, is_skipped) = (places.is_in_parts(index), !is_wanted);
             if is_skipped && !is_kept {
-                places.parted[index] = places.find(self.layout(), index).is_err();
+                let found = places.find(self.layout(), index);
+                places.parted[index] = found.is_err_and(|error| is_absent(&error));
             } else if is_kept && !is_skipped {
                 match self.fold_in(&mut places, index) {
                     Ok(()) if self.file(index).length == 0 => {

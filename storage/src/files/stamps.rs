@@ -66,7 +66,7 @@ impl<'a> Looker<'a> {
         };
         if self.folder.as_ref().is_none_or(|(last, _)| *last != folder) {
             let opened = match self.root.open_at(folder, FOLDER, Mode::empty()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) if is_absent(&error) => None,
                 opened => Some(opened?),
             };
             self.folder = Some((folder, opened));
@@ -76,9 +76,17 @@ impl<'a> Looker<'a> {
     }
 }
 
-fn found(stat: io::Result<Stat>) -> io::Result<Option<Stamp>> {
+pub(super) fn found(stat: io::Result<Stat>) -> io::Result<Option<Stamp>> {
     match stat {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         stat => Ok(Some(stat?.into())),
     }
+}
+
+/// Whether it says for sure that the file is not there: nothing is, or something that is no file. Any other error may pass, and
+/// then the file is as it was.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    let no_file = matches!(error.kind(), IsADirectory | InvalidInput) && error.raw_os_error().is_none();
+    no_file || matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }

@@ -9,6 +9,7 @@
 //!   write over a recorded piece, so those are believed, and the others are checked.
 //! - Any other change was not ours, so every piece of that file is checked: the recorded ones may be bad, the others good.
 //! - Of a file that is gone nothing is there, also when it was gone already when the record was written.
+//! - A file that cannot be looked at may hold all that it held, and more: every piece of it is checked when it can be read.
 //! - Pieces that the record doubts are checked, however the files look.
 
 use super::pieces::PieceSet;
@@ -54,8 +55,14 @@ impl Judgement {
 }
 
 /// Compares a record with the files as they are. `stamps` has one for each file of the torrent's layout, `None` where
-/// there is none.
-pub fn judge(record: &Record, torrent: &Torrent, stamps: &[Option<FileStamp>]) -> Judgement {
+/// there is none, and for those that could not be looked at: their indexes are `unseen`, in
+/// order.
+pub fn judge(
+    record: &Record,
+    torrent: &Torrent,
+    stamps: &[Option<FileStamp>],
+    unseen: &[usize],
+) -> Judgement {
     let Record { summary, state, .. } = record;
     let pieces = torrent.geometry().piece_count();
     let files = torrent.layout().files();
@@ -72,12 +79,13 @@ pub fn judge(record: &Record, torrent: &Torrent, stamps: &[Option<FileStamp>]) -
     judgement.doubtful.subtract(&state.pieces);
     let saved = summary.times.saved.saturating_mul(1_000_000);
     let looks = state.stamps.iter().zip(stamps).enumerate().map(|(file, (old, new))| match (old, new) {
+        _ if unseen.binary_search(&file).is_ok() => Look::Unseen,
         (None, None) if claims(state, torrent, file) => Look::Gone,
         (old, new) => Look::of(*old, *new, saved, summary.flags.clean),
     });
     let looks: Vec<Look> = looks.collect();
     // What is gone comes last, because a piece that reaches into such a file needs no check.
-    for pass in [Look::Ours, Look::Foreign, Look::Gone] {
+    for pass in [Look::Ours, Look::Unseen, Look::Foreign, Look::Gone] {
         for (file, look) in looks.iter().enumerate().filter(|(_, look)| **look == pass) {
             if files.get(file).is_some_and(|file| file.is_pad()) {
                 continue;
@@ -100,6 +108,8 @@ enum Look {
     Foreign,
     /// It was there and is not any more.
     Gone,
+    /// Nobody knows.
+    Unseen,
 }
 
 impl Look {
@@ -131,8 +141,7 @@ impl Look {
 impl Judgement {
     fn apply(&mut self, look: Look, file: usize, torrent: &Torrent) {
         match look {
-            Look::Same => {}
-            Look::Ours => {}
+            Look::Same | Look::Ours | Look::Unseen => {}
             Look::Foreign => self.changed.push(file),
             Look::Gone => self.gone.push(file),
         }
@@ -141,7 +150,7 @@ impl Judgement {
                 Look::Same => {}
                 Look::Ours if self.have.contains(piece) => {}
                 Look::Ours => self.doubtful.set(piece, true),
-                Look::Foreign => {
+                Look::Foreign | Look::Unseen => {
                     self.have.set(piece, false);
                     self.doubtful.set(piece, true);
                 }
@@ -169,7 +178,7 @@ fn kept(state: &State, torrent: &Torrent, looks: &[Look]) -> Vec<Partial> {
     let is_kept = |partial: &&Partial| {
         let Ok(piece) = geometry.piece(partial.piece) else { return false };
         let blocks = geometry.piece_len(piece).div_ceil(metainfo::BLOCK);
-        let ours = |file: usize| matches!(looks.get(file), Some(Look::Same | Look::Ours));
+        let ours = |file: usize| matches!(looks.get(file), Some(Look::Same | Look::Ours | Look::Unseen));
         let mut segments = torrent.layout().segments(geometry.whole(piece));
         let is_there = segments.all(|segment| segment.pad || ours(segment.file));
         is_there && blocks == partial.blocks.len() && !state.pieces.contains(partial.piece)
@@ -290,7 +299,7 @@ mod tests {
             ("##.#..", gone, false, other(SAVED), "##....", "..##.."),
         ];
         for (at, (recorded, then, is_clean, now, had, doubtful)) in table.iter().enumerate() {
-            let found = judge(&record(recorded, *then, *is_clean), &torrent(), now);
+            let found = judge(&record(recorded, *then, *is_clean), &torrent(), now, &[]);
             assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)), "line {at}");
             assert_eq!(found.partial.len(), 1, "line {at}");
         }
@@ -311,12 +320,26 @@ mod tests {
         let same = [stamp(old); 3];
         let mut record = record("##.#..", same, true);
         record.state.doubtful = set("#.#.#.");
-        let found = judge(&record, &torrent(), &same);
+        let found = judge(&record, &torrent(), &same, &[]);
         assert_eq!((&found.have, &found.doubtful), (&set("##.#.."), &set("..#.#.")));
-        let found = judge(&record, &torrent(), &[stamp(old), None, stamp(old)]);
+        let found = judge(&record, &torrent(), &[stamp(old), None, stamp(old)], &[]);
         assert_eq!((&found.have, &found.doubtful), (&set("##...."), &set("....#.")), "nothing is there");
         record.state.doubtful = PieceSet::none(7);
-        assert_eq!(judge(&record, &torrent(), &same), Judgement::doubt_all(&torrent()));
+        assert_eq!(judge(&record, &torrent(), &same, &[]), Judgement::doubt_all(&torrent()));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_doubted_and_not_taken_for_gone() {
+        let old = stamp(SAVED - 100 * SECOND);
+        for then in [old, None] {
+            let record = record("##.#..", [old, then, old], true);
+            let found = judge(&record, &torrent(), &[old, None, old], &[1]);
+            assert_eq!((&found.have, &found.doubtful), (&set("##...."), &set("..##..")));
+            assert_eq!((found.partial.len(), found.changed, found.gone), (1, vec![], vec![]));
+        }
+        // A file that is gone says of a piece that it shares what one that cannot be seen does not.
+        let found = judge(&record("######", [old; 3], true), &torrent(), &[None, None, old], &[0]);
+        assert_eq!((&found.have, &found.doubtful), (&set("....##"), &set("##....")));
     }
 
     #[test]
@@ -324,9 +347,9 @@ mod tests {
         let old = SAVED - 100 * SECOND;
         let then = [stamp(old); 3];
         let now = [stamp(old), stamp(old), stamp(SAVED + 3600 * SECOND)];
-        let found = judge(&record("##.#..", then, true), &torrent(), &now);
+        let found = judge(&record("##.#..", then, true), &torrent(), &now, &[]);
         assert_eq!((found.partial, found.changed), (vec![], vec![2]));
-        let found = judge(&record("##.#..", then, true), &torrent(), &[stamp(old), stamp(old), None]);
+        let found = judge(&record("##.#..", then, true), &torrent(), &[stamp(old), stamp(old), None], &[]);
         assert_eq!((found.partial, found.gone), (vec![], vec![2]));
     }
 
@@ -335,8 +358,8 @@ mod tests {
         let old = stamp(SAVED - 100 * SECOND);
         let all = Judgement::doubt_all(&torrent());
         let mut record = record("######", [old; 3], true);
-        assert_eq!(judge(&record, &torrent(), &[old; 2]), all);
+        assert_eq!(judge(&record, &torrent(), &[old; 2], &[]), all);
         record.state.pieces = PieceSet::all(7);
-        assert_eq!(judge(&record, &torrent(), &[old; 3]), all);
+        assert_eq!(judge(&record, &torrent(), &[old; 3], &[]), all);
     }
 }

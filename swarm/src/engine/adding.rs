@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use metainfo::{InfoHashes, PieceIndex, TorrentId};
-use storage::StoreId;
+use storage::{StorageError, StoreId};
 use wire::peer::Bitfield;
 
 use super::TorrentKey;
@@ -28,6 +28,8 @@ pub struct AddTorrent {
     /// The pieces of `have` are only said to be there: each is checked before it is first served, and is missing if it is
     /// wrong.
     pub unverified: bool,
+    /// Pieces besides those of `have` that may be there, and could not be read.
+    pub unseen: Option<Unseen>,
     /// A record outside claims its pieces, and [`Engine::recorded`] tells when it was saved: a piece that turns out wrong is not
     /// written over before the record was saved without it.
     pub recorded: bool,
@@ -39,6 +41,15 @@ pub struct AddTorrent {
     pub trackers: Vec<TrackerMemo>,
 }
 
+/// Pieces that may be there. They are checked as soon as they can be read, and until then nothing is fetched.
+#[derive(Clone, Debug)]
+pub struct Unseen {
+    /// Which they are.
+    pub pieces: Bitfield,
+    /// Why they could not be read.
+    pub why: StorageError,
+}
+
 impl AddTorrent {
     /// A torrent that runs, and fetches what is missing.
     pub fn new(meta: Arc<metainfo::Torrent>, store: StoreId, have: Bitfield) -> Self {
@@ -48,6 +59,7 @@ impl AddTorrent {
             have,
             partial: Vec::new(),
             unverified: false,
+            unseen: None,
             recorded: false,
             seed_only: false,
             paused: false,

@@ -177,7 +177,7 @@ impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
         let Self { link, opened: Opened { claim, begun }, options, reservation } = self;
-        let Begun { files, have, unverified, partial, peers, trackers, kept, finish } = begun;
+        let Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish } = begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let is_full = have.is_full();
         let priorities = priorities(&options, &have);
@@ -193,6 +193,7 @@ impl Run {
             recorded,
             partial,
             unverified,
+            unseen,
             trackers,
             ..AddTorrent::new(meta.clone(), store, have)
         };

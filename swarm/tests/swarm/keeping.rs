@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metainfo::Builder;
 use storage::{Completion, Job, Operation, StorageError, StoreId};
-use swarm::engine::{Action, Activity, AddTorrent, Config, Engine, Event, Time, TorrentKey};
+use swarm::engine::{Action, Activity, AddTorrent, Config, Engine, Event, Time, TorrentKey, Unseen};
 use swarm::sim::Content;
 use wire::peer::{Bitfield, PeerId};
 
@@ -216,4 +216,97 @@ fn a_seed_needs_no_more_than_reading_to_be_well_again() {
     answer_sync(&mut engine, now, Ok(()));
     let state = engine.resume_state(now, key).expect("it runs");
     assert!(state.clean.is_full() && state.doubtful.is_clear());
+}
+
+/// A whole one of which the first four pieces could not be looked at.
+fn add_unseen(engine: &mut Engine, why: &StorageError) -> TorrentKey {
+    let builder = Builder::single("whole.bin", 1 << 20);
+    let content = Content::build(1, 1 << 20, builder.piece_length(1 << 16));
+    let (mut have, mut pieces) = (Bitfield::with_all(16), Bitfield::new(16));
+    for piece in 0..4 {
+        have.clear(piece);
+        pieces.set(piece);
+    }
+    let unseen = Some(Unseen { pieces, why: why.clone() });
+    let add = AddTorrent { recorded: true, unseen, ..AddTorrent::new(content.torrent, StoreId(0), have) };
+    engine.add_torrent(Time::ZERO, add).expect("it is new")
+}
+
+fn denied() -> StorageError {
+    StorageError::new(Operation::Open, "whole.bin", None, ErrorKind::PermissionDenied.into())
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_waited_for_and_not_fetched() {
+    let (mut engine, why) = (engine(), denied());
+    let key = add_unseen(&mut engine, &why);
+    let mut now = Time::ZERO;
+    assert_eq!(events(&mut engine), [Event::StorageFailed { torrent: key, error: why.clone() }]);
+    assert_eq!(answer_checks(&mut engine, now, |_| Err(why.clone())), 4, "they are tried at once");
+    for wait in [5, 10, 20, 40, 60, 60] {
+        engine.handle_timeout(now + Duration::from_secs(wait).saturating_sub(Duration::from_millis(1)));
+        assert!(jobs(&mut engine).is_empty(), "before {wait} s");
+        now += Duration::from_secs(wait);
+        engine.handle_timeout(now);
+        assert_eq!(answer_checks(&mut engine, now, |_| Err(why.clone())), 4, "after {wait} s");
+        assert_eq!(activity(&engine, key), Activity::Failed(why.clone()));
+        let status = engine.torrent_status(now, key).expect("it runs");
+        assert_eq!((status.pieces_done, status.unreadable, status.done), (12, 4, 12 << 16));
+        let kept = engine.resume_state(now, key).expect("it runs");
+        assert_eq!((kept.clean.count_ones(), kept.doubtful.count_ones()), (12, 4));
+        engine.check_invariant();
+    }
+    assert!(events(&mut engine).is_empty(), "it is told once");
+    engine.handle_timeout(now + Duration::from_secs(60));
+    answer_checks(&mut engine, now, |_| Ok(true));
+    assert_eq!(activity(&engine, key), Activity::Seeding);
+    let told = events(&mut engine);
+    assert!(told.contains(&Event::StorageRecovered { torrent: key }), "{told:?}");
+    assert!(told.contains(&Event::Complete { torrent: key }), "{told:?}");
+    assert!(!told.iter().any(|event| matches!(event, Event::PieceFailed { .. })), "{told:?}");
+    engine.check_invariant();
+}
+
+#[test]
+fn what_turns_out_not_to_be_there_when_it_can_be_looked_at_is_fetched() {
+    let (mut engine, why) = (engine(), denied());
+    let key = add_unseen(&mut engine, &why);
+    let gone = StorageError::new(Operation::Open, "whole.bin", None, ErrorKind::NotFound.into());
+    answer_checks(&mut engine, Time::ZERO, |piece| match piece {
+        0 => Ok(false),
+        1 => Err(gone.clone()),
+        _ => Ok(true),
+    });
+    assert_eq!(activity(&engine, key), Activity::Downloading);
+    let status = engine.torrent_status(Time::ZERO, key).expect("it runs");
+    assert_eq!((status.pieces_done, status.unreadable), (14, 2), "they are fetched when the record says so");
+    let told = events(&mut engine);
+    assert!(told.contains(&Event::StorageRecovered { torrent: key }), "{told:?}");
+    assert!(!told.contains(&Event::Complete { torrent: key }), "{told:?}");
+    engine.check_invariant();
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_any_more_is_waited_for_and_not_fetched_anew() {
+    let (mut engine, why) = (engine(), denied());
+    let key = add_recorded(&mut engine);
+    events(&mut engine);
+    let mut now = Time::from_secs(1);
+    engine.recheck(now, key);
+    answer_checks(&mut engine, now, |piece| if piece < 4 { Err(why.clone()) } else { Ok(true) });
+    for _ in 0..600 {
+        now += Duration::from_secs(1);
+        engine.handle_timeout(now);
+        answer_checks(&mut engine, now, |_| Err(why.clone()));
+        engine.check_invariant();
+    }
+    let lost = |told: &[Event]| told.iter().any(|event| matches!(event, Event::PieceFailed { .. }));
+    let told = events(&mut engine);
+    assert!(!lost(&told) && told.contains(&Event::StorageFailed { torrent: key, error: why.clone() }));
+    assert_eq!(activity(&engine, key), Activity::Failed(why));
+    engine.handle_timeout(now + Duration::from_secs(60));
+    answer_checks(&mut engine, now, |_| Ok(true));
+    assert_eq!(activity(&engine, key), Activity::Seeding);
+    assert_eq!(engine.torrent_status(now, key).expect("it runs").pieces_done, 16);
+    assert!(!lost(&events(&mut engine)));
 }

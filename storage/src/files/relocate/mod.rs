@@ -12,6 +12,7 @@ mod by_copy;
 
 use super::beneath::Root;
 use super::places::{Next, Places};
+use super::stamps::is_absent;
 use super::{FileStorage, calls, copy};
 use crate::{Operation, Progress, StorageError};
 use rustix::fs::{Mode, OFlags, Stat};
@@ -91,21 +92,27 @@ impl FileStorage {
     }
 
     /// Finds out how far a move came that was interrupted.
-    pub(super) fn settle_move(&self, to: Option<&Path>) {
-        // A folder that cannot be opened has nothing that could be found there.
-        let Some(root) = to.and_then(|to| Root::open(to).ok()) else { return };
+    ///
+    /// # Errors
+    /// When the goal is there and cannot be opened: it may hold files that are not to be taken for missing.
+    pub(super) fn settle_move(&self, to: Option<&Path>) -> Result<(), StorageError> {
+        let Some(to) = to else { return Ok(()) };
+        let root = match Root::open(to) {
+            Err(error) if is_absent(&error) => return Ok(()),
+            root => root.map_err(|cause| StorageError::new(Operation::Open, to, None, cause))?,
+        };
         let mut places = self.places_mut();
         if !places.root.is_same(&root) {
-            // What is in both places is complete in the old one. What is in neither has not begun.
-            let home: Vec<bool> =
-                (0..self.layout().files().len()).map(|at| places.find(self.layout(), at).is_ok()).collect();
+            // What is in both places is complete in the old one. What is in neither has not begun. What cannot be looked at
+            // counts as there, so that nothing is made in its stead.
+            let may_be_there =
+                |places: &Places, at| !places.find(self.layout(), at).is_err_and(|error| is_absent(&error));
+            let files = 0..self.layout().files().len();
+            let home: Vec<bool> = files.map(|at| may_be_there(&places, at)).collect();
             let moved = home.iter().map(|_| true).collect();
             places.next = Some(Next { root, moved });
-            let moved: Box<[bool]> = home
-                .iter()
-                .enumerate()
-                .map(|(at, is_home)| !is_home && places.find(self.layout(), at).is_ok())
-                .collect();
+            let moved: Box<[bool]> =
+                home.iter().enumerate().map(|(at, is_home)| !is_home && may_be_there(&places, at)).collect();
             // That their names are durable was to be seen to at the end of the move.
             for index in (0..moved.len()).filter(|index| moved[*index]) {
                 if let Ok((path, _)) = places.find(self.layout(), index) {
@@ -116,6 +123,7 @@ impl FileStorage {
                 next.moved = moved;
             }
         }
+        Ok(())
     }
 
     /// Gives the bytes that lie at the old place, or nothing when that is the new place too.

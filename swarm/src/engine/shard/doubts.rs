@@ -2,15 +2,17 @@
 //!
 //! A piece that cannot be read is not offered or served any more, as all peers are told at once, but it is not fetched either before a check says that it is
 //! wrong: what is on disk may be good, and the reason may pass. A piece that stays unreadable is fetched anew, twice at
-//! most; then it rests until it can be read.
+//! most; then it rests until it can be read. That is so if its bytes cannot be read. If its file cannot even be opened, the
+//! bytes are as good as they were: nothing is fetched then until the file can be, which is tried again and again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metainfo::PieceIndex;
-use storage::{Job, StorageError, Trouble};
+use storage::{Job, Operation, StorageError, Trouble};
 use wire::peer::Bitfield;
 
-use super::keeping::BACK_OFF;
+use super::keeping::{BACK_OFF, Unseen};
 use super::peer::Peer;
 use super::{PeerKey, Shard};
 use crate::engine::TorrentKey;
@@ -104,10 +106,32 @@ impl Shard {
         self.check_doubts(cx, slot);
     }
 
+    /// Says which pieces nobody could look at, and tries to check them.
+    pub(super) fn check_unseen(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &self.torrents[slot];
+        if let Some(unseen) = &torrent.keeping.unseen {
+            cx.out.event(Event::StorageFailed { torrent: torrent.key, error: unseen.why.clone() });
+            self.check_doubts(cx, slot);
+        }
+    }
+
     /// Has those doubtful pieces checked whose time has come.
     pub(super) fn check_doubts(&mut self, cx: &mut Cx, slot: usize) {
         let keeping = &mut self.torrents[slot].keeping;
         let mut next = None;
+        if let Some(unseen) = &mut keeping.unseen
+            && let Some(at) = unseen.again_at
+        {
+            if at <= cx.now {
+                unseen.again_at = None;
+                let (checking, known) = (&keeping.checking, keeping.to_check.len());
+                // Unless a check of all is under way.
+                let pieces = unseen.pieces.iter().filter(|piece| known == 0 && !checking.contains(piece));
+                keeping.to_check.extend(pieces);
+            } else {
+                next = Some(at);
+            }
+        }
         for (piece, doubt) in &mut keeping.doubts {
             let Some(at) = doubt.again_at.filter(|_| !doubt.is_queued) else { continue };
             if at <= cx.now {
@@ -191,7 +215,7 @@ impl Shard {
         result: Result<bool, StorageError>,
     ) {
         let keeping = &mut self.torrents[slot].keeping;
-        let is_recheck = keeping.recheck.is_some();
+        let (is_recheck, is_unseen) = (keeping.recheck.is_some(), keeping.is_unseen(piece));
         if let Some(doubt) = keeping.doubts.get_mut(&piece) {
             doubt.is_queued = false;
         }
@@ -201,11 +225,11 @@ impl Shard {
         match result {
             Ok(true) => self.is_there(cx, slot, piece),
             Ok(false) => self.lose(cx, slot, piece),
-            Err(error) if is_recheck && matches!(error.trouble(), Trouble::Missing | Trouble::Short) => {
-                self.lose(cx, slot, piece);
-            }
+            Err(error) if (is_recheck || is_unseen) && is_lack(&error) => self.lose(cx, slot, piece),
+            Err(error) if is_unseen => self.is_still_unseen(cx, slot, error),
             Err(error) => self.is_unreadable(cx, slot, piece, error),
         }
+        self.end_unseen(cx, slot);
         let keeping = &mut self.torrents[slot].keeping;
         if keeping.to_check.is_empty() && keeping.checking.is_empty() {
             keeping.recheck = None;
@@ -230,16 +254,45 @@ impl Shard {
         }
     }
 
+    /// A piece that nobody could look at still cannot be.
+    fn is_still_unseen(&mut self, cx: &mut Cx, slot: usize, error: StorageError) {
+        if let Some(unseen) = &mut self.torrents[slot].keeping.unseen {
+            unseen.why = error.clone();
+        }
+        if error.is_gone() {
+            self.storage_failed(cx, slot, error);
+        }
+        self.review(cx, slot);
+    }
+
+    /// If all pieces were tried that nobody could look at: those that are left are tried later, and if there are none, things
+    /// go on.
+    fn end_unseen(&mut self, cx: &mut Cx, slot: usize) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        let Some(unseen) = &mut keeping.unseen else { return };
+        if unseen.pieces.is_empty() {
+            keeping.unseen = None;
+            if keeping.trouble.is_none() {
+                cx.out.event(Event::StorageRecovered { torrent: torrent.key });
+            }
+            self.review(cx, slot);
+        } else if keeping.to_check.is_empty() && keeping.checking.is_empty() && unseen.again_at.is_none() {
+            unseen.wait(cx.now);
+            self.check_doubts(cx, slot);
+        }
+    }
+
     /// A piece was read and matched.
     fn is_there(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
         if let Some(unverified) = &mut torrent.keeping.unverified {
             unverified.clear(piece.get());
         }
-        let mut was_withdrawn = false;
+        let mut was_withdrawn = torrent.keeping.saw(piece);
         if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
             (doubt.tries, doubt.again_at) = (0, None);
-            was_withdrawn = std::mem::take(&mut doubt.is_withdrawn);
+            was_withdrawn |= std::mem::take(&mut doubt.is_withdrawn);
         }
         // What was read may yet be only in memory, if a sync failed meanwhile.
         if torrent.keeping.may_check() {
@@ -274,7 +327,10 @@ impl Shard {
         let tries = if is_missing { 1 } else { TRIES };
         let is_lost = doubt.tries >= tries && doubt.losses < LOSSES && torrent.keeping.trouble.is_none();
         if is_lost && !is_waited_for {
-            return self.lose(cx, slot, piece);
+            if is_lack(&error) || error.operation == Operation::Read {
+                return self.lose(cx, slot, piece);
+            }
+            return self.unsee(cx, slot, piece, error);
         }
         let wait = (BACK_OFF[0] * (1 << doubt.tries.min(5))).min(BACK_OFF[1]);
         let wait = if doubt.tries >= TRIES { BACK_OFF[1] } else { wait.max(Duration::from_secs(1)) };
@@ -285,6 +341,23 @@ impl Shard {
         self.check_doubts(cx, slot);
     }
 
+    /// A piece is there as far as is known, and nobody can look at it.
+    fn unsee(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, why: StorageError) {
+        let torrent = &mut self.torrents[slot];
+        let keeping = &mut torrent.keeping;
+        keeping.doubts.remove(&piece);
+        let is_first = keeping.unseen.is_none();
+        let unseen = keeping.unseen.get_or_insert_with(|| Unseen::new(BTreeSet::new(), why.clone(), cx.now));
+        unseen.pieces.insert(piece);
+        if is_first {
+            unseen.again_at = None;
+            unseen.wait(cx.now);
+            cx.out.event(Event::StorageFailed { torrent: torrent.key, error: why });
+        }
+        self.review(cx, slot);
+        self.check_doubts(cx, slot);
+    }
+
     /// What is on disk of a piece is not what it should be: it is missing.
     fn lose(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
         let torrent = &mut self.torrents[slot];
@@ -292,11 +365,11 @@ impl Shard {
         if let Some(unverified) = &mut torrent.keeping.unverified {
             unverified.clear(piece.get());
         }
-        let mut was_withdrawn = false;
+        let mut was_withdrawn = torrent.keeping.saw(piece);
         if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
             doubt.losses += 1;
             (doubt.tries, doubt.again_at) = (0, None);
-            was_withdrawn = std::mem::take(&mut doubt.is_withdrawn);
+            was_withdrawn |= std::mem::take(&mut doubt.is_withdrawn);
         }
         torrent.have.clear(piece.get());
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
@@ -369,4 +442,9 @@ impl Shard {
         self.review(cx, slot);
         self.pump_checks(cx, slot);
     }
+}
+
+/// Whether the bytes are not there, as the system says for sure.
+fn is_lack(error: &StorageError) -> bool {
+    matches!(error.trouble(), Trouble::Missing | Trouble::Short)
 }

@@ -62,6 +62,8 @@ pub(crate) struct Keeping {
     pub(super) suspect: BTreeSet<PieceIndex>,
     /// Storage is looking what others did.
     pub(super) looks: bool,
+    /// Pieces that may be there and cannot be read, which keeps everything from being fetched.
+    pub(super) unseen: Option<Unseen>,
     /// Files that are not there or not whole, as was told.
     pub(super) told: BTreeSet<PathBuf>,
     /// Pieces to be checked, in this order.
@@ -135,6 +137,29 @@ pub(super) struct Doubt {
     pub(super) is_withdrawn: bool,
 }
 
+/// Pieces that nobody could look at; they are tried all together.
+pub(super) struct Unseen {
+    pub(super) pieces: BTreeSet<PieceIndex>,
+    /// Why the last try failed.
+    pub(super) why: StorageError,
+    /// When they are tried again; nothing while they are.
+    pub(super) again_at: Option<Time>,
+    /// How long to wait after the next try that fails.
+    pub(super) wait: Duration,
+}
+
+impl Unseen {
+    pub(super) fn new(pieces: BTreeSet<PieceIndex>, why: StorageError, now: Time) -> Self {
+        Self { pieces, why, again_at: Some(now), wait: BACK_OFF[0] }
+    }
+
+    /// They were tried, and some are left.
+    pub(super) fn wait(&mut self, now: Time) {
+        self.again_at = Some(now + self.wait);
+        self.wait = (self.wait * 2).min(BACK_OFF[1]);
+    }
+}
+
 impl Keeping {
     pub(super) fn new(have: &Bitfield) -> Self {
         Self {
@@ -154,6 +179,7 @@ impl Keeping {
             doubts: BTreeMap::new(),
             suspect: BTreeSet::new(),
             looks: false,
+            unseen: None,
             told: BTreeSet::new(),
             to_check: VecDeque::new(),
             checking: BTreeSet::new(),
@@ -176,6 +202,8 @@ impl Keeping {
             Activity::Paused
         } else if let Some(trouble) = &self.trouble {
             Activity::Failed(trouble.error.clone())
+        } else if let Some(unseen) = &self.unseen {
+            Activity::Failed(unseen.why.clone())
         } else if let Some((done, total)) = self.recheck {
             Activity::Checking { done, total }
         } else if finished {
@@ -210,12 +238,25 @@ impl Keeping {
     /// Pieces that wait for a check, or are being checked.
     pub(super) fn in_doubt(&self) -> impl Iterator<Item = PieceIndex> {
         let doubts = self.doubts.iter().filter(|(_, doubt)| doubt.again_at.is_some()).map(|(piece, _)| piece);
-        doubts.chain(&self.to_check).chain(&self.checking).copied()
+        doubts.chain(&self.to_check).chain(&self.checking).copied().chain(self.unseen())
     }
 
     /// When the storage is tried again.
     pub(crate) fn retry_at(&self) -> Option<Time> {
-        self.trouble.as_ref().filter(|trouble| !trouble.is_floor).map(|trouble| trouble.retry_at)
+        match (&self.trouble, &self.unseen) {
+            (Some(trouble), _) => (!trouble.is_floor).then_some(trouble.retry_at),
+            (None, unseen) => unseen.as_ref()?.again_at,
+        }
+    }
+
+    /// Pieces that nobody could look at.
+    fn unseen(&self) -> impl Iterator<Item = PieceIndex> {
+        self.unseen.iter().flat_map(|unseen| &unseen.pieces).copied()
+    }
+
+    /// A piece that nobody could look at was seen; whether it was one.
+    pub(super) fn saw(&mut self, piece: PieceIndex) -> bool {
+        self.unseen.as_mut().is_some_and(|unseen| unseen.pieces.remove(&piece))
     }
 
     /// Whether a sync may be asked for: what was written before writes began to fail is as good as ever, while a sync that
@@ -241,13 +282,20 @@ impl Keeping {
 
     /// Pieces that were there and cannot be read.
     pub(crate) fn unreadable(&self) -> u32 {
-        self.doubts.values().filter(|doubt| doubt.again_at.is_some()).count() as u32
+        let doubts = self.doubts.iter().filter(|(_, doubt)| doubt.again_at.is_some());
+        let others = doubts.filter(|(piece, _)| !self.is_unseen(**piece)).count() as u32;
+        others + self.unseen.as_ref().map_or(0, |unseen| unseen.pieces.len() as u32)
     }
 
     /// Pieces that were there and may not be, each once.
     pub(crate) fn lacking(&self) -> impl Iterator<Item = PieceIndex> {
         let held = self.held.iter().filter(|piece| !self.doubts.contains_key(piece));
-        self.doubts.keys().chain(held).copied()
+        let known = self.doubts.keys().chain(held).copied().filter(|piece| !self.is_unseen(*piece));
+        known.chain(self.unseen())
+    }
+
+    pub(super) fn is_unseen(&self, piece: PieceIndex) -> bool {
+        self.unseen.as_ref().is_some_and(|unseen| unseen.pieces.contains(&piece))
     }
 
     /// The wait before the next try; it doubles.

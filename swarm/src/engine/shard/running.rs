@@ -7,11 +7,11 @@ use wire::peer::Bitfield;
 
 use super::Shard;
 use super::budget::bitfield_bytes;
-use super::keeping::Keeping;
+use super::keeping::{self, Keeping};
 use super::ordering::Ordering;
 use super::torrent::{Activity, NO_STORE, Torrent, Totals};
 use crate::engine::TorrentKey;
-use crate::engine::adding::AddTorrent;
+use crate::engine::adding::{AddTorrent, Unseen};
 use crate::engine::blame::Blame;
 use crate::engine::candidates::{self, Candidates, Sources};
 use crate::engine::close::Close;
@@ -155,6 +155,10 @@ impl Shard {
         let pads = add.meta.pads();
         let mut picker = Picker::with_pads(geometry.clone(), pads.clone(), picker::Config::default());
         picker.have_all_of(&add.have);
+        if let Some(unseen) = &add.unseen {
+            // Not to be fetched; whether they are there is found out when they can be read.
+            picker.have_all_of(&unseen.pieces);
+        }
         for partial in &add.partial {
             picker.adopt(partial.piece, &partial.blocks);
         }
@@ -164,7 +168,11 @@ impl Shard {
                 cx.out.jobs.push(Job::Adopt { store: add.store, piece, blocks });
             }
         }
-        let finished = picker.finished();
+        let unseen = add.unseen.filter(|unseen| !unseen.pieces.is_clear()).map(|Unseen { pieces, why }| {
+            let pieces = pieces.iter_ones().filter_map(|piece| geometry.piece(piece).ok()).collect();
+            keeping::Unseen::new(pieces, why, cx.now)
+        });
+        let finished = picker.finished() && unseen.is_none();
         let torrent = &mut self.torrents[slot];
         let known = &torrent.keeping;
         torrent.keeping = Keeping {
@@ -173,6 +181,7 @@ impl Shard {
             seed_only: add.seed_only,
             recorded: add.recorded,
             told_complete: finished,
+            unseen,
             unverified: (add.unverified && !add.have.is_clear()).then(|| add.have.clone()),
             ..Keeping::new(&add.have)
         };
@@ -187,6 +196,7 @@ impl Shard {
         torrent.candidates.set_complete(cx.now, finished);
         self.by_store.insert(add.store, slot);
         self.check_padding(cx, slot);
+        self.check_unseen(cx, slot);
         self.limit_pieces(cx, slot);
         for key in self.torrents[slot].peers.clone() {
             let bytes = bitfield_bytes(self.torrents[slot].geometry());

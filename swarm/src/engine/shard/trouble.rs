@@ -180,6 +180,9 @@ impl Shard {
         for doubt in self.torrents[slot].keeping.doubts.values_mut() {
             doubt.again_at = doubt.again_at.map(|_| cx.now);
         }
+        if let Some(unseen) = &mut self.torrents[slot].keeping.unseen {
+            unseen.again_at = unseen.again_at.map(|_| cx.now);
+        }
         self.review(cx, slot);
         self.arm_sync(cx, slot);
         self.arm_look(cx, slot);

@@ -284,7 +284,7 @@ impl Ready {
         }
         let Self { entry, opened, options, held, is_chosen_again, .. } = self;
         let meta = &options.torrent;
-        let Begun { files, have, partial, peers, kept, unverified, finish, .. } = opened.begun;
+        let Begun { files, have, partial, peers, kept, unverified, unseen, finish, .. } = opened.begun;
         let priorities = add::priorities(&options, &have);
         let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
         let place = Place::of(&claimed);
@@ -293,6 +293,7 @@ impl Ready {
         let add = AddTorrent {
             partial,
             unverified,
+            unseen,
             recorded: kept.is_some(),
             seed_only: !options.create,
             ..AddTorrent::new(meta.clone(), store, have)

@@ -22,8 +22,7 @@ use super::kept::{self, Kept, lease_names, lease_with_names};
 use super::placing::{self, Work};
 use super::room;
 use super::source::torrent_file;
-use crate::engine::picker::Priority;
-use crate::engine::{PartialPiece, TrackerMemo};
+use crate::engine::{PartialPiece, TrackerMemo, Unseen};
 use crate::session::event::Event;
 use crate::session::finishing::Finish;
 use crate::session::link::Link;
@@ -36,6 +35,8 @@ pub(in crate::session) struct Begun {
     pub(in crate::session) have: Bitfield,
     /// Whether some of `have` were not checked.
     pub(in crate::session) unverified: bool,
+    /// Pieces that may be there and could not be read.
+    pub(in crate::session) unseen: Option<Unseen>,
     /// Blocks of other pieces that are there.
     pub(in crate::session) partial: Vec<PartialPiece>,
     /// Peers that were worth dialling in an earlier run.
@@ -52,6 +53,7 @@ struct There {
     have: Bitfield,
     /// The pieces of `have` that are known to be right.
     right: PieceSet,
+    unseen: Option<Unseen>,
     partial: Vec<Partial>,
     /// The pieces that were read and checked.
     tried: PieceSet,
@@ -94,14 +96,20 @@ pub(in crate::session) fn begin(
     claim(&files)?;
     placing::take_in(link, options, &files, cancel);
     // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
-    let stamps = kept::stamps(&files);
-    nothing_in_the_way(link, &files, options, &stamps)?;
-    let strangers = Strangers::find(options, &files, record.as_ref(), &stamps);
-    let there = there(link, options, &files, record.as_ref(), &stamps, &strangers, cancel)?;
-    strangers.refuse(link.store.as_deref(), options, &files, &stamps, (&there.have, &there.tried))?;
+    let looks = Looks::at(&files, record.as_ref());
+    nothing_in_the_way(link, &files, options, &looks.stamps)?;
+    let strangers = Strangers::find(options, &files, record.as_ref(), &looks.stamps);
+    let there = there(link, options, &files, record.as_ref(), &looks, &strangers, cancel)?;
+    strangers.refuse(
+        link.store.as_deref(),
+        options,
+        &files,
+        &looks.stamps,
+        (&there.claimed(), &there.tried),
+    )?;
     let unverified = there.right != kept::pieces(&there.have);
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
-        room::look(options, &files, &there.have, &rules, reserve)?;
+        room::look(options, &files, &there.claimed(), &rules, reserve)?;
     }
     if there.have.is_full() && options.create {
         // Nothing will be written that could make files of length 0 on its way.
@@ -114,11 +122,47 @@ pub(in crate::session) fn begin(
     let home = kept::place(&options.dir)
         .map_err(|cause| StorageError::new(Operation::Open, &options.dir, None, cause))?;
     let finish = (options.create && rules != Finishing::default()).then(|| Finish::new(home, rules.clone()));
-    let kept =
-        prior.map(|prior| keep(link, options, &files, prior, record, &there, stamps, rules)).transpose()?;
-    let There { have, partial, .. } = there;
+    let kept = prior
+        .map(|prior| keep(link, options, &files, prior, record, &there, looks.kept, rules))
+        .transpose()?;
+    let There { have, partial, unseen, .. } = there;
     let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
-    Ok(Begun { files, have, unverified, partial, peers, trackers, kept, finish })
+    Ok(Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish })
+}
+
+impl There {
+    /// What is there, and what may be.
+    fn claimed(&self) -> Bitfield {
+        let mut claimed = self.have.clone();
+        self.unseen.iter().for_each(|unseen| claimed.or(&unseen.pieces));
+        claimed
+    }
+}
+
+/// How the files look.
+pub(super) struct Looks {
+    /// Nothing for those that are not there, or could not be looked at.
+    pub(super) stamps: Vec<Option<FileStamp>>,
+    /// Those that could not be, by index, in order.
+    pub(super) unseen: Vec<usize>,
+    /// What to record: of those that could not be looked at, what is known of them.
+    pub(super) kept: Vec<Option<FileStamp>>,
+}
+
+impl Looks {
+    pub(super) fn at(files: &FileStorage, record: Option<&Record>) -> Self {
+        let (stamps, unseen) = files.file_looks();
+        let stamps: Vec<_> = stamps.into_iter().map(|stamp| stamp.map(FileStamp::from)).collect();
+        let mut kept = stamps.clone();
+        for (index, error) in &unseen {
+            tracing::warn!(%error, "a file cannot be looked at");
+            let known = record.and_then(|record| record.state.stamps.get(*index).copied().flatten());
+            if let Some(stamp) = kept.get_mut(*index) {
+                *stamp = known;
+            }
+        }
+        Self { stamps, unseen: unseen.into_iter().map(|(index, _)| index).collect(), kept }
+    }
 }
 
 impl Prior {
@@ -261,44 +305,46 @@ fn there(
     options: &AddOptions,
     files: &Arc<FileStorage>,
     record: Option<&Record>,
-    stamps: &[Option<FileStamp>],
+    looks: &Looks,
     strangers: &Strangers,
     cancel: &AtomicBool,
 ) -> Result<There, AddError> {
     let meta = &options.torrent;
     let count = meta.geometry().piece_count();
+    let judge = |record: &Record| judge(record, meta, &looks.stamps, &looks.unseen);
     let mut known = match (options.check, record) {
         (Check::Never, _) if options.create => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
         }
         (Check::Never, _) => {
             let have = trusted(files, meta);
-            let mut right = record.map_or(PieceSet::none(count), |record| judge(record, meta, stamps).have);
+            let mut right = record.map_or(PieceSet::none(count), |record| judge(record).have);
             (0..count).filter(|piece| !have.get(*piece)).for_each(|piece| right.set(piece, false));
-            return Ok(There { have, right, partial: Vec::new(), tried: PieceSet::none(count) });
+            let tried = PieceSet::none(count);
+            return Ok(There { have, right, unseen: None, partial: Vec::new(), tried });
         }
-        (Check::Auto, Some(record)) => judge(record, meta, stamps),
+        (Check::Auto, Some(record)) => judge(record),
         (Check::Auto, None) if !anything(files, meta) => {
             Judgement { doubtful: PieceSet::none(count), ..Judgement::doubt_all(meta) }
         }
         (Check::Auto, None) | (Check::Always, _) => Judgement::doubt_all(meta),
     };
     let mut have = kept::bitfield(&known.have);
-    let mut tried = PieceSet::none(count);
+    let (mut tried, mut unseen) = (PieceSet::none(count), None);
     strangers
         .pieces(meta)
         .filter(|piece| !have.get(*piece))
         .for_each(|piece| known.doubtful.set(piece, true));
     if known.doubtful.count() > 0 {
         let found;
-        (found, tried) = checked(link, files, options, &known.doubtful, cancel)?;
+        (found, tried, unseen) = checked(link, files, options, &known.doubtful, cancel)?;
         if link.store.is_some() {
             make_durable(files, meta, &found)?;
         }
         have.or(&found);
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
-    Ok(There { right: kept::pieces(&have), have, partial, tried })
+    Ok(There { right: kept::pieces(&have), have, unseen, partial, tried })
 }
 
 /// What was found may have been written just before a crash, and may not be durable yet.
@@ -330,7 +376,7 @@ fn keep(
     record.source = if is_known { None } else { torrent_file(meta).ok().map(Source::Torrent) };
     let Record { summary, state, .. } = &mut record;
     state.pieces = there.right.clone();
-    state.doubtful = kept::pieces(&there.have);
+    state.doubtful = kept::pieces(&there.claimed());
     state.doubtful.subtract(&there.right);
     state.births = foreign::births(files, (&state.stamps, &state.births), &stamps, PartialEq::eq);
     state.stamps = stamps;
@@ -440,14 +486,14 @@ fn trusted(files: &FileStorage, meta: &metainfo::Torrent) -> Bitfield {
     have
 }
 
-/// Those of some pieces that match their hashes, and those that could be read.
+/// Those of some pieces that match their hashes, those that could be read, and those that could not.
 fn checked(
     link: &Arc<Link>,
     files: &Arc<FileStorage>,
     options: &AddOptions,
     pieces: &PieceSet,
     cancel: &AtomicBool,
-) -> Result<(Bitfield, PieceSet), AddError> {
+) -> Result<(Bitfield, PieceSet, Option<Unseen>), AddError> {
     let meta = &options.torrent;
     let torrent = meta.id();
     let progress = |Progress { done, total }| {
@@ -466,7 +512,8 @@ fn checked(
     for error in found.errors.iter().filter(|error| told.insert(error.path.clone())) {
         tracing::warn!(%error, "a piece cannot be read");
     }
-    let mut have = Bitfield::new(meta.geometry().piece_count());
+    let (mut have, mut unread) =
+        (Bitfield::new(meta.geometry().piece_count()), Bitfield::new(meta.geometry().piece_count()));
     let mut tried = pieces.clone();
     for (piece, verdict) in meta.geometry().pieces().zip(&found.verdicts) {
         match verdict {
@@ -474,8 +521,13 @@ fn checked(
                 have.set(piece.get());
             }
             Verdict::Bad | Verdict::Missing => {}
-            Verdict::Unreadable | Verdict::Unknown | Verdict::Unchecked => tried.set(piece.get(), false),
+            Verdict::Unreadable => {
+                unread.set(piece.get());
+                tried.set(piece.get(), false);
+            }
+            Verdict::Unknown | Verdict::Unchecked => tried.set(piece.get(), false),
         }
     }
-    Ok((have, tried))
+    let why = found.errors.first().filter(|_| !unread.is_clear()).cloned();
+    Ok((have, tried, why.map(|why| Unseen { pieces: unread, why })))
 }

@@ -23,6 +23,8 @@ mod room;
 mod saver;
 mod source;
 mod space;
+#[cfg(test)]
+mod strikes;
 
 pub use database::RedbStore;
 

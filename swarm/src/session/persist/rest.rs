@@ -46,16 +46,16 @@ pub(in crate::session) fn at_rest(
         away.map(|away| lease_with_names(&*store, &Key { dir: away.clone(), ..key }, Some(&files), &meta));
     let away = away.transpose()?;
     // The record is written anew with stamps of the files as they are, so what is not known of them is doubted from now on.
-    let stamps = kept::stamps(&files);
-    let judged = judge(&record, &meta, &stamps);
-    foreign::disown_changed(&record, &files, &meta, &stamps, &judged.changed);
+    let looks = begin::Looks::at(&files, Some(&record));
+    let judged = judge(&record, &meta, &looks.stamps, &looks.unseen);
+    foreign::disown_changed(&record, &files, &meta, &looks.stamps, &judged.changed);
     record.state.created = files.created();
     record.state.births =
-        foreign::births(&files, (&record.state.stamps, &record.state.births), &stamps, PartialEq::eq);
+        foreign::births(&files, (&record.state.stamps, &record.state.births), &looks.kept, PartialEq::eq);
     record.state.pieces = judged.have;
     record.state.doubtful = judged.doubtful;
     record.state.partial = judged.partial;
-    record.state.stamps = stamps;
+    record.state.stamps = looks.kept;
     record.source = None;
     let finish = (rules != Finishing::default()).then(|| Finish::new(home, rules));
     let files = Arc::new(files);
