@@ -43,6 +43,11 @@ fn pieces_of_256_mib_come_and_go_in_little_memory() {
     first.until("complete");
     is_modest(&first, "taking");
     drop(seeds);
+    let reuse = ["download", "huge.bin.torrent", "-o", "third", "--no-resume", "--seed", "--reuse", "first"];
+    let mut third = limited(&env, &limit, &[&reuse[..], &LOCAL].concat());
+    third.until("complete");
+    is_modest(&third, "taking what is there");
+    drop(third);
     // The least that is taken.
     let download =
         ["download", "huge.bin.torrent", "-o", "second", "--no-resume", "--seed", "--memory", "16M"];
@@ -59,6 +64,34 @@ fn pieces_of_256_mib_come_and_go_in_little_memory() {
             copy.read_exact_at(&mut bytes, at * MIB).unwrap();
             assert_eq!(u64::from_le_bytes(bytes), at);
         }
+    }
+}
+
+#[test]
+fn what_a_skipped_file_has_already_is_folded_in_in_little_memory() {
+    let env = Env::new();
+    fs::create_dir(env.path("two")).unwrap();
+    for (name, mib) in [("a", 1), ("b", 160)] {
+        let file = fs::File::create(env.path("two").join(name)).unwrap();
+        file.set_len(mib * MIB).unwrap();
+        (0..mib).for_each(|at| file.write_all_at(&(at + 7).to_le_bytes(), at * MIB).unwrap());
+    }
+    env.ok(&["create", "two", "--piece-size", "256M"]);
+    let seed = ["seed", "two.torrent", "-d", ".", "--no-resume", "--check", "never"];
+    let mut seed = env.start(&[&seed[..], &LOCAL].concat());
+    let peer = listening(&seed.until("started")).to_string();
+    let download = ["download", "two.torrent", "-o", "here", "--peer", &peer];
+    env.ok(&[&download[..], &LOCAL, &["--select", "0"]].concat());
+    assert!(!env.path("here/two/b").exists());
+    let mut all = env.start(&[&download[..], &LOCAL, &["--select", "0-1", "--seed"]].concat());
+    all.until("complete");
+    is_modest(&all, "folding in");
+    drop(seed);
+    let file = fs::File::open(env.path("here/two/b")).unwrap();
+    let mut bytes = [0; 8];
+    for at in 0..160 {
+        file.read_exact_at(&mut bytes, at * MIB).unwrap();
+        assert_eq!(u64::from_le_bytes(bytes), at + 7);
     }
 }
 

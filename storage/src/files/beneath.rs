@@ -4,7 +4,7 @@
 //! opened from the one above and none may be a link. No path is ever joined to the path of the root.
 
 use super::refusal::Refusal;
-use super::{RootId, calls, sys};
+use super::{RootId, Stamp, calls, sys};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::io;
@@ -119,6 +119,12 @@ impl Root {
     /// Whether numbers of files there last only as long as they are open, and times are counted in steps of two seconds.
     pub(super) fn forgets(&self) -> bool {
         self.forgets
+    }
+
+    /// What lasts of how a file there looks.
+    pub(super) fn lasting(&self, stamp: impl Into<Stamp>) -> Stamp {
+        let stamp = stamp.into();
+        if self.forgets { stamp.coarse() } else { stamp }
     }
 
     /// Whether no file there can have 4 GiB.

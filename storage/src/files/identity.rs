@@ -146,13 +146,16 @@ impl FileStorage {
 
     /// The same, and the files that could not be looked at, with the reason: they may be there.
     pub fn file_looks(&self) -> (Vec<Option<Stamp>>, Vec<(usize, StorageError)>) {
-        let places = self.places();
+        self.looks_in(&self.places())
+    }
+
+    pub(super) fn looks_in(&self, places: &Places) -> (Vec<Option<Stamp>>, Vec<(usize, StorageError)>) {
         let mut unseen = Vec::new();
-        let looks = self.look(&places).into_iter().enumerate();
+        let looks = self.look(places).into_iter().enumerate();
         let mut stamps: Vec<Option<Stamp>> = looks
             .map(|(index, look)| {
                 look.unwrap_or_else(|cause| {
-                    unseen.push((index, self.error_at(&places, Operation::Stat, index, None, cause)));
+                    unseen.push((index, self.error_at(places, Operation::Stat, index, None, cause)));
                     None
                 })
             })

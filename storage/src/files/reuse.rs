@@ -30,6 +30,9 @@ const DEPTH: usize = 32;
 /// Pieces of a file that are hashed to find out whether it is the right one.
 const SAMPLES: u32 = 4;
 
+/// Bytes that are read at a time.
+const STEP: usize = 1 << 20;
+
 /// Looks at files, and beneath folders, for files that are as long as files of the torrent and have, as a few pieces tell, the same content; where
 /// no piece lies within the file, the same name. Follows no links, and looks at no more than 100,000 names. The first match of
 /// each file counts. A check of the torrent tells later whether all of it is right.
@@ -81,17 +84,23 @@ fn is_likely(torrent: &Torrent, index: usize, path: &Path) -> io::Result<bool> {
     let offset = layout.files()[index].offset;
     let mut samples: Vec<u32> = (0..SAMPLES).map(|at| first + at * (count - 1) / (SAMPLES - 1)).collect();
     samples.dedup();
+    let mut bytes = vec![0; STEP];
     for piece in samples {
         let Ok(piece) = geometry.piece(piece) else { return Ok(false) };
-        let mut bytes = vec![0; geometry.piece_len(piece) as usize];
-        let here = usize::try_from(layout.files()[index].length).unwrap_or(usize::MAX);
-        let at = geometry.piece_start(piece) - offset;
-        // In the last piece of a hybrid torrent the rest is padding.
-        let len = bytes.len().min(here.saturating_sub(usize::try_from(at).unwrap_or(usize::MAX)));
-        file.read_exact_at(&mut bytes[..len], at)?;
+        let start = geometry.piece_start(piece) - offset;
+        let (mut at, end) = (start, start + u64::from(geometry.piece_len(piece)));
+        let length = layout.files()[index].length;
         let check = torrent.piece_check(piece);
         let mut hasher = PieceHasher::all(&check);
-        hasher.update(&bytes);
+        while at < end {
+            let step = usize::try_from(end - at).unwrap_or(STEP).min(STEP);
+            let here = usize::try_from(length.saturating_sub(at)).unwrap_or(STEP).min(step);
+            file.read_exact_at(&mut bytes[..here], at)?;
+            // In the last piece of a hybrid torrent the rest is padding.
+            bytes[here..step].fill(0);
+            hasher.update(&bytes[..step]);
+            at += step as u64;
+        }
         if hasher.finish().matches(&check) != Some(true) {
             return Ok(false);
         }

@@ -13,6 +13,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
+/// Bytes that are copied at a time.
+const STEP: u64 = 1 << 20;
+
 impl FileStorage {
     /// Says which files are not wanted, by index; all others are. A skipped file that is not there is not made. One that is
     /// wanted again gets what the part file has of it.
@@ -196,7 +199,7 @@ impl FileStorage {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make_from_parts(places, index, &folded)?;
-                self.deeds.moved(index);
+                self.deeds.folded(index);
                 self.watch.forget(index);
             }
             Err(cause) => return Err(self.error_at(places, Operation::Stat, index, None, cause)),
@@ -261,13 +264,21 @@ impl FileStorage {
         for &piece in pieces {
             let start = u64::from(piece) * piece_length;
             let (from, to) = (start.max(offset), (start + piece_length).min(offset + length));
-            let (begin, len) = ((from - start) as u32, (to - from) as u32);
-            let bytes = self.parts().as_ref().map_or(Ok(Vec::new()), |parts| parts.bytes(piece, begin, len));
-            let bytes =
-                bytes.map_err(|(at, cause)| self.parts_error(places, Operation::Read, Some(at), cause))?;
-            Writing::new(&[IoSlice::new(&bytes)])
-                .write(file, from - offset, u32::try_from(bytes.len()).unwrap_or(0))
-                .map_err(|(at, cause)| self.error_at(places, Operation::Write, index, Some(at), cause))?;
+            let mut at = from;
+            while at < to {
+                let (begin, len) = ((at - start) as u32, (to - at).min(STEP) as u32);
+                let bytes =
+                    self.parts().as_ref().map_or(Ok(Vec::new()), |parts| parts.bytes(piece, begin, len));
+                let bytes = bytes
+                    .map_err(|(at, cause)| self.parts_error(places, Operation::Read, Some(at), cause))?;
+                Writing::new(&[IoSlice::new(&bytes)])
+                    .write(file, at - offset, u32::try_from(bytes.len()).unwrap_or(0))
+                    .map_err(|(at, cause)| self.error_at(places, Operation::Write, index, Some(at), cause))?;
+                if bytes.len() < len as usize {
+                    break;
+                }
+                at += u64::from(len);
+            }
         }
         calls::sync_data(file)
             .map_err(|errno| self.error_at(places, Operation::Sync, index, None, errno.into()))

@@ -123,6 +123,8 @@ impl FileStorage {
         copied: &Stat,
         copy: &OwnedFd,
     ) -> Result<bool, StorageError> {
+        // What somebody wrote meanwhile shows in its stamp.
+        let was = self.stamp(places, index);
         let root = places.root_of(index);
         let failed = |cause| StorageError::new(Operation::Rename, root.show(path), None, cause);
         let own = self.own_name(path);
@@ -145,7 +147,9 @@ impl FileStorage {
             return Ok(false);
         }
         self.made().touch(path);
-        self.deeds.moved(index);
+        if let (Some(was), Ok(is)) = (was, calls::stat(copy)) {
+            self.deeds.moved(index, root.lasting(was), root.lasting(is));
+        }
         self.owners.forget();
         self.open_files.close((self.owner, index));
         self.watch.forget(index);

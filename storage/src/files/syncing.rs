@@ -92,10 +92,17 @@ impl FileStorage {
     }
 
     /// Has the next sync cover a file, although this storage did not write it: one that an earlier run may have written
-    /// just before it ended.
+    /// just before it ended. Its name and those of the folders on the way count too: whoever made them may have been killed
+    /// before they were durable.
     pub fn mark_unsynced(&self, index: usize) {
-        if index < self.layout().files().len() {
-            self.mark_dirty(index);
+        if index >= self.layout().files().len() {
+            return;
+        }
+        self.mark_dirty(index);
+        if let Ok((path, _)) = self.places().find(self.layout(), index) {
+            let mut made = self.made();
+            made.touch(&path);
+            path.match_indices('/').for_each(|(end, _)| made.touch(&path[..end]));
         }
     }
 

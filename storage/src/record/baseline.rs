@@ -60,9 +60,18 @@ impl Baseline {
 
 /// Whether what the storage did makes the one of the other.
 fn is_explained(old: Option<FileStamp>, new: FileStamp, touched: Touched) -> bool {
-    let Some(old) = old else { return touched != Touched::default() };
-    let is_same_file = old.inode == new.inode || old.inode == 0 || new.inode == 0;
-    touched.moved || touched.written && !touched.made && is_same_file && new.len >= old.len
+    let Some(old) = old else { return touched.made || touched.written || touched.folded };
+    let is_written = touched.written && !touched.made;
+    let leads = |old: FileStamp, new: FileStamp| {
+        let is_same_file = old.inode == new.inode || old.inode == 0 || new.inode == 0;
+        is_same_file && ((old.len, old.mtime) == (new.len, new.mtime) || is_written && new.len >= old.len)
+    };
+    match touched.moved {
+        _ if touched.folded => true,
+        // What others did before, or while it was moved, is not what was moved.
+        Some((from, to)) => leads(old, from.into()) && leads(to.into(), new),
+        None => is_written && leads(old, new),
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +87,13 @@ mod tests {
         let nothing = Touched::default();
         let written = Touched { written: true, ..nothing };
         let made = Touched { made: true, ..written };
-        let moved = Touched { moved: true, ..nothing };
+        let moved = |from: Option<FileStamp>, to: Option<FileStamp>| {
+            let stamp = |stamp: FileStamp| {
+                let mtime_ns = i64::try_from(stamp.mtime).unwrap();
+                crate::Stamp { len: stamp.len, mtime_ns, inode: stamp.inode, device: 1 }
+            };
+            Touched { moved: from.map(stamp).zip(to.map(stamp)), ..nothing }
+        };
         let old = stamp(10, 5, 1);
         // before, now, what we did, recorded, doubted
         let table = [
@@ -98,7 +113,19 @@ mod tests {
             // It was gone and we made another, whose number may even be the same.
             (old, stamp(10, 6, 1), made, old, true),
             // To another disk.
-            (old, stamp(10, 5, 7), moved, stamp(10, 5, 7), false),
+            (old, stamp(10, 5, 7), moved(old, stamp(10, 5, 7)), stamp(10, 5, 7), false),
+            // And written to by us before, or after.
+            (
+                old,
+                stamp(10, 7, 7),
+                Touched { written: true, ..moved(stamp(10, 6, 1), stamp(10, 5, 7)) },
+                stamp(10, 7, 7),
+                false,
+            ),
+            // Somebody wrote before that, or after, or put another in its place.
+            (old, stamp(10, 5, 7), moved(stamp(10, 6, 1), stamp(10, 5, 7)), old, true),
+            (old, stamp(10, 6, 7), moved(old, stamp(10, 5, 7)), old, true),
+            (old, stamp(10, 5, 8), moved(old, stamp(10, 5, 7)), old, true),
         ];
         for (at, (before, now, touched, recorded, is_doubted)) in table.into_iter().enumerate() {
             let mut baseline = Baseline::new(vec![before]);

@@ -310,7 +310,7 @@ mod tests {
         let coarse = |mtime| Some(FileStamp { len: 65536, mtime, inode: 0 });
         let old = coarse(SAVED - 100 * SECOND);
         let stamps = [old, coarse(SAVED - SECOND), old];
-        let found = judge(&record("##.#..", stamps, true), &torrent(), &stamps);
+        let found = judge(&record("##.#..", stamps, true), &torrent(), &stamps, &[]);
         assert_eq!((&found.have, &found.doubtful), (&set("##...."), &set("..##..")));
     }
 

@@ -363,3 +363,25 @@ fn renamed_files_are_found_when_power_is_lost() {
         });
     });
 }
+
+#[test]
+fn what_a_killed_run_made_is_durable_before_the_next_claims_it() {
+    apart("outage::what_a_killed_run_made_is_durable_before_the_next_claims_it", |dir| {
+        let world = World::new(dir, false);
+        let disk = world.disk();
+        let (claimed_at, changes) = record(|| {
+            // Killed before anything was synced.
+            world.sample.write_to(&world.open(&world.home, FileOptions::default()));
+            // The next run finds it by a check.
+            let storage = world.open(&world.home, FileOptions::default());
+            assert!(is_whole(&storage, &world.sample));
+            (0..FILES.len()).for_each(|index| storage.mark_unsynced(index));
+            storage.sync().unwrap();
+            recorded()
+        });
+        world.lose_power(&disk, &changes, 500, |home, _, moment| {
+            let storage = world.open(home, FileOptions::default());
+            assert!(moment < claimed_at || is_whole(&storage, &world.sample), "it was claimed");
+        });
+    });
+}

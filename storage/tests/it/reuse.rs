@@ -128,7 +128,7 @@ fn nothing_is_written_through_a_second_name() {
     assert_eq!(fs::read(theirs.join("mine")).unwrap(), wrong);
     assert_eq!(fs::read(home.join("t/a")).unwrap(), sample.file(0));
     assert_ne!(stamps().inode, before.inode);
-    assert!(storage.take_touched()[0].moved, "it explains the new file");
+    assert!(storage.take_touched().0[0].moved.is_some(), "it explains the new file");
 
     // Now what is given away, and then found to be bad; also by another run.
     sample.write_to(&storage);

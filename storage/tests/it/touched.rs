@@ -17,8 +17,9 @@ fn stamps(storage: &FileStorage) -> Vec<Option<FileStamp>> {
 
 /// What a save does.
 fn doubted(baseline: &mut Baseline, storage: &FileStorage) -> Vec<usize> {
-    let touched = storage.take_touched();
-    baseline.update(&stamps(storage), &touched);
+    let (touched, stamps) = storage.take_touched();
+    let stamps: Vec<_> = stamps.into_iter().map(|stamp| stamp.map(Into::into)).collect();
+    baseline.update(&stamps, &touched);
     baseline.doubted().collect()
 }
 
@@ -42,7 +43,7 @@ fn its_own_writes_and_moves_are_explained_and_a_file_made_anew_is_not() {
     write(&storage, &sample, 1);
     assert_eq!(doubted(&mut baseline, &storage), []);
     assert_eq!(baseline.stamps(), stamps(&storage));
-    assert_eq!(storage.take_touched(), [Touched::default(); 2], "it was told already");
+    assert_eq!(storage.take_touched().0, [Touched::default(); 2], "it was told already");
 
     storage.relocate(&dir.path().join("new"), &MoveOptions::default()).unwrap();
     write(&storage, &sample, 0);
@@ -57,5 +58,24 @@ fn its_own_writes_and_moves_are_explained_and_a_file_made_anew_is_not() {
     write(&storage, &sample, 0);
     assert_eq!(doubted(&mut baseline, &storage), [0]);
     fs::write(dir.path().join("new/t/b"), [8; 65_536]).unwrap();
+    assert_eq!(doubted(&mut baseline, &storage), [0, 1]);
+}
+
+#[test]
+fn what_others_did_before_a_move_is_noticed_after_it() {
+    let sample = Sample::folder(Version::V1, 65_536, &FILES);
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(&dir.path().join("old"), &sample);
+    write(&storage, &sample, 0);
+    write(&storage, &sample, 1);
+    let mut baseline = Baseline::new(stamps(&storage));
+    storage.take_touched();
+    fs::write(dir.path().join("old/t/a"), [8; 65_536]).unwrap();
+    storage.relocate(&dir.path().join("new"), &MoveOptions::default()).unwrap();
+    assert_eq!(doubted(&mut baseline, &storage), [0]);
+    // There and back, and between the two.
+    storage.relocate(&dir.path().join("old"), &MoveOptions::default()).unwrap();
+    fs::write(dir.path().join("old/t/b"), [8; 65_536]).unwrap();
+    storage.relocate(&dir.path().join("new"), &MoveOptions::default()).unwrap();
     assert_eq!(doubted(&mut baseline, &storage), [0, 1]);
 }

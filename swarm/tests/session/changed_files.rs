@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use swarm::session::{AddOptions, Check, Event, Selection};
+use swarm::session::{AddOptions, Check, Event, Placing, Selection};
 use tempfile::TempDir;
 
 use crate::resume::{content, record, resume};
@@ -102,5 +102,40 @@ async fn what_was_never_checked_is_not_recorded_as_right() {
         end([session]).await;
         let kept = record(state.path(), &content, dir.path()).state;
         assert_eq!((checked, kept.pieces.count(), kept.doubtful.count()), (was_checked, 11, doubtful));
+    }
+}
+
+#[tokio::test]
+async fn what_others_did_before_a_move_is_found_at_the_next_start() {
+    let content = content(305);
+    let (dir, goal, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let session = keeping(state.path()).await;
+    let torrent = add(&session, AddOptions::download(content.meta.clone(), dir.path())).await;
+    let path = file(&content, dir.path(), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[40_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(soon(torrent.move_to(goal.path())).await.unwrap().is_whole);
+    end([session]).await;
+
+    let session = keeping(state.path()).await;
+    let (torrent, _) = resume(&session, AddOptions::download(content.meta.clone(), goal.path())).await;
+    let status = torrent.status().await.unwrap();
+    assert_eq!((status.activity.is_seeding(), status.pieces_done), (false, 11));
+    end([session]).await;
+}
+
+#[tokio::test]
+async fn what_was_taken_from_other_files_is_hashed_once() {
+    let content = content(306);
+    let (theirs, dir, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let placing = Placing { reuse: vec![theirs.path().to_owned()], ..Placing::default() };
+    let download = || AddOptions::download(content.meta.clone(), dir.path());
+    for (options, is_checked) in [(AddOptions { placing, ..download() }, true), (download(), false)] {
+        let session = keeping(state.path()).await;
+        let (torrent, was_checked) = resume(&session, options).await;
+        soon(torrent.wait_complete()).await.unwrap();
+        assert_eq!((was_checked, torrent.status().await.unwrap().totals.downloaded), (is_checked, 0));
+        end([session]).await;
     }
 }

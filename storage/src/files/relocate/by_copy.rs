@@ -85,8 +85,10 @@ impl FileStorage {
     ) -> Result<Option<Option<PathBuf>>, StorageError> {
         let Some(next) = places.next.as_mut() else { return Ok(None) };
         let goal = |operation, cause| StorageError::new(operation, next.root.show(path), None, cause);
-        let lengths = (|| Ok((len(&places.root.stat_file(path)?), len(&calls::stat(to)?))))();
-        let (was, is) = lengths.map_err(|cause| goal(Operation::Stat, cause))?;
+        let stats = (|| Ok((places.root.stat_file(path)?, calls::stat(to)?)))();
+        // What somebody wrote while it was copied shows in its stamp.
+        let (source, copy) = stats.map_err(|cause| goal(Operation::Stat, cause))?;
+        let (was, is) = (len(&source), len(&copy));
         if was != is || is != copied {
             let cause = io::Error::other(format!("the copy has {is} bytes, the file {was}"));
             return Err(goal(Operation::Rename, cause));
@@ -96,6 +98,7 @@ impl FileStorage {
         // The name, and those of all folders on the way, are durable before the old copy goes.
         sync_names(&next.root, path).map_err(|cause| goal(Operation::Sync, cause))?;
         next.moved[index] = true;
+        self.deeds.moved(index, places.root.lasting(source), next.root.lasting(copy));
         self.open_files.close((self.owner, index));
         self.watch.forget(index);
         Ok(Some(self.drop_source(&places.root, path)))

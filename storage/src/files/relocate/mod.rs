@@ -229,11 +229,11 @@ impl FileStorage {
         let goal = |operation, cause| StorageError::new(operation, next.root.show(&path), None, cause);
         match next.root.stat_name(&path) {
             Ok(there) if is_same(&there, &from) => return Ok(mark(&mut places, index)),
-            Ok(_) => {
+            Ok(there) => {
                 // The move was interrupted after the copy was whole.
-                let both = open(&places.root, &path).and_then(|from| Ok((from, open(&next.root, &path)?)));
-                let (from, to) = both.map_err(|cause| goal(Operation::Open, cause))?;
-                let is_copy = copy::is_equal(from.as_fd(), to.as_fd());
+                let both = open(&places.root, &path).and_then(|old| Ok((old, open(&next.root, &path)?)));
+                let (old, to) = both.map_err(|cause| goal(Operation::Open, cause))?;
+                let is_copy = copy::is_equal(old.as_fd(), to.as_fd());
                 if !is_copy.map_err(|cause| goal(Operation::Read, cause))? {
                     return Err(goal(Operation::Rename, Errno::EXIST.into()));
                 }
@@ -243,6 +243,7 @@ impl FileStorage {
                     .and_then(|()| sync_names(&next.root, &path))
                     .map_err(|cause| goal(Operation::Sync, cause))?;
                 moved.left_behind.extend(self.drop_source(&places.root, &path));
+                self.deeds.moved(index, places.root.lasting(from), next.root.lasting(there));
                 moved.files += 1;
                 self.open_files.close((self.owner, index));
                 self.watch.forget(index);
@@ -257,6 +258,10 @@ impl FileStorage {
         match rename(&places.root, &path, &next.root, &path) {
             Ok(()) => {
                 self.made().touch(&path);
+                // On some file systems a file gets another number with another name.
+                if let Ok(to) = next.root.stat_file(&path) {
+                    self.deeds.moved(index, places.root.lasting(from), next.root.lasting(to));
+                }
                 moved.files += 1;
                 Ok(mark(&mut places, index))
             }
@@ -269,7 +274,7 @@ impl FileStorage {
     fn end_move(&self) -> Result<(), StorageError> {
         let mut places = self.places_mut();
         self.move_parts(&places)?;
-        self.note_all_moved();
+        self.note_parts_moved();
         let Some(next) = places.next.take() else { return Ok(()) };
         let old = std::mem::replace(&mut places.root, next.root);
         let mut made = self.made();

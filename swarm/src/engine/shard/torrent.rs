@@ -171,7 +171,10 @@ impl Torrent {
 
     /// What it does now, by what is there and how its storage does.
     pub(super) fn next_activity(&self) -> Activity {
-        match self.keeping.activity(self.is_done()) {
+        let keeping = &self.keeping;
+        // What is lost and not fetched yet is not there: nobody is told that it is all there then.
+        let is_held_up = !keeping.told_complete && !keeping.seed_only && !keeping.held.is_empty();
+        match keeping.activity(self.is_done() && !is_held_up) {
             Activity::Downloading if self.awaits.is_some() => {
                 Activity::Metadata { have: 0, pieces: None, peers: 0 }
             }

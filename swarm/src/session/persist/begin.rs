@@ -22,6 +22,7 @@ use super::kept::{self, Kept, lease_names, lease_with_names};
 use super::placing::{self, Work};
 use super::room;
 use super::source::torrent_file;
+use crate::engine::picker::Priority;
 use crate::engine::{PartialPiece, TrackerMemo, Unseen};
 use crate::session::event::Event;
 use crate::session::finishing::Finish;
@@ -96,6 +97,8 @@ pub(in crate::session) fn begin(
     claim(&files)?;
     placing::take_in(link, options, &files, cancel);
     // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
+    // What was done until now is in what it compares with.
+    files.take_touched();
     let looks = Looks::at(&files, record.as_ref());
     nothing_in_the_way(link, &files, options, &looks.stamps)?;
     let strangers = Strangers::find(options, &files, record.as_ref(), &looks.stamps);

@@ -165,8 +165,7 @@ impl Kept {
     pub(in crate::session) fn moved(&self, dir: &Path, lease: Option<Lease>) -> Result<(), StoreError> {
         let mut baseline = self.saving();
         let Some(files) = self.files() else { return Ok(()) };
-        let touched = files.take_touched();
-        baseline.update(&stamps(&files), &touched);
+        compare(&mut baseline, &files);
         let (folder, created) = (files.root_id().ok().map(Into::into), files.created());
         let (old, mut record) = {
             let mut state = self.state();
@@ -214,8 +213,7 @@ impl Kept {
     /// What others put in the place of files, or wrote to them, is not the torrent's to remove. Blocks.
     pub(in crate::session) fn disown_changed(&self, files: &FileStorage) {
         let mut baseline = self.saving();
-        let touched = files.take_touched();
-        baseline.update(&stamps(files), &touched);
+        compare(&mut baseline, files);
         baseline.doubted().for_each(|index| files.disown(index));
     }
 
@@ -250,9 +248,7 @@ impl Kept {
         is_clean: bool,
     ) -> Option<(Writing<'a>, Record)> {
         let files = self.files()?;
-        // In this order: what is written in between is explained by the next save.
-        let touched = files.take_touched();
-        baseline.update(&stamps(&files), &touched);
+        compare(&mut baseline, &files);
         let created = files.created();
         let Snapshot { resume, finished } = snapshot;
         let saved = now_ms();
@@ -385,9 +381,11 @@ fn sorted(
     (right, doubtful)
 }
 
-/// How the files look.
-pub(super) fn stamps(files: &FileStorage) -> Vec<Option<FileStamp>> {
-    files.file_stamps().into_iter().map(|stamp| stamp.map(Into::into)).collect()
+/// Finds out what others did to the files.
+fn compare(baseline: &mut Baseline, files: &FileStorage) {
+    let (touched, stamps) = files.take_touched();
+    let stamps: Vec<Option<FileStamp>> = stamps.into_iter().map(|stamp| stamp.map(FileStamp::from)).collect();
+    baseline.update(&stamps, &touched);
 }
 
 /// Milliseconds since 1970.
