@@ -113,10 +113,12 @@ async fn what_is_wanted_most_comes_first() {
     }
     let last = content.meta.layout().file_pieces(4).unwrap();
     assert!(last.clone().count() * 3 < order.len(), "most of it is wanted less");
-    // Before the first unchoke nothing but the ten allowed-fast pieces can be asked for, whatever is wanted, and a few
-    // are hashed out of turn.
-    let ranks = (0..).zip(&order).filter(|(_, piece)| last.contains(&piece.get())).map(|(rank, _)| rank);
-    assert!(ranks.max().unwrap() < last.count() + 10 + 4, "{order:?}");
+    // Pieces are hashed side by side, so a late one may be told after many that were asked for later; on the whole the
+    // order holds.
+    let (first, rest): (Vec<_>, Vec<_>) =
+        (0..).zip(&order).partition(|(_, piece)| last.contains(&piece.get()));
+    let mean = |ranks: &[(usize, _)]| ranks.iter().map(|(rank, _)| rank).sum::<usize>() / ranks.len();
+    assert!(mean(&first) < mean(&rest) / 2, "{order:?}");
     end([session, seed]).await;
     content.assert_all(to.path());
 }
