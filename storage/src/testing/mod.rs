@@ -2,6 +2,7 @@
 
 #[cfg(feature = "files")]
 pub mod fat;
+#[cfg(feature = "files")]
 pub mod faults;
 #[cfg(feature = "files")]
 pub mod ledger;

@@ -1,5 +1,6 @@
 //! Whole sessions beside one-shot programs, after moves that were interrupted, and while somebody else writes to files.
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use storage::RootId;
@@ -59,9 +60,9 @@ async fn what_changes_during_a_check_is_doubtful_afterwards() {
     let spoiled = async {
         event(&mut events, |event| matches!(event, Event::Checking { done, .. } if *done > 0)).await;
         // The first piece was most likely hashed already.
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[100] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
+        let spoilt = std::fs::read(&path).unwrap()[100] ^ 1;
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[spoilt], 100).unwrap();
     };
     let (torrent, ()) = tokio::join!(add(&session, options), spoiled);
     drop(torrent);

@@ -109,6 +109,16 @@ impl Peer {
         self.call(method, &[&[hash], more].concat())
     }
 
+    fn read_state(&self) -> Result<State> {
+        if self.of_torrent("d.is_hash_checking", &[])? != "0" || self.of_torrent("d.is_active", &[])? != "1" {
+            return Ok(State::Busy);
+        }
+        if self.of_torrent("d.is_meta", &[])? == "1" {
+            return Ok(State::Downloading);
+        }
+        Ok(if self.of_torrent("d.complete", &[])? == "1" { State::Complete } else { State::Downloading })
+    }
+
     /// Calls a method with values written as XML; answers the text of the returned value.
     fn call(&self, method: &str, params: &[String]) -> Result<String> {
         let params: String = params.iter().map(|p| format!("<param><value>{p}</value></param>")).collect();
@@ -135,13 +145,10 @@ impl Peer {
 impl Running for Peer {
     fn state(&mut self) -> Result<State> {
         self.process.check_alive()?;
-        if self.of_torrent("d.is_hash_checking", &[])? != "0" || self.of_torrent("d.is_active", &[])? != "1" {
-            return Ok(State::Busy);
-        }
-        if self.of_torrent("d.is_meta", &[])? == "1" {
-            return Ok(State::Downloading);
-        }
-        Ok(if self.of_torrent("d.complete", &[])? == "1" { State::Complete } else { State::Downloading })
+        let state = self.read_state();
+        // For a moment it is not there: when its metadata came, it is added anew.
+        let is_between = |why: &anyhow::Error| why.to_string().contains("Could not find info-hash");
+        if state.as_ref().is_err_and(is_between) { Ok(State::Busy) } else { state }
     }
 
     fn log_tail(&self) -> String {

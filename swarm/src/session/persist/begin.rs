@@ -17,6 +17,7 @@ use storage::{
 };
 use wire::peer::Bitfield;
 
+use super::durable::make_durable;
 use super::foreign::{self, Strangers};
 use super::kept::{self, Kept, lease_names, lease_with_names};
 use super::placing::{self, Work};
@@ -339,25 +340,15 @@ fn there(
         .filter(|piece| !have.get(*piece))
         .for_each(|piece| known.doubtful.set(piece, true));
     if known.doubtful.count() > 0 {
-        let found;
+        let mut found;
         (found, tried, unseen) = checked(link, files, options, &known.doubtful, cancel)?;
         if link.store.is_some() {
-            make_durable(files, meta, &found)?;
+            make_durable(files, meta, &mut found, &mut unseen)?;
         }
         have.or(&found);
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
     Ok(There { right: kept::pieces(&have), have, unseen, partial, tried })
-}
-
-/// What was found may have been written just before a crash, and may not be durable yet.
-fn make_durable(files: &FileStorage, meta: &metainfo::Torrent, found: &Bitfield) -> Result<(), StorageError> {
-    for (index, _) in meta.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad()) {
-        if meta.layout().file_pieces(index).into_iter().flatten().any(|piece| found.get(piece)) {
-            files.mark_unsynced(index);
-        }
-    }
-    files.sync()
 }
 
 /// Makes the record that says that the torrent runs.

@@ -13,6 +13,7 @@
 mod batch;
 mod begin;
 mod database;
+mod durable;
 mod foreign;
 mod kept;
 pub(super) mod magnet;

@@ -19,7 +19,7 @@ const ERRORS: [i32; 3] = [5, 13, 24];
 const PIECES: u32 = 6;
 
 /// Two files in a folder, and one beside it; written beneath `dir`.
-fn whole(dir: &Path) -> Arc<Torrent> {
+pub(super) fn whole(dir: &Path) -> Arc<Torrent> {
     let builder = Builder::folder("t").piece_length(32_768);
     let builder = builder.file(["sub", "a"], 65_536).file(["sub", "b"], 65_536).file(["c"], 65_536);
     let mut feed = builder.prepare().unwrap().feed();

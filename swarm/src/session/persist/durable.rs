@@ -1,0 +1,70 @@
+//! What a check found is made durable before a record claims it: it may have been written just before a crash.
+
+use metainfo::Torrent;
+use storage::{FileStorage, Storage, StorageError, Trouble};
+use wire::peer::Bitfield;
+
+use crate::engine::Unseen;
+
+/// How often somebody may get at the files in between.
+const TRIES: usize = 4;
+/// Files that are looked at for one try at least.
+const LOOKED_AT: usize = 256;
+
+/// Makes the files that hold `found` durable. What somebody cut, replaced or took away since it was checked is `unseen` then.
+pub(super) fn make_durable(
+    files: &FileStorage,
+    meta: &Torrent,
+    found: &mut Bitfield,
+    unseen: &mut Option<Unseen>,
+) -> Result<(), StorageError> {
+    let all = meta.layout().files();
+    for (index, _) in all.iter().enumerate().filter(|(_, file)| !file.is_pad()) {
+        if meta.layout().file_pieces(index).into_iter().flatten().any(|piece| found.get(piece)) {
+            files.mark_unsynced(index);
+        }
+    }
+    for _ in 0..TRIES + all.len() / LOOKED_AT {
+        let Err(why) = files.sync() else { return Ok(()) };
+        if !matches!(why.trouble(), Trouble::Missing | Trouble::Short) {
+            return Err(why);
+        }
+        for change in files.look()? {
+            let lost = meta.layout().file_pieces(change.file).into_iter().flatten();
+            for piece in lost.filter(|piece| found.get(*piece)).collect::<Vec<_>>() {
+                found.clear(piece);
+                let nothing = || Bitfield::new(meta.geometry().piece_count());
+                let unseen = unseen.get_or_insert_with(|| Unseen { pieces: nothing(), why: why.clone() });
+                unseen.pieces.set(piece);
+            }
+        }
+    }
+    files.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{FileOptions, ScanOptions, Verdict, recheck};
+    use tempfile::TempDir;
+
+    use super::super::strikes::whole;
+    use super::*;
+
+    #[test]
+    fn what_somebody_cut_since_it_was_checked_is_to_be_checked_again() {
+        let dir = TempDir::new().unwrap();
+        let meta = whole(dir.path());
+        let files = FileStorage::open(dir.path(), meta.clone(), FileOptions::default()).unwrap();
+        let verdicts = recheck(&files, &meta, &ScanOptions::default()).verdicts;
+        assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Good)));
+        let (mut found, mut unseen) = (Bitfield::new(meta.geometry().piece_count()), None);
+        found.set_all();
+        std::fs::write(dir.path().join("t/sub/b"), "cut").unwrap();
+
+        make_durable(&files, &meta, &mut found, &mut unseen).unwrap();
+        let unseen: Unseen = unseen.unwrap();
+        let pieces = |of: &Bitfield| (0..6).filter(|piece| of.get(*piece)).collect::<Vec<_>>();
+        assert_eq!((pieces(&found), pieces(&unseen.pieces)), (vec![0, 1, 4, 5], vec![2, 3]));
+        assert_eq!(unseen.why.trouble(), Trouble::Short);
+    }
+}
