@@ -217,19 +217,18 @@ fn refused(well: &str, ill: &str, turn: impl Fn(&Path, &str) -> bool, words: &[&
 
 #[test]
 fn a_file_that_may_not_grow_is_named_and_gone_on_with() {
-    let scene = Scene::new("20M");
-    let blocks = (LEN / 2 / 512).to_string();
-    let program = env!("CARGO_BIN_EXE_unchoke");
-    let peer = ["--peer", &scene.peer];
-    let words = scene.words(&peer);
-    let limited = ["-c", "ulimit -S -f \"$0\" && exec \"$@\"", &blocks, program];
-    let mut victim = scene.env.start_by("sh", &[&limited[..], &words].concat());
+    let scene = Scene::new("2M");
+    let mut victim = scene.download(&[]);
     let started = victim.until("started");
+    let pid = Pid::from_raw(victim.pid().cast_signed());
+    let limit = |size| prlimit(pid, Resource::Fsize, Rlimit { current: size, maximum: None }).unwrap();
+    // With nothing there yet it would be an error.
+    victim.until_one("a piece", |event| event["done"].as_u64() >= Some(PIECE));
+    limit(Some(LEN / 2));
     says(&victim.until("paused"), &["disk/big.bin", "File too large", "cannot hold a file that big"]);
     let done = victim.until("progress")["done"].as_u64().unwrap();
     scene.is_served(&started, done);
-    let pid = Pid::from_raw(victim.pid().cast_signed());
-    prlimit(pid, Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
+    limit(None);
     scene.goes_on(&mut victim);
     scene.ends(victim);
 }
