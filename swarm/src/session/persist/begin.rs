@@ -340,12 +340,12 @@ fn there(
         .filter(|piece| !have.get(*piece))
         .for_each(|piece| known.doubtful.set(piece, true));
     if known.doubtful.count() > 0 {
-        let mut found;
+        let found;
         (found, tried, unseen) = checked(link, files, options, &known.doubtful, cancel)?;
-        if link.store.is_some() {
-            make_durable(files, meta, &mut found, &mut unseen)?;
-        }
         have.or(&found);
+        if link.store.is_some() {
+            make_durable(files, meta, &found, &mut have, &mut unseen)?;
+        }
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
     Ok(There { right: kept::pieces(&have), have, unseen, partial, tried })

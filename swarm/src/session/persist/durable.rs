@@ -11,11 +11,13 @@ const TRIES: usize = 4;
 /// Files that are looked at for one try at least.
 const LOOKED_AT: usize = 256;
 
-/// Makes the files that hold `found` durable. What somebody cut, replaced or took away since it was checked is `unseen` then.
+/// Makes the files that hold `found` durable. What somebody cut, replaced or took away since it was looked at is not of what we
+/// `have`, but `unseen` then.
 pub(super) fn make_durable(
     files: &FileStorage,
     meta: &Torrent,
-    found: &mut Bitfield,
+    found: &Bitfield,
+    have: &mut Bitfield,
     unseen: &mut Option<Unseen>,
 ) -> Result<(), StorageError> {
     let all = meta.layout().files();
@@ -31,8 +33,8 @@ pub(super) fn make_durable(
         }
         for change in files.look()? {
             let lost = meta.layout().file_pieces(change.file).into_iter().flatten();
-            for piece in lost.filter(|piece| found.get(*piece)).collect::<Vec<_>>() {
-                found.clear(piece);
+            for piece in lost.filter(|piece| have.get(*piece)).collect::<Vec<_>>() {
+                have.clear(piece);
                 let nothing = || Bitfield::new(meta.geometry().piece_count());
                 let unseen = unseen.get_or_insert_with(|| Unseen { pieces: nothing(), why: why.clone() });
                 unseen.pieces.set(piece);
@@ -59,12 +61,15 @@ mod tests {
         assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Good)));
         let (mut found, mut unseen) = (Bitfield::new(meta.geometry().piece_count()), None);
         found.set_all();
+        // One of them was known before, and not checked.
+        let mut have = found.clone();
+        found.clear(2);
         std::fs::write(dir.path().join("t/sub/b"), "cut").unwrap();
 
-        make_durable(&files, &meta, &mut found, &mut unseen).unwrap();
+        make_durable(&files, &meta, &found, &mut have, &mut unseen).unwrap();
         let unseen: Unseen = unseen.unwrap();
         let pieces = |of: &Bitfield| (0..6).filter(|piece| of.get(*piece)).collect::<Vec<_>>();
-        assert_eq!((pieces(&found), pieces(&unseen.pieces)), (vec![0, 1, 4, 5], vec![2, 3]));
+        assert_eq!((pieces(&have), pieces(&unseen.pieces)), (vec![0, 1, 4, 5], vec![2, 3]));
         assert_eq!(unseen.why.trouble(), Trouble::Short);
     }
 }
