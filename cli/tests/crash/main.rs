@@ -63,7 +63,7 @@ fn a_download_whose_power_is_cut_again_and_again_forgets_no_more_than_seconds() 
         }
         let seed = number("UNCHOKE_CRASH_SEED").unwrap_or(1);
         let cuts =
-            number("UNCHOKE_CRASH_KILLS").map_or(KILLS / 3, |kills| kills.try_into().unwrap_or(KILLS) / 5);
+            number("UNCHOKE_CRASH_KILLS").map_or(KILLS / 2, |kills| kills.try_into().unwrap_or(KILLS) / 5);
         run(seed + 2000, cuts, &Taker::Unchoke, Some(Disk::new));
     });
 }

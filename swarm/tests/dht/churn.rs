@@ -1,4 +1,4 @@
-//! Nodes come and go, and many are silent. `UNCHOKE_CHURN_NODES=1000` has as many nodes as it says, instead of 250.
+//! Nodes come and go, and many are silent. `UNCHOKE_CHURN_NODES=1000` has as many nodes as it says, instead of 600.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::net::{Net, peer, percentile};
 
 #[test]
 fn lookups_succeed_with_a_fifth_of_the_nodes_replaced_an_hour_and_three_tenths_silent() {
-    let count = std::env::var("UNCHOKE_CHURN_NODES").ok().and_then(|count| count.parse().ok()).unwrap_or(250);
+    let count = std::env::var("UNCHOKE_CHURN_NODES").ok().and_then(|count| count.parse().ok()).unwrap_or(600);
     let mut net = Net::joined(77, count);
     net.loss = 0.01;
     let first = net.nodes.len();
