@@ -1,6 +1,7 @@
 //! Giving the bytes of a file to another name: shared, under a second name, or as a copy.
 
 use super::beneath::Root;
+use super::scratch::Purpose;
 use super::{FileStorage, calls, copy};
 use crate::{LinkMode, Operation, StorageError};
 use rustix::io::Errno;
@@ -87,11 +88,8 @@ impl FileStorage {
         way: Way,
     ) -> Result<(), StorageError> {
         let goal = |operation, cause| StorageError::new(operation, root.show(path), None, cause);
-        let scratch = self.scratch_name(path);
-        // What an attempt left behind that was killed, and what this one leaves if it fails.
-        let remove =
-            || root.in_folder_of(&scratch, |folder, name| Ok(calls::remove_file(folder, name)?)).is_ok();
-        remove();
+        let scratch = self.scratch(path, Purpose::Give);
+        self.drop_scratch(root, &scratch);
         let made = self.make_at(root, &scratch, path, index).map_err(|cause| goal(Operation::Create, cause));
         let copied = made.and_then(|to| match way {
             Way::Clone => copy::clone(from.bytes.as_fd(), to.as_fd())
@@ -108,7 +106,7 @@ impl FileStorage {
                 .map_err(|cause| goal(Operation::Rename, cause))
         });
         if named.is_err() {
-            remove();
+            self.drop_scratch(root, &scratch);
         }
         named
     }

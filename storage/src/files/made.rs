@@ -27,6 +27,11 @@ impl Made {
         self.touch(path);
     }
 
+    /// A file or folder is about to be made.
+    pub(super) fn expect(&mut self, path: &str) {
+        self.paths.insert(path.into());
+    }
+
     /// A name came, went or changed.
     pub(super) fn touch(&mut self, path: &str) {
         self.folders.insert(path.rsplit_once('/').map_or("", |(folder, _)| folder).into());

@@ -31,6 +31,7 @@ mod rename;
 mod reserve;
 mod reuse;
 mod root_id;
+mod scratch;
 mod skipped;
 mod slices;
 mod sole;

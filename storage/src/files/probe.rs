@@ -1,6 +1,7 @@
 //! Finding out whether the storage works again after it failed.
 
 use super::beneath::Root;
+use super::scratch::Purpose;
 use super::slices::Writing;
 use super::{FileStorage, calls};
 use crate::{Operation, StorageError, Trouble};
@@ -32,7 +33,7 @@ impl FileStorage {
         if free < u64::from(ROOM) {
             return Err(Self::root_error(Operation::Write, root, Errno::NOSPC.into()));
         }
-        let name = format!(".unchoke-{}.probe", self.short_name());
+        let name = self.scratch("", Purpose::Probe);
         let outcome = write_scratch(root, &name);
         // Also what another attempt left behind.
         let removed = root.in_folder_of(&name, |folder, name| Ok(calls::remove_file(folder, name)?));

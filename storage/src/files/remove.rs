@@ -22,8 +22,8 @@ pub struct Removed {
 }
 
 impl FileStorage {
-    /// Removes the files that this storage made, by its own account ([`FileStorage::created`]), and then the folders it made
-    /// that are empty. Follows no link. Nothing may be written meanwhile or afterwards.
+    /// Removes the files that this storage made, by its own account ([`FileStorage::created`]), what it or one that was killed
+    /// left half copied, and then the folders it made that are empty. Follows no link. Nothing may be written meanwhile or afterwards.
     ///
     /// # Errors
     /// [`StorageError::is_gone`], and nothing is removed, when the folder is not there or another one is in its place. What
@@ -38,6 +38,7 @@ impl FileStorage {
         self.watch.forget_all();
         self.close_parts();
         let mut outcome = Removed::default();
+        roots.into_iter().flatten().for_each(|root| self.drop_scratches(&places, root, &mut outcome));
         // What is in a folder comes after the folder.
         for path in self.created().into_iter().rev() {
             // While the torrent is moved it may be in either place, and folders are in both.

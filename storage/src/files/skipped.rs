@@ -2,6 +2,7 @@
 
 use super::parts::Parts;
 use super::places::Places;
+use super::scratch::Purpose;
 use super::slices::{Reading, Writing};
 use super::stamps::is_absent;
 use super::{FileStorage, Stamp, calls, copy};
@@ -161,23 +162,18 @@ impl FileStorage {
         }) {
             return Ok(());
         }
-        let scratch = self.scratch_name(&name);
-        let remove = |name: &str| {
-            // What is not there need not be removed.
-            let _ = next.root.in_folder_of(name, |folder, name| Ok(calls::remove_file(folder, name)?));
-        };
-        remove(&scratch);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let to = next.root.open_at(&scratch, flags, Mode::from_raw_mode(0o600));
+        let scratch = self.scratch(&name, Purpose::Move);
+        let to = self.make_scratch(&next.root, &scratch);
         let to = to.map_err(|cause| goal(Operation::Create, cause))?;
         let copied = copy::contents(from.as_fd(), to.as_fd(), &mut |_| true)
             .map_err(|copy::Failed { operation, cause }| goal(operation, cause))
             .and_then(|_| calls::sync(&to).map_err(|errno| goal(Operation::Sync, errno.into())));
         if let Err(error) = copied {
-            remove(&scratch);
+            self.drop_scratch(&next.root, &scratch);
             return Err(error);
         }
-        remove(&name);
+        // What is not there need not be removed.
+        let _ = next.root.in_folder_of(&name, |folder, name| Ok(calls::remove_file(folder, name)?));
         super::relocate::rename(&next.root, &scratch, &next.root, &name)
             .and_then(|()| next.root.sync_folder(""))
             .map_err(|cause| goal(Operation::Rename, cause))?;
@@ -230,12 +226,9 @@ impl FileStorage {
         let failed = |operation| move |cause| self.error_at(places, operation, index, None, cause);
         let root = places.root_of(index);
         let path = places.paths(self.layout(), index).next().unwrap_or_default();
-        let scratch = self.scratch_name(&path);
+        let scratch = self.scratch(&path, Purpose::Fold);
         root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
-        // What an attempt left behind that was killed, and what this one leaves if it fails.
-        let remove =
-            || root.in_folder_of(&scratch, |folder, name| Ok(calls::remove_file(folder, name)?)).is_ok();
-        remove();
+        self.drop_scratch(root, &scratch);
         let made = self
             .make_at(root, &scratch, &path, index)
             .map_err(failed(Operation::Create))
@@ -244,7 +237,7 @@ impl FileStorage {
                 super::relocate::rename(root, &scratch, root, &path).map_err(failed(Operation::Rename))
             });
         if made.is_err() {
-            remove();
+            self.drop_scratch(root, &scratch);
         }
         made?;
         self.made().note(&path);

@@ -5,6 +5,7 @@
 //! they had.
 
 use super::places::Places;
+use super::scratch::Purpose;
 use super::{FileStorage, calls, copy};
 use crate::{Operation, StorageError};
 use metainfo::PieceRange;
@@ -96,19 +97,16 @@ impl FileStorage {
         let root = places.root_of(index);
         let failed = |operation| move |cause| StorageError::new(operation, root.show(path), None, cause);
         root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
-        let own = self.own_name(path);
-        // Left by an attempt that was killed.
-        let _ = root.in_folder_of(&own, |folder, name| Ok(calls::remove_file(folder, name)?));
+        let own = self.scratch(path, Purpose::Own);
         let from = root
             .open_at(path, OFlags::RDONLY | super::opening::PLAIN, Mode::empty())
             .map_err(failed(Operation::Open))?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let to = root.open_at(&own, flags, Mode::from_raw_mode(0o600)).map_err(failed(Operation::Create))?;
+        let to = self.make_scratch(root, &own).map_err(failed(Operation::Create))?;
         let copied = copy::contents(from.as_fd(), to.as_fd(), &mut |_| true)
             .map_err(|copy::Failed { operation, cause }| failed(operation)(cause))
             .and_then(|_| calls::sync(&to).map_err(|errno| failed(Operation::Sync)(errno.into())));
         if let Err(error) = copied {
-            let _ = root.in_folder_of(&own, |folder, name| Ok(calls::remove_file(folder, name)?));
+            self.drop_scratch(root, &own);
             return Err(error);
         }
         Ok(to)
@@ -127,7 +125,7 @@ impl FileStorage {
         let was = self.stamp(places, index);
         let root = places.root_of(index);
         let failed = |cause| StorageError::new(Operation::Rename, root.show(path), None, cause);
-        let own = self.own_name(path);
+        let own = self.scratch(path, Purpose::Own);
         let replaced = root.in_folder_of(path, |folder, name| {
             let own = own.rsplit_once('/').map_or(own.as_str(), |(_, own)| own);
             let is = |name: &str, stat: &Stat| {
@@ -158,10 +156,5 @@ impl FileStorage {
             self.stale.store(true, Ordering::SeqCst);
         }
         Ok(true)
-    }
-
-    fn own_name(&self, path: &str) -> String {
-        let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        format!("{folder}.unchoke-{}.own", self.short_name())
     }
 }

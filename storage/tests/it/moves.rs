@@ -352,3 +352,59 @@ fn a_torrent_is_removed_from_both_folders_in_the_middle_of_a_move() {
     assert!(Tree::of(from.path()).names().is_empty() && Tree::of(to.path()).names().is_empty());
     assert!(storage.created().is_empty());
 }
+
+/// What a process that was killed leaves in the folders of a torrent.
+fn leave_scratches(root: &Path, sample: &Sample) {
+    let id: String = sample.torrent.id().to_string().chars().take(16).collect();
+    for folder in ["", "t/", "t/b/"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+        for purpose in ["moving", "folding", "giving", "own", "probe"] {
+            fs::write(root.join(format!("{folder}.unchoke-{id}.{purpose}")), "half of it").unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_move_left_half_copied_goes_with_the_torrent_or_with_the_move_back() {
+    let sample = sample();
+    for is_back in [false, true] {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let created = seeded(from.path(), &sample).created();
+        [&from, &to].iter().for_each(|root| leave_scratches(root.path(), &sample));
+        // Somebody else's.
+        fs::write(to.path().join(".unchoke-0123456789abcdef.moving"), "other").unwrap();
+        let moving_to = Some(to.path().to_path_buf());
+        let again = open(from.path(), &sample, FileOptions { moving_to, created, ..FileOptions::default() });
+        let whole = Tree::of(from.path()).names().into_iter().filter(|name| !name.contains(".unchoke-"));
+        let whole: Vec<_> = whole.collect();
+        if is_back {
+            assert!(again.relocate(from.path(), &MoveOptions::default()).unwrap().is_whole);
+            assert!(is_whole(&again, &sample));
+            assert_eq!(Tree::of(from.path()).names(), whole);
+        } else {
+            let removed = again.remove_created().unwrap();
+            assert!(removed.errors.is_empty() && removed.kept.is_empty(), "{removed:?}");
+            assert!(Tree::of(from.path()).names().is_empty());
+        }
+        assert_eq!(Tree::of(to.path()).names(), [".unchoke-0123456789abcdef.moving"], "{is_back}");
+    }
+}
+
+#[test]
+fn the_folders_that_a_killed_move_made_go_with_the_move_back_though_the_old_ones_were_the_users() {
+    let sample = sample();
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(seeded(from.path(), &sample));
+    let storage = open(from.path(), &sample, FileOptions::default());
+    storage.expect_folders(to.path()).unwrap();
+    // It is recorded before, and killed before anything else is.
+    let created = storage.created();
+    drop(storage);
+    leave_scratches(to.path(), &sample);
+    let moving_to = Some(to.path().to_path_buf());
+    let again = open(from.path(), &sample, FileOptions { moving_to, created, ..FileOptions::default() });
+    assert!(again.relocate(from.path(), &MoveOptions::default()).unwrap().is_whole);
+    assert!(Tree::of(to.path()).names().is_empty(), "{:?}", Tree::of(to.path()).names());
+    again.remove_created().unwrap();
+    assert!(is_whole(&again, &sample), "nothing was made for it");
+}

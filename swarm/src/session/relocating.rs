@@ -168,7 +168,11 @@ impl Change<'_> {
         let to = if is_home { files.moving_to() } else { Some(goal.to_owned()) };
         // Another folder in its place, as when a disk is not mounted, is not to be taken for it later.
         let identity = to.as_deref().and_then(|to| RootId::of(to).ok()).map(Into::into);
-        kept.amend(|state| (state.moving_to, state.goal) = (to, identity))?;
+        files.expect_folders(goal)?;
+        kept.amend(|state| {
+            (state.moving_to, state.goal) = (to, identity);
+            state.created = files.created();
+        })?;
         Ok(lease)
     }
 

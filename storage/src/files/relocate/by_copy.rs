@@ -3,9 +3,9 @@
 use super::{len, open, rename, sync_names};
 use crate::files::beneath::Root;
 use crate::files::places::Places;
+use crate::files::scratch::Purpose;
 use crate::files::{FileStorage, calls, copy};
 use crate::{Operation, StorageError};
-use rustix::fs::{Mode, OFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl FileStorage {
         path: &str,
         on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Option<Option<PathBuf>>, StorageError> {
-        let scratch = self.scratch_name(path);
+        let scratch = self.scratch(path, Purpose::Move);
         for round in 0..=ROUNDS {
             self.stale.store(false, Ordering::SeqCst);
             self.copying.store(index, Ordering::SeqCst);
@@ -47,9 +47,7 @@ impl FileStorage {
             if !matches!(copied, Ok(Some(Some(_))))
                 && let Some(next) = &places.next
             {
-                // What is left of the copy is removed by the next attempt, if it cannot be now.
-                let _ =
-                    next.root.in_folder_of(&scratch, |folder, name| Ok(calls::remove_file(folder, name)?));
+                self.drop_scratch(&next.root, &scratch);
             }
             match copied? {
                 Some(Some(left_behind)) => return Ok(Some(left_behind)),
@@ -65,11 +63,8 @@ impl FileStorage {
         let (old, new) = (places.root.show(path), next.show(path));
         let from = open(&places.root, path)
             .map_err(|cause| StorageError::new(Operation::Open, &old, None, cause))?;
-        // Left by an attempt that was killed.
-        let _ = next.in_folder_of(scratch, |folder, name| Ok(calls::remove_file(folder, name)?));
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let to = next
-            .open_at(scratch, flags, Mode::from_raw_mode(0o600))
+        let to = self
+            .make_scratch(next, scratch)
             .map_err(|cause| StorageError::new(Operation::Create, &new, None, cause))?;
         Ok(Copying { from, to, old, new })
     }
@@ -93,7 +88,7 @@ impl FileStorage {
             let cause = io::Error::other(format!("the copy has {is} bytes, the file {was}"));
             return Err(goal(Operation::Rename, cause));
         }
-        let scratch = self.scratch_name(path);
+        let scratch = self.scratch(path, Purpose::Move);
         rename(&next.root, &scratch, &next.root, path).map_err(|cause| goal(Operation::Rename, cause))?;
         // The name, and those of all folders on the way, are durable before the old copy goes.
         sync_names(&next.root, path).map_err(|cause| goal(Operation::Sync, cause))?;
@@ -111,11 +106,6 @@ impl FileStorage {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(_) => Some(root.show(path)),
         }
-    }
-
-    pub(in crate::files) fn scratch_name(&self, path: &str) -> String {
-        let folder = path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        format!("{folder}.unchoke-{}.moving", self.short_name())
     }
 }
 

@@ -12,11 +12,13 @@ mod by_copy;
 
 use super::beneath::Root;
 use super::places::{Next, Places};
+use super::remove::Removed;
 use super::stamps::is_absent;
 use super::{FileStorage, calls, copy};
 use crate::{Operation, Progress, StorageError};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,6 +91,33 @@ impl FileStorage {
         }
         self.end_move()?;
         Ok(Moved { is_whole: true, ..moved })
+    }
+
+    /// Takes the folders that a move would make for such as it made, so that a record that is written before it begins knows
+    /// them. Those that are there are not.
+    ///
+    /// # Errors
+    /// When the folder to move to cannot be looked into.
+    pub fn expect_folders(&self, to: &Path) -> Result<(), StorageError> {
+        let root = Root::open(to).map_err(|cause| StorageError::new(Operation::Open, to, None, cause))?;
+        let places = self.places();
+        if places.root.is_same(&root) {
+            return Ok(());
+        }
+        let stored = self.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad());
+        let paths = stored.map(|(index, _)| places.path(self.layout(), index));
+        let folders: BTreeSet<&str> =
+            paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
+        for folder in folders {
+            match root.stat_name(folder) {
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => self.made().expect(folder),
+                Err(cause) => {
+                    return Err(StorageError::new(Operation::Stat, root.show(folder), None, cause));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Finds out how far a move came that was interrupted.
@@ -277,6 +306,10 @@ impl FileStorage {
         self.note_parts_moved();
         let Some(next) = places.next.take() else { return Ok(()) };
         let old = std::mem::replace(&mut places.root, next.root);
+        // Also what a move that was killed left of its copies. What cannot be removed now goes with the torrent.
+        for root in [&old, &places.root] {
+            self.drop_scratches(&places, root, &mut Removed::default());
+        }
         let mut made = self.made();
         let all: Vec<PathBuf> = made.paths().map(Path::to_path_buf).collect();
         for path in all.iter().rev().filter_map(|path| path.to_str()) {
