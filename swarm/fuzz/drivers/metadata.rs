@@ -42,6 +42,20 @@ pub(crate) fn run(data: &[u8]) {
 struct Peer {
     size: u64,
     asked: Vec<(u32, Time)>,
+    /// Requests that it did not answer, however long ago they were made: what it sends late counts, too.
+    owed: Vec<u32>,
+}
+
+impl Peer {
+    fn new(size: u64) -> Self {
+        Self { size, asked: Vec::new(), owed: Vec::new() }
+    }
+
+    /// It answers one request for a piece, or not; whether there was one.
+    fn pays(&mut self, piece: u32) -> bool {
+        let at = self.owed.iter().position(|other| *other == piece);
+        at.map(|at| self.owed.swap_remove(at)).is_some()
+    }
 }
 
 struct Game {
@@ -118,7 +132,7 @@ impl Game {
         let taken = self.fetch.add_peer(self.now, key, key % SENDERS, size);
         assert_eq!(taken, (1..=MAX_SIZE).contains(&size));
         if taken {
-            self.peers.entry(key).or_insert(Peer { size, asked: Vec::new() });
+            self.peers.entry(key).or_insert(Peer::new(size));
         }
     }
 
@@ -129,11 +143,9 @@ impl Game {
 
     /// Forgets that a peer was asked for a piece; whether it was.
     fn take(&mut self, key: u8, piece: u32) -> bool {
-        let asked = self.peers.get_mut(&key).map(|peer| &mut peer.asked);
-        asked.is_some_and(|asked| {
-            let before = asked.len();
-            asked.retain(|(other, _)| *other != piece);
-            asked.len() < before
+        self.peers.get_mut(&key).is_some_and(|peer| {
+            peer.asked.retain(|(other, _)| *other != piece);
+            peer.pays(piece)
         })
     }
 
@@ -144,6 +156,7 @@ impl Game {
         // Of two requests for a piece, the later one is answered.
         let answered = peer.asked.iter().rposition(|(other, _)| *other == piece);
         answered.map(|at| peer.asked.remove(at));
+        peer.pays(piece);
         let size = peer.size;
         let start = u64::from(piece) * PIECE as u64;
         let len = (size - start).min(PIECE as u64) as usize;
@@ -173,6 +186,7 @@ impl Game {
                     assert!(piece < pieces_of(asked.size), "a piece that it has");
                     asked.asked.retain(|(_, at)| *at + PATIENCE > now);
                     asked.asked.push((piece, now));
+                    asked.owed.push(piece);
                     assert!(asked.asked.len() <= OUTSTANDING, "{peer} is asked for too much");
                 }
                 Output::Guilty(who) => {
@@ -199,7 +213,7 @@ impl Game {
         }
         let until = self.now + LIMIT;
         self.fetch.add_peer(self.now, HONEST, HONEST, SIZE);
-        self.peers.insert(HONEST, Peer { size: SIZE, asked: Vec::new() });
+        self.peers.insert(HONEST, Peer::new(SIZE));
         self.settle();
         while !self.done {
             assert!(self.now < until, "one honest peer is not enough");
