@@ -37,6 +37,8 @@ impl FileStorage {
         self.open_files.close_all(self.owner);
         self.watch.forget_all();
         self.close_parts();
+        // Its name is no other's. A run that was killed may have made it unrecorded.
+        self.made().expect(&self.parts_name());
         let mut outcome = Removed::default();
         roots.into_iter().flatten().for_each(|root| self.drop_scratches(&places, root, &mut outcome));
         // What is in a folder comes after the folder.
@@ -83,25 +85,28 @@ impl FileStorage {
 /// Removes a file, or a folder that is empty. False when it is something else, or not empty.
 pub(super) fn remove(root: &Root, path: &Path) -> io::Result<bool> {
     let path = path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    root.in_folder_of(path, |folder, name| {
-        let stat = calls::stat_name(folder, name)?;
-        let removed = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => calls::remove_file(folder, name).or_else(|errno| match errno {
-                // A file system that writes anew what it changes may need room to forget a file.
-                Errno::NOSPC | Errno::DQUOT if make_empty(folder, name, &stat)? => {
-                    calls::remove_file(folder, name)
-                }
-                errno => Err(errno),
-            }),
-            FileType::Directory => calls::remove_folder(folder, name),
-            _ => return Ok(false),
-        };
-        match removed {
-            Ok(()) => Ok(true),
-            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
-    })
+    root.in_folder_of(path, remove_from)
+}
+
+/// The same, from the folder that it is in.
+pub(super) fn remove_from(folder: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    let stat = calls::stat_name(folder, name)?;
+    let removed = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => calls::remove_file(folder, name).or_else(|errno| match errno {
+            // A file system that writes anew what it changes may need room to forget a file.
+            Errno::NOSPC | Errno::DQUOT if make_empty(folder, name, &stat)? => {
+                calls::remove_file(folder, name)
+            }
+            errno => Err(errno),
+        }),
+        FileType::Directory => calls::remove_folder(folder, name),
+        _ => return Ok(false),
+    };
+    match removed {
+        Ok(()) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Gives the room of a file back, if it is the one that was seen and has no other name: under that it may be somebody else's.

@@ -5,14 +5,13 @@
 
 use super::beneath::Root;
 use super::places::Places;
-use super::remove::{Removed, remove};
+use super::remove::{Removed, remove_from};
 use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// What one is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,18 +68,23 @@ impl FileStorage {
     /// Removes all of this torrent's that lie beneath a folder. Nothing may be under way that needs one.
     pub(super) fn drop_scratches(&self, places: &Places, root: &Root, outcome: &mut Removed) {
         for folder in self.scratch_folders(places) {
-            for scratch in Purpose::ALL.map(|purpose| self.scratch_in(&folder, purpose)) {
-                // Where its folder cannot be opened, be it a link by now, nothing of ours is to be found.
-                let found = root
-                    .stat_name(&scratch)
-                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-                match found.then(|| remove(root, Path::new(&scratch))) {
-                    Some(Ok(_)) => outcome.removed.push(scratch.into()),
-                    Some(Err(cause)) => {
+            let scratches = Purpose::ALL.map(|purpose| self.scratch_in(&folder, purpose));
+            let gone = root.in_folder_of(&scratches[0], |folder, _| {
+                Ok(scratches
+                    .each_ref()
+                    .map(|path| remove_from(folder, path.rsplit_once('/').map_or(path, |(_, name)| name))))
+            });
+            // Where a folder cannot be opened, be it a link by now, nothing of ours is to be found.
+            let Ok(gone) = gone else { continue };
+            for (scratch, gone) in scratches.into_iter().zip(gone) {
+                match gone {
+                    Ok(true) => outcome.removed.push(scratch.into()),
+                    Ok(false) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(cause) => {
                         let shown = root.show(&scratch);
                         outcome.errors.push(StorageError::new(Operation::Remove, shown, None, cause));
                     }
-                    None => {}
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Files that are not wanted: they are not made, and what comes of them with their neighbours goes to the part file.
 
+use super::beneath::Root;
 use super::parts::Parts;
 use super::places::Places;
 use super::scratch::Purpose;
@@ -8,7 +9,7 @@ use super::stamps::is_absent;
 use super::{FileStorage, Stamp, calls, copy};
 use crate::{Operation, StorageError};
 use metainfo::{File, Segment};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -148,20 +149,29 @@ impl FileStorage {
         Ok(())
     }
 
-    /// Takes the part file along to the new folder of the torrent.
+    /// Takes the part file along to the new folder of the torrent. The one that is in use counts, wherever it lies: another one is
+    /// what a move that was killed left.
     pub(super) fn move_parts(&self, places: &Places) -> Result<(), StorageError> {
         let (name, Some(next)) = (self.parts_name(), &places.next) else { return Ok(()) };
         let goal = |operation, cause| StorageError::new(operation, next.root.show(&name), None, cause);
+        let in_use = match self.parts().as_ref().map(Parts::stamp) {
+            None => return Ok(()),
+            Some(stamp) => stamp.map_err(|cause| self.parts_error(places, Operation::Stat, None, cause))?,
+        };
+        match next.root.stat_name(&name) {
+            Ok(there) if (there.st_dev, there.st_ino) == (in_use.device, in_use.inode) => {
+                return self.remove_parts(places, &places.root, |left| {
+                    (left.st_dev, left.st_ino) != (in_use.device, in_use.inode)
+                });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(goal(Operation::Stat, cause)),
+        }
         let from = match places.root.open_at(&name, OFlags::RDONLY | super::opening::PLAIN, Mode::empty()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             from => from.map_err(|cause| self.parts_error(places, Operation::Open, None, cause))?,
         };
-        // One there is a copy that was not finished, or the file itself.
-        if next.root.stat_name(&name).is_ok_and(|there| {
-            calls::stat(&from).is_ok_and(|from| (from.st_dev, from.st_ino) == (there.st_dev, there.st_ino))
-        }) {
-            return Ok(());
-        }
         let scratch = self.scratch(&name, Purpose::Move);
         let to = self.make_scratch(&next.root, &scratch);
         let to = to.map_err(|cause| goal(Operation::Create, cause))?;
@@ -179,8 +189,26 @@ impl FileStorage {
             .map_err(|cause| goal(Operation::Rename, cause))?;
         let reopened = Parts::open(&next.root, &name, &self.torrent);
         *self.parts() = reopened.map_err(|cause| goal(Operation::Open, cause))?;
-        let removed = places.root.in_folder_of(&name, |folder, name| Ok(calls::remove_file(folder, name)?));
-        removed.map_err(|cause| self.parts_error(places, Operation::Remove, None, cause))
+        self.remove_parts(places, &places.root, |_| true)
+    }
+
+    /// Removes the part file from a folder, if it is there and is such a one.
+    fn remove_parts(
+        &self,
+        places: &Places,
+        root: &Root,
+        is_meant: impl Fn(&Stat) -> bool,
+    ) -> Result<(), StorageError> {
+        let removed = root.in_folder_of(&self.parts_name(), |folder, name| {
+            if is_meant(&calls::stat_name(folder, name)?) {
+                calls::remove_file(folder, name)?;
+            }
+            Ok(())
+        });
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|cause| self.parts_error(places, Operation::Remove, None, cause)),
+        }
     }
 
     /// Makes a file of what the part file has of it. A file that is there already has all, or is none of ours.
@@ -280,11 +308,13 @@ impl FileStorage {
     fn drop_empty_parts(&self, places: &Places) -> Result<(), StorageError> {
         let mut parts = self.parts();
         if parts.as_ref().is_some_and(Parts::is_empty) {
-            let name = self.parts_name();
-            let removed =
-                places.root.in_folder_of(&name, |folder, name| Ok(calls::remove_file(folder, name)?));
-            removed.map_err(|cause| self.parts_error(places, Operation::Remove, None, cause))?;
-            self.made().forget(Path::new(&name));
+            // A move that was killed may have left it in either folder, or in both.
+            for root in
+                [Some(&places.root), places.next.as_ref().map(|next| &next.root)].into_iter().flatten()
+            {
+                self.remove_parts(places, root, |_| true)?;
+            }
+            self.made().forget(Path::new(&self.parts_name()));
             *parts = None;
         }
         Ok(())
@@ -301,7 +331,7 @@ impl FileStorage {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parts_name(&self) -> String {
+    pub(super) fn parts_name(&self) -> String {
         format!(".unchoke-{}.parts", self.short_name())
     }
 

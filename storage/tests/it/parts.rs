@@ -131,6 +131,56 @@ fn the_part_file_moves_with_the_torrent_and_is_removed_with_it() {
 }
 
 #[test]
+fn a_part_file_that_a_killed_move_left_does_not_come_back_in_the_place_of_the_newer_one() {
+    let sample = sample();
+    for is_back in [true, false] {
+        let (home, goal) = (memory_dir(), memory_dir());
+        let storage = open(home.path(), &sample, &[1]);
+        let first = sample.pieces().next().unwrap();
+        storage.write(first, &[IoSlice::new(sample.bytes(first))]).unwrap();
+        storage.sync().unwrap();
+        let created = storage.created();
+        drop(storage);
+        // Killed after the copy had its name, and before the old one was removed.
+        let name = created.iter().find(|path| is_part(path)).unwrap();
+        fs::copy(home.path().join(name), goal.path().join(name)).unwrap();
+        let moving_to = Some(goal.path().to_path_buf());
+        let options = FileOptions { skipped: vec![1], moving_to, created, ..FileOptions::default() };
+        let storage = FileStorage::open(home.path(), sample.torrent.clone(), options).unwrap();
+        let pieces = write_wanted(&storage, &sample, &[1]);
+        let (end, left) = if is_back { (&home, &goal) } else { (&goal, &home) };
+        assert!(storage.relocate(end.path(), &MoveOptions::default()).unwrap().is_whole);
+        assert_eq!(good(&storage, &sample), pieces, "back: {is_back}");
+        assert_eq!(good(&open(end.path(), &sample, &[1]), &sample), pieces, "back: {is_back}");
+        assert!(Tree::of(left.path()).names().is_empty());
+        // It goes when all is wanted.
+        storage.set_skipped(&[]).unwrap();
+        assert_eq!(visible(end.path()).1, 0);
+    }
+}
+
+#[test]
+fn a_part_file_that_is_in_the_goal_of_a_killed_move_already_is_given_up_there() {
+    let sample = sample();
+    let (home, goal) = (memory_dir(), memory_dir());
+    let storage = open(home.path(), &sample, &[1]);
+    let pieces = write_wanted(&storage, &sample, &[1]);
+    storage.sync().unwrap();
+    let created = storage.created();
+    drop(storage);
+    let name = created.iter().find(|path| is_part(path)).unwrap();
+    fs::rename(home.path().join(name), goal.path().join(name)).unwrap();
+    let moving_to = Some(goal.path().to_path_buf());
+    let options = FileOptions { moving_to, created, ..FileOptions::default() };
+    let storage = FileStorage::open(home.path(), sample.torrent.clone(), options).unwrap();
+    storage.set_skipped(&[1]).unwrap();
+    storage.set_skipped(&[]).unwrap();
+    storage.prepare().unwrap();
+    assert_eq!(good(&storage, &sample), pieces);
+    assert_eq!((visible(home.path()).1, visible(goal.path()).1), (0, 0));
+}
+
+#[test]
 fn a_part_file_that_was_damaged_is_not_believed() {
     let sample = sample();
     let dir = memory_dir();
