@@ -1,6 +1,6 @@
 //! Files that are in the place of the torrent's and may be somebody else's.
 
-use super::beneath::regular;
+use super::beneath::{FOLDER, regular};
 use super::opening::PLAIN;
 use super::refusal::Refusal;
 use super::{FileStorage, calls, sys};
@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -113,6 +114,22 @@ impl FileStorage {
         paths.for_each(|path| {
             self.made().forget(path.as_ref().as_ref());
         });
+    }
+
+    /// A file was made by a run that was killed before it could tell, and so were the folders above it that were born in these
+    /// times, in nanoseconds of Unix time.
+    pub fn own_made(&self, index: usize, born: &RangeInclusive<u64>) {
+        let places = self.places();
+        let Ok((path, _)) = places.find(self.layout(), index) else { return };
+        let root = places.root_of(index);
+        for (end, _) in path.match_indices('/') {
+            let folder = &path[..end];
+            let birth = root.open_at(folder, FOLDER, Mode::empty()).ok().and_then(|fd| sys::born(fd.as_fd()));
+            if birth.and_then(|birth| u64::try_from(birth).ok()).is_some_and(|birth| born.contains(&birth)) {
+                self.made().note(folder);
+            }
+        }
+        self.made().note(&path);
     }
 
     /// Whether it was made by this storage, in this run or one before.

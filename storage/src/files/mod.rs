@@ -68,12 +68,13 @@ use places::Places;
 use reserve::Reserved;
 use slices::{Reading, Writing};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
 use unsynced::Unsynced;
 
@@ -110,6 +111,17 @@ pub struct FileStorage {
     /// Files that are somebody else's.
     forbidden: Mutex<BTreeMap<usize, Foreign>>,
     is_any_forbidden: AtomicBool,
+    /// Told when something is about to be written that may make files.
+    on_write: OnceLock<Teller>,
+}
+
+/// Tells somebody.
+struct Teller(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 impl FileStorage {
@@ -165,6 +177,7 @@ impl FileStorage {
             parts: Mutex::default(),
             forbidden: Mutex::default(),
             is_any_forbidden: AtomicBool::new(false),
+            on_write: OnceLock::new(),
         };
         storage.settle_names(options.renaming)?;
         storage.settle_move(options.moving_to.as_deref())?;
@@ -177,6 +190,12 @@ impl FileStorage {
     /// before what is in them. Only these are its to remove.
     pub fn created(&self) -> Vec<PathBuf> {
         self.made().paths().map(Path::to_path_buf).collect()
+    }
+
+    /// Has `tell` called when the first write begins: files are made from then on. It must not wait, nor use the storage. Only the
+    /// first call counts.
+    pub fn when_written(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_write.set(Teller(Box::new(tell)));
     }
 
     fn layout(&self) -> &Layout {
@@ -293,6 +312,10 @@ impl FileStorage {
             }
         }
         self.is_prepared.store(true, Ordering::Release);
+        drop(places);
+        if let Some(Teller(tell)) = self.on_write.get() {
+            tell();
+        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod changed_files;
 mod changes;
 mod damage;
 mod dht;
+mod early;
 mod ending;
 mod events;
 mod files;

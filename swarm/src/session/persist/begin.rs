@@ -83,11 +83,11 @@ pub(in crate::session) fn begin(
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
     let meta = &options.torrent;
     let mut record = prior.as_mut().and_then(|prior| prior.record.take());
-    let (files, rules) = match (open(&link.open_files, options, record.as_mut()), &mut record) {
+    let (files, rules) = match (open(&link.open_files, options, record.as_mut(), false), &mut record) {
         (Err(error), Some(record)) if options.create && was_deleted(options, record, &error) => {
             link.tell(Event::Anew { torrent: meta.id(), dir: error.path });
             forget_files(&mut record.state);
-            open(&link.open_files, options, Some(record))?
+            open(&link.open_files, options, Some(record), false)?
         }
         (opened, _) => opened?,
     };
@@ -102,6 +102,9 @@ pub(in crate::session) fn begin(
     files.take_touched();
     let looks = Looks::at(&files, record.as_ref());
     nothing_in_the_way(link, &files, options, &looks.stamps)?;
+    if options.create {
+        foreign::own_just_made(record.as_ref(), &files, meta, &looks.stamps);
+    }
     let strangers = Strangers::find(options, &files, record.as_ref(), &looks.stamps);
     let there = there(link, options, &files, record.as_ref(), &looks, &strangers, cancel)?;
     strangers.refuse(
@@ -221,12 +224,13 @@ pub(in crate::session) fn load(
     store.load(key)
 }
 
-/// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it. Gives the
-/// rules for complete files too.
+/// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it. At rest
+/// the recorded one counts also when nothing in it is recorded. Gives the rules for complete files too.
 pub(super) fn open(
     open_files: &Arc<OpenFiles>,
     options: &AddOptions,
     record: Option<&mut Record>,
+    is_at_rest: bool,
 ) -> Result<(FileStorage, Finishing), StorageError> {
     let meta = &options.torrent;
     let file_options = |record: Option<&Record>, rules: &Finishing| -> Result<FileOptions, StorageError> {
@@ -246,13 +250,23 @@ pub(super) fn open(
     };
     let mut known = None;
     if let Some(record) = record {
-        if let Some(folder) = record.summary.folder.filter(|_| record.claims_anything()) {
+        let claims = record.claims_anything();
+        if let Some(folder) = record.summary.folder.filter(|_| is_at_rest || claims) {
             // A folder that was made anew would be filled beside the one that is missing just now.
             let rules = placing::recorded(options, record)?;
             let dir = rules.unfinished_in.as_ref().unwrap_or(&record.summary.dir);
             let file_options = file_options(Some(record), &rules)?;
-            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options) {
+            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options.clone()) {
                 Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
+                // What is in the goal of a move counts as moved, and is found there.
+                Err(error)
+                    if (options.create || is_at_rest)
+                        && file_options.moving_to.is_some()
+                        && was_deleted(options, record, &error) =>
+                {
+                    return Ok((FileStorage::create(dir, meta.clone(), file_options)?, rules));
+                }
+                Err(error) if error.is_gone() && !claims => {}
                 opened => return Ok((opened?, rules)),
             }
         }
@@ -353,7 +367,7 @@ fn there(
 
 /// Makes the record that says that the torrent runs.
 fn keep(
-    link: &Link,
+    link: &Arc<Link>,
     options: &AddOptions,
     files: &Arc<FileStorage>,
     prior: Prior,
@@ -399,6 +413,12 @@ fn keep(
     summary.flags.seed_only = !options.create;
     summary.flags.clean = summary.flags.complete || summary.flags.seed_only;
     let kept = Kept::new(store, files.clone(), meta.clone(), record, [Some(lease), away]);
+    let (news, id) = (Arc::downgrade(link), meta.id());
+    files.when_written(move || {
+        if let Some(link) = news.upgrade() {
+            link.saver.changed(id);
+        }
+    });
     if let Err(error) = kept.begin() {
         // The old record stays, and does not fit the files any more once they are written to: it is doubted then.
         link.tell(Event::RecordFailed { torrent: meta.id(), error });

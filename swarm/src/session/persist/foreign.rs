@@ -6,6 +6,7 @@
 //! length. A file without any byte but zeros is nobody's.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use metainfo::{Torrent, TorrentId};
@@ -17,9 +18,9 @@ use super::kept;
 use crate::engine::picker::Priority;
 use crate::session::options::{AddError, AddOptions, Check};
 
-/// Longer than this after its last save a program that crashed has made no file: saves follow writes within seconds. In
-/// nanoseconds.
-const OURS: u64 = 30_000_000_000;
+/// Longer than this after its last save a program that crashed has made no file: the first write is followed by a save at
+/// once, and others by one in the next minute. In nanoseconds.
+const OURS: u64 = 70_000_000_000;
 /// How much later than a file's the time of a save may seem that came before it: they are counted by different clocks.
 const CLOCKS: u64 = 1_000_000_000;
 
@@ -138,6 +139,28 @@ fn foreign(
     (got != expected).then_some(Foreign::OtherLength { expected, got })
 }
 
+/// Files that were made for a torrent by a program that was killed before it could record them are its to remove.
+pub(super) fn own_just_made(
+    record: Option<&Record>,
+    files: &FileStorage,
+    meta: &Torrent,
+    stamps: &[Option<FileStamp>],
+) {
+    let known = Known::new(record, files, meta);
+    let Some((before, born)) = record.and_then(|record| Some((&record.state.stamps, just_made(record)?)))
+    else {
+        return;
+    };
+    for (index, stamp) in stamps.iter().enumerate() {
+        let is_new = before.get(index).is_some_and(Option::is_none) && !files.was_made(index);
+        if let Some(stamp) = stamp.filter(|_| is_new)
+            && known.was_just_made(index, stamp)
+        {
+            files.own_made(index, &born);
+        }
+    }
+}
+
 /// Files that were made for a torrent and are not what it left there any more are not its to remove. `changed` are those that
 /// others wrote to since the record was written.
 pub(super) fn disown_changed(
@@ -202,19 +225,22 @@ impl<'a> Known<'a> {
     /// Whether the file was not there when the record was written, and was made by the program that wrote it before that
     /// crashed.
     fn was_just_made(&self, index: usize, now: FileStamp) -> bool {
-        let Some(Record { summary: Summary { flags, times, .. }, state, .. }) = self.record else {
-            return false;
-        };
-        if flags.clean || flags.seed_only || state.stamps.is_empty() {
-            return false;
-        }
-        let saved = times.saved.saturating_mul(1_000_000);
         let born = match self.files.file_birth(index) {
             0 => now.mtime,
             born => born,
         };
-        (saved.saturating_sub(CLOCKS)..=saved.saturating_add(OURS)).contains(&born)
+        self.record.and_then(just_made).is_some_and(|times| times.contains(&born))
     }
+}
+
+/// When what was made was made by the program that wrote the record and crashed, in nanoseconds of Unix time.
+fn just_made(record: &Record) -> Option<RangeInclusive<u64>> {
+    let Record { summary: Summary { flags, times, .. }, state, .. } = record;
+    if flags.clean || flags.seed_only || state.stamps.is_empty() {
+        return None;
+    }
+    let saved = times.saved.saturating_mul(1_000_000);
+    Some(saved.saturating_sub(CLOCKS)..=saved.saturating_add(OURS))
 }
 
 /// Whether the file is of this birth, as far as that is known.

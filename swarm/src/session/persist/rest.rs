@@ -39,7 +39,7 @@ pub(in crate::session) fn at_rest(
         return Err(AddError::NotRecorded(id));
     }
     let options = AddOptions::seed(meta.clone(), &home);
-    let (files, rules) = begin::open(&Arc::new(OpenFiles::new(16)), &options, Some(&mut record))?;
+    let (files, rules) = begin::open(&Arc::new(OpenFiles::new(16)), &options, Some(&mut record), true)?;
     let away = rules.unfinished_in.as_ref();
     let lease = Lease::new((lease, lease_names(&*store, &key, Some(&files), &meta)?));
     let away =
@@ -48,6 +48,7 @@ pub(in crate::session) fn at_rest(
     // The record is written anew with stamps of the files as they are, so what is not known of them is doubted from now on.
     let looks = begin::Looks::at(&files, Some(&record));
     let judged = judge(&record, &meta, &looks.stamps, &looks.unseen);
+    foreign::own_just_made(Some(&record), &files, &meta, &looks.stamps);
     foreign::disown_changed(&record, &files, &meta, &looks.stamps, &judged.changed);
     record.state.created = files.created();
     record.state.births =
