@@ -30,6 +30,8 @@ type Endpoint = (TrackerId, Family);
 struct Game {
     schedule: Schedule,
     private: bool,
+    /// Announces begin at once; else only when their outcome comes.
+    begins: bool,
     now: Time,
     rng: ChaCha8Rng,
     totals: Totals,
@@ -61,6 +63,7 @@ impl Game {
         Some(Self {
             schedule: Schedule::new(config, &tiers, &mut rng),
             private: config.private,
+            begins: flags & 16 == 0,
             now: Time::from_secs(1),
             rng,
             totals: Totals { left: u64::from(!config.complete), num_want: 50, ..Totals::default() },
@@ -115,7 +118,9 @@ impl Game {
 
     fn take(&mut self, value: u8) -> Option<Announce> {
         let len = self.under_way.len();
-        (len > 0).then(|| self.under_way.remove(usize::from(value) % len))
+        let sent = (len > 0).then(|| self.under_way.remove(usize::from(value) % len))?;
+        self.schedule.handle_begun(self.now, sent.id);
+        Some(sent)
     }
 
     fn reply(&mut self, value: u8, numbers: u8) {
@@ -198,8 +203,11 @@ impl Game {
             }
         }
         let other = |sent: &Announce| sent.id.tracker != announce.id.tracker && sent.event != Event::Stopped;
-        if announce.event != Event::Stopped {
+        if announce.event != Event::Stopped && (self.begins || self.private) {
             assert!(!self.under_way.iter().any(other), "two trackers at a time");
+        }
+        if self.begins {
+            self.schedule.handle_begun(self.now, announce.id);
         }
         self.under_way.push(announce);
     }

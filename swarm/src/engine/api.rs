@@ -123,6 +123,14 @@ impl Engine {
         self.maintain();
     }
 
+    /// An announce that [`Action::Announce`] asked for is on its way: its tracker has [so long](super::tracker::Announce::patience)
+    /// from now on. What waits for its turn at the driver is given up after [ten minutes](super::tracker::BACKLOG) only.
+    pub fn handle_announce_begun(&mut self, now: Time, key: TorrentKey, id: AnnounceId) {
+        self.cx.at(now);
+        self.shard.announce_begun(&mut self.cx, key, id);
+        self.maintain();
+    }
+
     /// An announce that [`Action::Announce`] asked for ended. `scope` is that of the tracker's address: it may name no
     /// narrower one.
     pub fn handle_announced(

@@ -29,7 +29,7 @@ pub enum Action {
         /// Which one.
         conn: ConnId,
     },
-    /// Ask a tracker; answer with `handle_announced`.
+    /// Ask a tracker; say when by `handle_announce_begun`, and answer with `handle_announced`.
     Announce {
         /// For which torrent.
         torrent: TorrentKey,

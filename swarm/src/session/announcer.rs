@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use metainfo::TorrentId;
 use tokio::sync::{Notify, oneshot, watch};
@@ -10,7 +11,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use wire::tracker::udp::url_data;
 use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
 
-use super::announce_queue::{Host, Queue};
+use super::announce_queue::{Ended, Host, Limits, Queue};
 use super::event::Event;
 use super::http::{Http, IDLE_PER_HOST};
 use super::link::{Link, Unavailable};
@@ -19,12 +20,15 @@ use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
 use crate::engine::scope::Scope;
 use crate::engine::tracker::udp::{self, Answer, RequestId};
-use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, Scheme, TrackerUrl};
+use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, PATIENCE_STOPPED, Scheme, TrackerUrl};
 use crate::reactor::{Answered, Handle, Plane, UdpError};
 
-/// Announces under way at a time, and those of them to one tracker, each of which may have a connection of its own.
-const MAX_UNDER_WAY: usize = 64;
-const PER_HOST: usize = IDLE_PER_HOST;
+/// Announces under way at a time. Each may have a connection of its own.
+const LIMITS: Limits = Limits { most: 64, answering: 16, other: 2 };
+
+/// At the end of a session there is a moment only, in which a tracker hears of one torrent per connection and round trip;
+/// so one that answers gets as many as are kept alive.
+const LEAVING: Limits = Limits { most: 128, answering: IDLE_PER_HOST, other: 2 };
 
 /// Names an announce among those of all torrents.
 type Ticket = (TorrentKey, AnnounceId);
@@ -46,7 +50,7 @@ struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { queue: Queue::new(PER_HOST, MAX_UNDER_WAY), cancelled: Vec::new() }
+        Self { queue: Queue::new(LIMITS), cancelled: Vec::new() }
     }
 }
 
@@ -86,6 +90,12 @@ impl Desk {
         self.news.notify_one();
     }
 
+    /// The session ends: trackers are told so as fast as they answer.
+    pub(super) fn leave(&self) {
+        self.waiting().queue.set_limits(LEAVING);
+        self.news.notify_one();
+    }
+
     /// Tells how many announces are open, whenever that changes.
     pub(super) fn open(&self) -> watch::Receiver<usize> {
         self.open.subscribe()
@@ -100,10 +110,24 @@ impl Desk {
     }
 }
 
+/// An announce that is under way.
+struct Running {
+    ticket: Ticket,
+    host: Host,
+    began: Instant,
+}
+
+impl Running {
+    /// What it says of its tracker that this was given up.
+    fn given_up(&self) -> Ended {
+        if self.began.elapsed() < PATIENCE_STOPPED { Ended::Untried } else { Ended::Silent }
+    }
+}
+
 /// Serves the desk for good.
 pub(super) async fn run(link: Arc<Link>) {
     let mut tasks = JoinSet::new();
-    let mut tickets: HashMap<Id, (Ticket, Host)> = HashMap::new();
+    let mut tickets: HashMap<Id, Running> = HashMap::new();
     let mut aborts: HashMap<Ticket, AbortHandle> = HashMap::new();
     loop {
         let (asks, cancelled) = {
@@ -117,19 +141,20 @@ pub(super) async fn run(link: Arc<Link>) {
             }
         }
         for (host, ask) in asks {
-            let ticket = ask.ticket();
+            let (ticket, began) = (ask.ticket(), Instant::now());
             let abort = tasks.spawn(announce(link.clone(), ask));
-            tickets.insert(abort.id(), (ticket, host));
+            tickets.insert(abort.id(), Running { ticket, host, began });
             aborts.insert(ticket, abort);
         }
         tokio::select! {
             () = link.desk.news.notified() => {}
             Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                if let Some((ticket, host)) = tickets.remove(&id) {
-                    link.desk.waiting().queue.ended(&host);
-                    if aborts.get(&ticket).is_some_and(|abort| abort.id() == id) {
-                        aborts.remove(&ticket);
+                let (id, how) = ended.map_or_else(|error| (error.id(), None), |(id, how)| (id, Some(how)));
+                if let Some(running) = tickets.remove(&id) {
+                    let how = how.unwrap_or_else(|| running.given_up());
+                    link.desk.waiting().queue.ended(&running.host, how);
+                    if aborts.get(&running.ticket).is_some_and(|abort| abort.id() == id) {
+                        aborts.remove(&running.ticket);
                     }
                 }
                 link.desk.closed(1);
@@ -139,11 +164,19 @@ pub(super) async fn run(link: Arc<Link>) {
 }
 
 /// Makes one announce and tells the engine and the listeners what came of it.
-async fn announce(link: Arc<Link>, ask: Ask) {
+async fn announce(link: Arc<Link>, ask: Ask) -> Ended {
     let Announce { url, event, left, patience, .. } = &ask.announce;
     let family = ask.announce.id.family;
     tracing::trace!(torrent = %Short(ask.id), tracker = %url, ?family, ?event, left, "a tracker is asked");
     let patience = *patience;
+    let (torrent, id) = ask.ticket();
+    // When the session is over, nobody waits.
+    let _ = link
+        .ask(move |plane| {
+            let now = plane.now();
+            plane.engine().handle_announce_begun(now, torrent, id);
+        })
+        .await;
     let request = ask.announce.request(ask.id.0, link.peer_id, link.port());
     let asked = tokio::time::timeout(patience, ask_tracker(&link, &ask.announce, request));
     let result = asked.await.unwrap_or(Err(Failure::TimedOut));
@@ -161,7 +194,11 @@ async fn announce(link: Arc<Link>, ask: Ask) {
             link.tell(Event::TrackerFailed { torrent: ask.id, tracker, failure: failure.clone() });
         }
     }
-    let (torrent, id) = ask.ticket();
+    let how = match &result {
+        Ok(_) | Err(Failure::Refused(_)) => Ended::Answered,
+        Err(Failure::NoAddress) => Ended::Untried,
+        Err(_) => Ended::Silent,
+    };
     let scope = result.as_ref().map_or(Scope::Global, |(_, scope)| *scope);
     let result = result.map(|(reply, _)| reply);
     // When the session is over, nobody needs the answer.
@@ -171,6 +208,7 @@ async fn announce(link: Arc<Link>, ask: Ask) {
             plane.engine().handle_announced(now, torrent, id, scope, result);
         })
         .await;
+    how
 }
 
 /// The answer, and how far the tracker's address reaches.

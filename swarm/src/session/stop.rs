@@ -54,6 +54,7 @@ impl Session {
     pub async fn shutdown(self, deadline: Duration) -> Result<(), Late> {
         let end = Instant::now() + deadline;
         self.link.registry.close();
+        self.link.desk.leave();
         let running = self.link.registry.running();
         // Torrents that are recorded come to rest first, so that what they hold is durable and known.
         let kept: Vec<_> =

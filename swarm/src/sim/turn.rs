@@ -133,6 +133,7 @@ impl World {
                     }
                 }
                 Action::Announce { torrent, id, announce } => {
+                    node.engine.handle_announce_begun(now, torrent, announce.id);
                     let from = self.machines[index].addr;
                     let tracker = self.trackers.entry(announce.url.as_str().into()).or_default();
                     if let Some(reply) = tracker.answer(now, from, id, &announce, &mut self.rng) {

@@ -67,6 +67,14 @@ impl Shard {
         }
     }
 
+    /// An announce is on its way.
+    pub(crate) fn announce_begun(&mut self, cx: &mut Cx, key: TorrentKey, id: AnnounceId) {
+        // One that was removed is still told of, but nobody waits.
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        torrent.tracker.handle_begun(cx.now, id);
+        self.arm_tracker(cx, key.slot());
+    }
+
     /// An announce ended.
     pub(crate) fn announced(
         &mut self,

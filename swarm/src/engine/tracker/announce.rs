@@ -80,7 +80,7 @@ impl Families {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send this, and report the outcome by [`Schedule::handle_reply`](super::Schedule::handle_reply) or [`Schedule::handle_failure`](super::Schedule::handle_failure).
+    /// Send this: say when it is on its way by [`Schedule::handle_begun`](super::Schedule::handle_begun), and report the outcome by [`Schedule::handle_reply`](super::Schedule::handle_reply) or [`Schedule::handle_failure`](super::Schedule::handle_failure).
     Announce(Announce),
     /// This announce is given up: its outcome is of no interest any more.
     Cancel(AnnounceId),
@@ -109,7 +109,7 @@ pub struct Announce {
     pub key: u32,
     /// What this tracker asked to be told back.
     pub tracker_id: Option<Vec<u8>>,
-    /// It is given up after this time.
+    /// It is given up this long after it began.
     pub patience: Duration,
 }
 

@@ -35,6 +35,15 @@ pub(super) struct InFlight {
     pub(super) event: Event,
     pub(super) left: u64,
     pub(super) give_up: Time,
+    /// What it is given from its beginning on; `None` when it has begun.
+    pub(super) patience: Option<Duration>,
+}
+
+impl InFlight {
+    /// Whether its tracker may have heard of it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.patience.is_none()
+    }
 }
 
 /// See the module's text. `next` is when the next regular announce is due, `floor` and `eager_floor` are the earliest

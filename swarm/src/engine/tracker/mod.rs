@@ -16,5 +16,5 @@ pub use announce::{Announce, AnnounceId, Config, Failure, Families, Output, Tota
 pub use recall::MAX_RECALLED;
 pub use schedule::Schedule;
 pub use status::{State, TrackerStatus};
-pub use walk::{BESIDE, HURRY, PATIENCE, PATIENCE_STOPPED, PRIVATE_LOYALTY};
+pub use walk::{BACKLOG, BESIDE, HURRY, PATIENCE, PATIENCE_STOPPED, PRIVATE_LOYALTY};
 pub use wire::tracker::{AnnounceReply, Event, RetryIn};

@@ -32,8 +32,8 @@ enum Phase {
 ///
 /// - Commands: [`start`](Self::start), [`want_peers`](Self::want_peers), [`announce_now`](Self::announce_now),
 ///   [`completed`](Self::completed), [`stop`](Self::stop), [`add`](Self::add), [`recall`](Self::recall).
-/// - Inputs: [`handle_reply`](Self::handle_reply), [`handle_failure`](Self::handle_failure),
-///   [`handle_timeout`](Self::handle_timeout).
+/// - Inputs: [`handle_begun`](Self::handle_begun), [`handle_reply`](Self::handle_reply),
+///   [`handle_failure`](Self::handle_failure), [`handle_timeout`](Self::handle_timeout).
 /// - Outputs: [`poll`](Self::poll) until it gives nothing, then wait until [`next_timeout`](Self::next_timeout).
 /// - For display: [`status`](Self::status); for the next session: [`memos`](Self::memos).
 #[derive(Debug)]
@@ -233,6 +233,16 @@ impl Schedule {
         }
     }
 
+    /// An announce is on its way: its patience counts from now. Until then it waited for its turn at the driver.
+    pub fn handle_begun(&mut self, now: Time, id: AnnounceId) {
+        if let Some((endpoint, mut sent)) = self.under_way(id)
+            && let Some(patience) = sent.patience.take()
+        {
+            sent.give_up = now + patience;
+            endpoint.in_flight = Some(sent);
+        }
+    }
+
     /// An answer came. Returns whether it was still waited for: if not, its peers are not to be used. Poll before using
     /// them, because old peers may have to go first.
     pub fn handle_reply(
@@ -345,7 +355,7 @@ impl Schedule {
     fn leave_all(&mut self, which: impl Fn(TrackerId) -> bool) {
         for (id, tracker) in (0..).map(TrackerId).zip(&mut self.trackers) {
             for e in tracker.endpoints.iter_mut().filter(|_| which(id)) {
-                let starting = e.in_flight.is_some_and(|f| f.event == Event::Started);
+                let starting = e.in_flight.is_some_and(|f| f.event == Event::Started && f.has_begun());
                 e.leaving = e.usable() && (e.listed.is_some() || starting);
             }
         }

@@ -19,6 +19,8 @@ pub const HURRY: Duration = Duration::from_secs(20);
 pub const BESIDE: Duration = Duration::from_millis(2500);
 /// How long `stopped` may take: nobody waits for it.
 pub const PATIENCE_STOPPED: Duration = Duration::from_secs(5);
+/// How long it may wait for its turn at the driver before it begins, which is nothing that its tracker can help.
+pub const BACKLOG: Duration = Duration::from_secs(600);
 /// Failures in a row before a private torrent leaves its tracker, since that costs all its peers (BEP 27).
 pub const PRIVATE_LOYALTY: u32 = 3;
 
@@ -67,9 +69,15 @@ impl Schedule {
         self.order.iter().copied().filter(move |&id| is_looked_at(id) && self.tracker(id).usable())
     }
 
-    /// In a hurry: the next tracker that was not asked yet, and when it is, whatever became of those before it.
+    /// In a hurry, or while nothing that is to be asked has its turn: the next tracker that was not asked yet, and when it is,
+    /// whatever became of those before it.
     fn beside(&self) -> Option<(TrackerId, usize, Time)> {
-        let since = self.asked_at.filter(|_| self.hurried && !self.config.private)?;
+        let since = self.asked_at.filter(|_| !self.config.private)?;
+        let pace = match self.hurried {
+            true => BESIDE,
+            false if self.is_stuck() => HURRY,
+            false => return None,
+        };
         let is_new = |id: &TrackerId| {
             let tracker = self.tracker(*id);
             let heard = tracker.endpoints.iter().any(|e| e.listed.is_some());
@@ -78,7 +86,15 @@ impl Schedule {
         let id = self.order.iter().copied().find(is_new)?;
         let due = self.tracker(id).endpoints.iter().enumerate().filter_map(|(at, e)| Some((e.due()?, at)));
         let (due, at) = due.min()?;
-        Some((id, at, due.max(since + BESIDE)))
+        Some((id, at, due.max(since + pace)))
+    }
+
+    /// Whether no tracker works, and those to be asked all wait for their turn at the driver.
+    fn is_stuck(&self) -> bool {
+        let endpoints = || self.order.iter().flat_map(|&id| &self.tracker(id).endpoints);
+        let mut under_way = endpoints().filter_map(|e| e.in_flight).peekable();
+        let works = endpoints().any(|e| e.listed.is_some() && e.fails == 0);
+        !works && under_way.peek().is_some() && !under_way.any(|sent| sent.has_begun())
     }
 
     /// The announce that is due now: of the first tracker that does not rest after a failure.
@@ -140,7 +156,8 @@ impl Schedule {
             Event::Stopped => (PATIENCE_STOPPED, 0),
             _ => (patience, totals.num_want),
         };
-        e.in_flight = Some(InFlight { seq, event, left: totals.left, give_up: now + patience });
+        let give_up = now + BACKLOG;
+        e.in_flight = Some(InFlight { seq, event, left: totals.left, give_up, patience: Some(patience) });
         Some(Output::Announce(Announce {
             id: AnnounceId { tracker: id, family: e.family, seq },
             url,

@@ -30,8 +30,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_TORRENT: Duration = Duration::from_secs(300);
 /// The longest time for one connection to come about.
 const PATIENCE_CONNECT: Duration = Duration::from_secs(20);
-/// Idle connections kept per host: announces of several torrents to one tracker share them.
-pub(in crate::session) const IDLE_PER_HOST: usize = 16;
+/// Idle connections kept per host: announces of several torrents to one tracker share them. There are as many as were in use
+/// at a time, which are fewer until a session ends.
+pub(in crate::session) const IDLE_PER_HOST: usize = 64;
 
 /// What an [`Http`] tells of itself and where it speaks from.
 #[derive(Clone, Debug, PartialEq, Eq)]

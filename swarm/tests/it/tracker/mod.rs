@@ -13,4 +13,5 @@ mod server;
 #[cfg(feature = "session")]
 mod sockets;
 mod udp;
+mod waiting;
 mod world;

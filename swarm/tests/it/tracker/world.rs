@@ -35,6 +35,8 @@ pub(crate) struct World<'t> {
     pub(crate) log: Vec<Sent>,
     pub(crate) dropped: Vec<(u64, TrackerId)>,
     pub(crate) cancelled: usize,
+    /// Whether announces begin at once; else they wait for their turn at the driver.
+    pub(crate) begins: bool,
     trackers: Trackers<'t>,
 }
 
@@ -76,6 +78,7 @@ impl<'t> World<'t> {
             log: Vec::new(),
             dropped: Vec::new(),
             cancelled: 0,
+            begins: true,
             trackers: Box::new(trackers),
         }
     }
@@ -101,6 +104,9 @@ impl<'t> World<'t> {
     fn announce(&mut self, announce: Announce) {
         let id = announce.id;
         let (at, url, event) = (self.clock(), announce.url.as_str().to_owned(), announce.event);
+        if self.begins {
+            self.schedule.handle_begun(self.now, id);
+        }
         let does = (self.trackers)(&announce, at);
         self.log.push(Sent { at, url, event, announce });
         match does {
