@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A folder that was opened, and everything beneath it.
@@ -26,6 +27,8 @@ pub(super) struct Root {
     forgets: bool,
     /// What is known of it for as long as it lasts; nothing when that could not be asked.
     lasting: Option<RootId>,
+    /// The marker that was found or put in it.
+    pub(super) marker: OnceLock<u64>,
     /// Whether the kernel refused to resolve paths for us.
     walks: AtomicBool,
 }
@@ -39,7 +42,8 @@ impl Root {
         let walks = AtomicBool::new(!cfg!(target_os = "linux"));
         let whole = std::path::absolute(path)?;
         let (forgets, shown) = (sys::is_forgetful(dir.as_fd()), path.to_path_buf());
-        let mut root = Self { dir, shown, whole, device, inode, forgets, lasting: None, walks };
+        let marker = OnceLock::new();
+        let mut root = Self { dir, shown, whole, device, inode, forgets, lasting: None, marker, walks };
         root.lasting = root.id().ok();
         Ok(root)
     }
@@ -48,7 +52,9 @@ impl Root {
     /// before belongs to the device that went, and is dead. As long as it is open no other device gets its number.
     pub(super) fn came_back(&self) -> Option<Self> {
         let now = Self::open(&self.whole).ok().filter(|now| now.device != self.device)?;
-        let is_same = self.lasting?.is_same(&now.lasting?);
+        let was = RootId { marker: self.marker.get().copied(), ..self.lasting? };
+        now.look_for_marker(&was).ok()?;
+        let is_same = was.is_same(&now.id().ok()?);
         is_same.then(|| Self { shown: self.shown.clone(), whole: self.whole.clone(), ..now })
     }
 
@@ -88,10 +94,11 @@ impl Root {
 
     /// What tells it from other folders, also after a restart.
     pub(super) fn id(&self) -> io::Result<RootId> {
-        let file_system = calls::stat_file_system(&self.dir)?.f_fsid;
+        let file_system = sys::file_system_name(&calls::stat_file_system(&self.dir)?);
         let born_ns = sys::born(self.dir.as_fd());
         let inode = if self.forgets { 0 } else { self.inode };
-        Ok(RootId { device: self.device, inode, born_ns, file_system })
+        let marker = self.marker.get().copied();
+        Ok(RootId { device: self.device, inode, born_ns, file_system, marker, mount: None })
     }
 
     /// Whether both are the same folder, however they are spelled.

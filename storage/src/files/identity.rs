@@ -4,7 +4,7 @@ use super::beneath::Root;
 use super::places::Places;
 use super::refusal::Refusal;
 use super::stamps::{self, Looker};
-use super::{FileOptions, FileStorage, RootId, Stamp};
+use super::{FileOptions, FileStorage, RootId, Stamp, sys};
 use crate::{Operation, StorageError};
 use metainfo::Torrent;
 use std::io;
@@ -26,12 +26,13 @@ impl RootId {
     /// # Errors
     /// When there is none, or it cannot be looked at.
     pub fn of(path: &Path) -> io::Result<Self> {
-        Root::open(path)?.id()
+        Ok(Self { mount: mount_above(path), ..Root::open(path)?.id()? })
     }
 }
 
 impl FileStorage {
-    /// Beneath a folder that is there and is the one that was recorded. Makes nothing.
+    /// Beneath a folder that is there and is the one that was recorded, as far as can be known: [`RootId::is_same`] of its
+    /// [`root_id`](Self::root_id) says whether it is for sure. Makes nothing.
     ///
     /// # Errors
     /// [`StorageError::is_gone`] when the folder is not there, or another one is in its place; otherwise when it
@@ -48,16 +49,21 @@ impl FileStorage {
             }
             root => root.map_err(|cause| StorageError::new(Operation::Open, path, None, cause))?,
         };
-        let found = root.id().map_err(|cause| StorageError::new(Operation::Stat, path, None, cause))?;
-        if !expected.is_same(&found) {
+        let found = root.look_for_marker(expected).and_then(|()| root.id());
+        let found = found.map_err(|cause| StorageError::new(Operation::Stat, path, None, cause))?;
+        if expected.is_other(&found) {
             return Err(Refusal::OtherPlace.error(Operation::Open, path));
         }
         Self::beneath(root, torrent, options)
     }
 
     /// Whether a folder that is not the recorded one any more was deleted, and not taken away with its disk: what is in its
-    /// place, or next above it, is on the same file system as it was.
+    /// place, or next above it, is on the same file system as it was, and what it lay on is mounted.
     pub fn was_deleted(path: &Path, recorded: &RootId) -> bool {
+        let lay_on = recorded.mount.map(|above| path.ancestors().nth(above.into()));
+        if lay_on.is_some_and(|mount| mount.and_then(sys::is_mount_point) != Some(true)) {
+            return false;
+        }
         for above in path.ancestors().filter(|above| !above.as_os_str().is_empty()) {
             match Root::open(above) {
                 Ok(root) => return root.id().is_ok_and(|now| recorded.shares_file_system(&now)),
@@ -79,7 +85,13 @@ impl FileStorage {
     /// When the folder cannot be looked at.
     pub fn root_id(&self) -> Result<RootId, StorageError> {
         let places = self.places();
-        places.root.id().map_err(|cause| Self::root_error(Operation::Stat, &places.root, cause))
+        let id = places.root.id().map_err(|cause| Self::root_error(Operation::Stat, &places.root, cause))?;
+        Ok(RootId { mount: mount_above(places.root.path()), ..id })
+    }
+
+    /// The error that says that another folder is in the place of the recorded one.
+    pub fn other_place(&self) -> StorageError {
+        Refusal::OtherPlace.error(Operation::Open, self.root())
     }
 
     /// Whether the folder is still where it was. Files are made and opened for writing only after this was found out anew.
@@ -192,4 +204,13 @@ impl FileStorage {
     pub(super) fn stamp(&self, places: &Places, index: usize) -> Option<Stamp> {
         places.find(self.layout(), index).ok().map(|(_, stat)| Stamp::from(stat))
     }
+}
+
+/// How far above a folder the mount point is that it lies on.
+fn mount_above(path: &Path) -> Option<u16> {
+    let whole = std::fs::canonicalize(path).ok()?;
+    let above = whole.ancestors().position(|above| sys::is_mount_point(above) == Some(true))?;
+    // Without the system's own one.
+    whole.ancestors().nth(above)?.parent()?;
+    u16::try_from(above).ok()
 }

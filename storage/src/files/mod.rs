@@ -18,6 +18,7 @@ mod giving;
 mod identity;
 mod linked;
 mod made;
+mod marker;
 mod names;
 mod opening;
 mod options;
@@ -99,6 +100,8 @@ pub struct FileStorage {
     /// Whether files were written that lie on another file system than the root.
     has_mounts: AtomicBool,
     made: Mutex<Made>,
+    /// Where the files were before they were moved, as long as that may be what is recorded.
+    left: Mutex<Option<Root>>,
     owners: Owners,
     /// Held by whoever changes where files are: one change at a time.
     changing: Mutex<()>,
@@ -169,6 +172,7 @@ impl FileStorage {
             is_prepared: AtomicBool::new(false),
             has_mounts: AtomicBool::new(false),
             made: Mutex::new(Made::restored(options.created)),
+            left: Mutex::default(),
             owners: Owners::default(),
             changing: Mutex::default(),
             copying: AtomicUsize::new(usize::MAX),

@@ -112,6 +112,10 @@ pub(super) fn clone(_: BorrowedFd<'_>, _: BorrowedFd<'_>) -> Result<(), Errno> {
 #[cfg(target_os = "linux")]
 pub(super) fn born(fd: BorrowedFd<'_>) -> Option<i64> {
     use rustix::fs::{AtFlags, StatxFlags};
+    #[cfg(any(test, feature = "testing"))]
+    if crate::testing::fuse::is_pretended() {
+        return None;
+    }
     let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
     let is_known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     let time = stat.stx_btime;
@@ -121,6 +125,30 @@ pub(super) fn born(fd: BorrowedFd<'_>) -> Option<i64> {
 /// Not known here.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn born(_: BorrowedFd<'_>) -> Option<i64> {
+    None
+}
+
+/// What a file system calls itself; 0 when it has no name.
+pub(super) fn file_system_name(found: &rustix::fs::StatVfs) -> u64 {
+    #[cfg(any(test, feature = "testing"))]
+    if crate::testing::fuse::is_pretended() {
+        return 0;
+    }
+    found.f_fsid
+}
+
+/// Whether something is mounted on a folder; nothing when the system does not tell, or there is no such folder.
+#[cfg(target_os = "linux")]
+pub(super) fn is_mount_point(path: &std::path::Path) -> Option<bool> {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+    let stat = rustix::fs::statx(CWD, path, AtFlags::NO_AUTOMOUNT, StatxFlags::empty()).ok()?;
+    let is_told = stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+    is_told.then(|| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_mount_point(_: &std::path::Path) -> Option<bool> {
     None
 }
 

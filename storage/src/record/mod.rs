@@ -51,7 +51,7 @@ pub use summary::{Flags, Folder, Summary, Times, Totals};
 /// The newest version. Older ones are read; newer ones are refused. Version 2 of a [`State`] says what was under way with
 /// its files, version 3 how they are finished, version 4 which folder they are being moved to, version 5 when they were made;
 /// each is written only when there is something to say.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// The rules by which `metainfo` turns names of a torrent into file names. Kept with each torrent, so that a program with
 /// other rules knows which ones its files were named by.

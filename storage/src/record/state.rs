@@ -152,31 +152,45 @@ impl State {
         self.peers.iter().for_each(|peer| out.address(peer));
         out.count(self.trackers.len());
         self.trackers.iter().for_each(|tracker| tracker.write(&mut out));
-        let is_finished = self.finishing == Finishing::default();
-        let is_born = self.births.iter().any(|birth| *birth != 0);
-        if !is_born && is_finished && self.moving_to.is_none() && self.renaming.is_empty() {
-            return sheet::seal(Kind::State, &out.0);
+        let version = self.version();
+        if version >= 2 {
+            out.flag(self.moving_to.is_some());
+            self.moving_to.iter().for_each(|folder| out.path(folder));
+            write_paths(&self.renaming, &mut out);
         }
-        out.flag(self.moving_to.is_some());
-        self.moving_to.iter().for_each(|folder| out.path(folder));
-        write_paths(&self.renaming, &mut out);
-        if !is_born && is_finished && self.goal.is_none() {
-            return sheet::seal_as(Kind::State, 2, &out.0);
+        if version >= 3 {
+            self.finishing.write(&mut out);
         }
-        self.finishing.write(&mut out);
-        match &self.goal {
-            None if !is_born => return sheet::seal_as(Kind::State, 3, &out.0),
-            Some(goal) if !is_born => {
-                goal.write(&mut out);
-                return sheet::seal_as(Kind::State, 4, &out.0);
-            }
-            goal => {
-                out.flag(goal.is_some());
-                goal.iter().for_each(|goal| goal.write(&mut out));
-            }
+        if version >= 5 {
+            out.flag(self.goal.is_some());
         }
-        write_births(&self.births, &mut out);
-        sheet::seal_as(Kind::State, 5, &out.0)
+        if version >= 4 {
+            self.goal.iter().for_each(|goal| goal.write(&mut out));
+        }
+        if version >= 5 {
+            write_births(&self.births, &mut out);
+        }
+        if version >= 6 {
+            self.goal.iter().for_each(|goal| goal.write_more(&mut out));
+        }
+        sheet::seal_as(Kind::State, version, &out.0)
+    }
+
+    /// The first version that has all there is.
+    fn version(&self) -> u8 {
+        if self.goal.as_ref().is_some_and(Folder::has_more) {
+            6
+        } else if self.births.iter().any(|birth| *birth != 0) {
+            5
+        } else if self.goal.is_some() {
+            4
+        } else if self.finishing != Finishing::default() {
+            3
+        } else if self.moving_to.is_some() || !self.renaming.is_empty() {
+            2
+        } else {
+            1
+        }
     }
 
     /// From bytes.
@@ -217,6 +231,9 @@ impl State {
         }
         if version >= 5 {
             state.births = read_births(from)?;
+        }
+        if let Some(goal) = state.goal.as_mut().filter(|_| version >= 6) {
+            goal.read_more(from)?;
         }
         from.end()?;
         Ok(state)

@@ -46,21 +46,25 @@ pub struct Folder {
     pub born: Option<i64>,
     /// What the file system calls itself; 0 when it has no name.
     pub file_system: u64,
+    /// Which marker was put in it, where nothing else tells it from another one.
+    pub marker: Option<u64>,
+    /// How far above it the mount point is that it lies on, in steps of its path; `None` if that is the one of `/`, or not known.
+    pub mount: Option<u16>,
 }
 
 #[cfg(feature = "files")]
 impl From<crate::RootId> for Folder {
     fn from(root: crate::RootId) -> Self {
-        let crate::RootId { device, inode, born_ns, file_system } = root;
-        Self { device, inode, born: born_ns, file_system }
+        let crate::RootId { device, inode, born_ns, file_system, marker, mount } = root;
+        Self { device, inode, born: born_ns, file_system, marker, mount }
     }
 }
 
 #[cfg(feature = "files")]
 impl From<Folder> for crate::RootId {
     fn from(folder: Folder) -> Self {
-        let Folder { device, inode, born, file_system } = folder;
-        Self { device, inode, born_ns: born, file_system }
+        let Folder { device, inode, born, file_system, marker, mount } = folder;
+        Self { device, inode, born_ns: born, file_system, marker, mount }
     }
 }
 
@@ -121,7 +125,27 @@ impl Folder {
             inode: from.number()?,
             born: from.optional("a time")?.map(u64::cast_signed),
             file_system: from.number()?,
+            marker: None,
+            mount: None,
         })
+    }
+
+    /// Whether there is more of it than the first version has.
+    pub(super) fn has_more(&self) -> bool {
+        self.marker.is_some() || self.mount.is_some()
+    }
+
+    /// What the first version does not have.
+    pub(super) fn write_more(&self, out: &mut Writer) {
+        out.optional(self.marker);
+        out.optional(self.mount.map(u64::from));
+    }
+
+    pub(super) fn read_more(&mut self, from: &mut Reader<'_>) -> Result<(), Damage> {
+        self.marker = from.optional("a marker")?;
+        let mount = from.optional("a mount point")?.map(u16::try_from).transpose();
+        self.mount = mount.map_err(|_| Damage::Value("a mount point"))?;
+        Ok(())
     }
 }
 
@@ -177,6 +201,10 @@ impl Summary {
         out.number(saved);
         out.optional(next_announce);
         out.number(self.name_rules);
+        if let Some(folder) = self.folder.filter(Folder::has_more) {
+            folder.write_more(&mut out);
+            return sheet::seal_as(Kind::Summary, 6, &out.0);
+        }
         sheet::seal(Kind::Summary, &out.0)
     }
 
@@ -185,18 +213,18 @@ impl Summary {
     /// # Errors
     /// When they are no summary, or not as they were written.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damage> {
-        Self::payload(sheet::open_one(Kind::Summary, bytes)?.1)
+        Self::payload(sheet::open_one(Kind::Summary, bytes)?)
     }
 
     /// From the first of several sheets.
     #[cfg(any(test, feature = "files"))]
     pub(super) fn take(bytes: &mut &[u8]) -> Result<Self, Damage> {
-        Self::payload(sheet::open(Kind::Summary, bytes)?.1)
+        Self::payload(sheet::open(Kind::Summary, bytes)?)
     }
 
-    fn payload(payload: &[u8]) -> Result<Self, Damage> {
+    fn payload((version, payload): (u8, &[u8])) -> Result<Self, Damage> {
         let from = &mut Reader(payload);
-        let summary = Self {
+        let mut summary = Self {
             generation: from.number()?,
             hashes: hashes(from)?,
             name: from.text(MAX_NAME, "a name")?,
@@ -214,6 +242,9 @@ impl Summary {
             },
             name_rules: u16::try_from(from.number()?).map_err(|_| Damage::Value("name rules"))?,
         };
+        if let Some(folder) = summary.folder.as_mut().filter(|_| version >= 6) {
+            folder.read_more(from)?;
+        }
         from.end()?;
         if summary.name_rules == 0 || summary.name_rules > NAME_RULES {
             return Err(Damage::Value("name rules"));

@@ -12,7 +12,14 @@ pub(super) fn sample(n: u8) -> Record {
         hashes: InfoHashes::hybrid(InfoHashV1([n; 20]), InfoHashV2([n + 1; 32])),
         name: format!("torrent {n}"),
         dir: PathBuf::from(format!("/srv/incoming/{n}")),
-        folder: Some(Folder { device: 0xfd01, inode: 2, born: Some(-3), file_system: u64::MAX }),
+        folder: Some(Folder {
+            device: 0xfd01,
+            inode: 2,
+            born: Some(-3),
+            file_system: u64::MAX,
+            marker: None,
+            mount: None,
+        }),
         flags: Flags { clean: true, paused: true, ..Flags::default() },
         size: 1 << 40,
         done: 12_345,
@@ -138,6 +145,23 @@ fn when_files_were_made_is_in_version_5() {
     }
     state.births = vec![0; 4];
     assert_eq!(state.encode()[8], 4);
+}
+
+#[test]
+fn markers_and_mount_points_are_in_version_6() {
+    let Record { mut summary, mut state, .. } = sample(1);
+    assert_eq!((summary.encode()[8], state.encode()[8]), (1, 1));
+    let plain = summary.folder.unwrap();
+    for (marker, mount) in [(Some(u64::MAX), None), (None, Some(0)), (Some(0), Some(u16::MAX))] {
+        summary.folder = Some(Folder { marker, mount, ..plain });
+        (state.moving_to, state.goal) = (Some("/elsewhere".into()), summary.folder);
+        for births in [vec![], vec![5; 4]] {
+            state.births = births;
+            assert_eq!((summary.encode()[8], state.encode()[8]), (6, 6));
+            assert_eq!(Summary::decode(&summary.encode()).as_ref(), Ok(&summary));
+            assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
+        }
+    }
 }
 
 #[test]
@@ -311,7 +335,7 @@ proptest! {
     #[test]
     fn every_summary_reads_as_it_was_written(
         generation: u64, v1: Option<[u8; 20]>, v2: [u8; 32], has_v2: bool, name in ".{0,200}", dir in "/[a-zé/]{0,60}",
-        numbers: [u64; 7], folder: Option<(u64, u64, Option<i64>, u64)>, bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
+        numbers: [u64; 7], folder: Option<(u64, u64, Option<i64>, u64, Option<u64>, Option<u16>)>, bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
     ) {
         let v2 = (has_v2 || v1.is_none()).then_some(InfoHashV2(v2));
         let [size, done, downloaded, uploaded, wasted, added, saved] = numbers;
@@ -321,7 +345,9 @@ proptest! {
             hashes: InfoHashes::from_parts(v1.map(InfoHashV1), v2).unwrap(),
             name,
             dir: dir.into(),
-            folder: folder.map(|(device, inode, born, file_system)| Folder { device, inode, born, file_system }),
+            folder: folder.map(|(device, inode, born, file_system, marker, mount)| Folder {
+                device, inode, born, file_system, marker, mount,
+            }),
             flags: Flags {
                 complete: is(0), finished: is(1), clean: is(2), paused: is(3), seed_only: is(4), private: is(5), no_metadata: is(6),
             },

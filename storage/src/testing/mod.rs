@@ -5,6 +5,8 @@ pub mod fat;
 #[cfg(feature = "files")]
 pub mod faults;
 #[cfg(feature = "files")]
+pub mod fuse;
+#[cfg(feature = "files")]
 pub mod ledger;
 mod power;
 

@@ -164,6 +164,7 @@ impl FileStorage {
         let is_home = places.root.is_same(&root);
         match places.next.take() {
             None if is_home => {
+                root.keep_marker_of(&places.root);
                 places.root = root;
                 return Ok(None);
             }
@@ -321,6 +322,7 @@ impl FileStorage {
         }
         let folders = made.take_folders();
         drop(made);
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(old);
         self.sync_folders(&places, folders)
     }
 }

@@ -12,8 +12,8 @@ use storage::record::{
     StoreError, Summary, Times, Totals,
 };
 use storage::{
-    Allocation, FileOptions, FileStorage, OpenFiles, Operation, Progress, RootId, ScanOptions, Storage,
-    StorageError, Verdict, recheck,
+    Allocation, FileOptions, FileStorage, OpenFiles, Operation, Progress, RootId, ScanOptions, Stamp,
+    Storage, StorageError, Verdict, recheck,
 };
 use wire::peer::Bitfield;
 
@@ -256,7 +256,13 @@ pub(super) fn open(
             let rules = placing::recorded(options, record)?;
             let dir = rules.unfinished_in.as_ref().unwrap_or(&record.summary.dir);
             let file_options = file_options(Some(record), &rules)?;
-            match FileStorage::open_expecting(dir, &folder.into(), meta.clone(), file_options.clone()) {
+            let expected = RootId::from(folder);
+            let opened = FileStorage::open_expecting(dir, &expected, meta.clone(), file_options.clone());
+            let opened = opened.and_then(|files| match !claims || is_known(&files, record, &expected)? {
+                true => Ok(files),
+                false => Err(files.other_place()),
+            });
+            match opened {
                 Err(error) if error.is_gone() && options.new_folder => forget_files(&mut record.state),
                 // What is in the goal of a move counts as moved, and is found there.
                 Err(error)
@@ -279,6 +285,17 @@ pub(super) fn open(
     Ok((open(&dir, meta.clone(), file_options)?, rules))
 }
 
+/// Whether a folder is the recorded one: for sure, or because a file of the torrent is in it with the length and time that were
+/// recorded. Where folders have no lasting number files may have none.
+fn is_known(files: &FileStorage, record: &Record, folder: &RootId) -> Result<bool, StorageError> {
+    let look = |stamp: FileStamp| (stamp.len, stamp.mtime);
+    let is_there = |(then, now): (&Option<FileStamp>, Option<Stamp>)| {
+        then.is_some_and(|then| then.len > 0 && now.is_some_and(|now| look(then) == look(now.into())))
+    };
+    let is_any = || record.state.stamps.iter().zip(files.file_stamps()).any(is_there);
+    Ok(folder.is_same(&files.root_id()?) || is_any())
+}
+
 /// Whether the folder that a record speaks of is gone because it was deleted, and not with its disk.
 fn was_deleted(options: &AddOptions, record: &Record, error: &StorageError) -> bool {
     let Some(folder) = record.summary.folder.filter(|_| error.is_gone()) else { return false };
@@ -293,7 +310,7 @@ fn moving_to(options: &AddOptions, record: Option<&Record>) -> Result<Option<Pat
     else {
         return Ok(None);
     };
-    let is_goal = |now: &RootId| state.goal.is_none_or(|goal| RootId::from(goal).is_same(now));
+    let is_goal = |now: &RootId| state.goal.is_none_or(|goal| !RootId::from(goal).is_other(now));
     let why = match RootId::of(to) {
         Ok(now) if is_goal(&now) => return Ok(Some(to.clone())),
         Ok(_) => "another folder is in the place of the one that the torrent was being moved to",
@@ -389,6 +406,9 @@ fn keep(
     state.births = foreign::births(files, (&state.stamps, &state.births), &stamps, PartialEq::eq);
     state.stamps = stamps;
     state.partial.clone_from(&there.partial);
+    if options.create {
+        kept::mark(files, summary.folder);
+    }
     state.created = files.created();
     state.moving_to = files.moving_to();
     let goal = state.moving_to.as_deref().and_then(|to| RootId::of(to).ok());

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
 use storage::record::{
-    self, Baseline, Choices, FileStamp, Key, Lease, Partial, PieceSet, Record, Store, StoreError, Totals,
-    Tracker,
+    self, Baseline, Choices, FileStamp, Folder, Key, Lease, Partial, PieceSet, Record, Store, StoreError,
+    Totals, Tracker,
 };
 use storage::{FileStorage, Pieces as _, Storage};
 use wire::peer::Bitfield;
@@ -166,6 +166,7 @@ impl Kept {
         let mut baseline = self.saving();
         let Some(files) = self.files() else { return Ok(()) };
         compare(&mut baseline, &files);
+        mark(&files, None);
         let (folder, created) = (files.root_id().ok().map(Into::into), files.created());
         let (old, mut record) = {
             let mut state = self.state();
@@ -186,6 +187,7 @@ impl Kept {
         record.state.stamps = baseline.stamps().to_vec();
         record.state.created = created;
         self.put(record)?;
+        files.forget_left();
         let old_leases = self.take_over(lease);
         let is_elsewhere = old.dir != dir;
         // A store that keeps sources knows torrents by their id alone. A record that stays says that the files are here.
@@ -350,6 +352,13 @@ pub(super) fn lease_names(
     let first = |path: PathBuf| path.iter().next().map(std::ffi::OsStr::to_owned);
     let names: std::collections::BTreeSet<_> = paths.filter_map(first).collect();
     store.lease_names(key.id, &key.dir, &names.into_iter().collect::<Vec<_>>())
+}
+
+/// Sees to it that the folder is known again.
+pub(super) fn mark(files: &FileStorage, recorded: Option<Folder>) {
+    if let Err(error) = files.mark_root(recorded.map(Into::into).as_ref()) {
+        tracing::warn!(%error, "another disk in the place of this one may not be told from it");
+    }
 }
 
 /// The names that the user chose, as they are recorded.
