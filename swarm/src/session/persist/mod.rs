@@ -26,6 +26,8 @@ mod source;
 mod space;
 #[cfg(test)]
 mod strikes;
+#[cfg(test)]
+mod unnamed;
 
 pub use database::RedbStore;
 

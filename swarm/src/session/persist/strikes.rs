@@ -32,13 +32,13 @@ pub(super) fn whole(dir: &Path) -> Arc<Torrent> {
     Arc::new(Torrent::parse(&feed.finish().unwrap()).unwrap())
 }
 
-async fn session(state: &Path) -> Session {
+pub(super) async fn session(state: &Path) -> Session {
     let store = Arc::new(FileStore::open(state).unwrap());
     let listen = vec![([127, 0, 0, 1], 0).into()];
     Session::start(SessionConfig { listen, store: Some(store), ..SessionConfig::default() }).await.unwrap()
 }
 
-fn start(link: &Arc<Link>, options: &AddOptions) -> Result<Begun, AddError> {
+pub(super) fn start(link: &Arc<Link>, options: &AddOptions) -> Result<Begun, AddError> {
     begin(link, options, &AtomicBool::new(false), |_| Ok(()))
 }
 
