@@ -25,6 +25,8 @@ pub(super) struct Root {
     inode: u64,
     /// Numbers of files there last as long as they are open.
     forgets: bool,
+    /// Whether a sync of its whole file system does what it says.
+    syncs_all: bool,
     /// What is known of it for as long as it lasts; nothing when that could not be asked.
     lasting: Option<RootId>,
     /// The marker that was found or put in it.
@@ -42,8 +44,9 @@ impl Root {
         let walks = AtomicBool::new(!cfg!(target_os = "linux"));
         let whole = std::path::absolute(path)?;
         let (forgets, shown) = (sys::is_forgetful(dir.as_fd()), path.to_path_buf());
-        let marker = OnceLock::new();
-        let mut root = Self { dir, shown, whole, device, inode, forgets, lasting: None, marker, walks };
+        let syncs_all = sys::syncs_all(dir.as_fd());
+        let (lasting, marker) = (None, OnceLock::new());
+        let mut root = Self { dir, shown, whole, device, inode, forgets, syncs_all, lasting, marker, walks };
         root.lasting = root.id().ok();
         Ok(root)
     }
@@ -194,6 +197,11 @@ impl Root {
             return Ok(calls::sync(&self.dir)?);
         }
         Ok(calls::sync(self.open_at(path, FOLDER, Mode::empty())?)?)
+    }
+
+    /// Whether a sync of its whole file system makes all of it durable, and says so when it does not.
+    pub(super) fn syncs_all(&self) -> bool {
+        self.syncs_all
     }
 
     /// Makes everything on its file system durable; false where the system cannot do that at once.

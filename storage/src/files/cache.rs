@@ -1,12 +1,16 @@
 //! Files that are held open, so that not every read or write opens one.
+//!
+//! Some systems tell of bytes that could not be written only to whoever had the file open then, or when it is closed. So a file
+//! that was written to is closed for another one after all others, and its bytes are made durable before.
 
+use super::calls;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A bounded number of open files, shared by any number of storages. The file closed for a new one is one that
-/// was not used lately (second chance).
+/// was not used lately (second chance), and was not written to since the last sync, if there is one.
 #[derive(Debug)]
 pub struct OpenFiles {
     limit: usize,
@@ -35,6 +39,62 @@ type Key = (u64, usize);
 pub(super) struct OpenFile {
     pub(super) fd: OwnedFd,
     pub(super) writable: bool,
+    /// What its storage is told when it is closed.
+    closing: Arc<Closing>,
+    /// Whether a sync of its whole file system tells of bytes that could not be written, whoever had it open.
+    is_told: bool,
+    /// Written to since the last sync.
+    is_dirty: AtomicBool,
+    /// Not held open any more, but for whoever uses it just now.
+    is_closed: AtomicBool,
+}
+
+/// What came of files of a storage that were written to and then closed for others.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    /// Only a sync of the whole file system tells whether their bytes are durable.
+    pub(super) is_left: AtomicBool,
+    /// Some of their bytes could not be written.
+    pub(super) is_harmed: AtomicBool,
+}
+
+impl OpenFile {
+    pub(super) fn new(fd: OwnedFd, writable: bool, closing: Arc<Closing>, is_told: bool) -> Self {
+        let (is_dirty, is_closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { fd, writable, closing, is_told, is_dirty, is_closed }
+    }
+
+    /// It was written to.
+    pub(super) fn wrote(&self) {
+        self.is_dirty.store(true, Ordering::SeqCst);
+        if self.is_closed.load(Ordering::SeqCst) {
+            self.settle();
+        }
+    }
+
+    /// Its bytes are made durable now.
+    pub(super) fn taken_up(&self) {
+        self.is_dirty.store(false, Ordering::SeqCst);
+    }
+
+    /// It is closed for another one.
+    fn evict(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.settle();
+    }
+
+    fn settle(&self) {
+        if !self.is_dirty.swap(false, Ordering::SeqCst) {
+        } else if self.is_told {
+            self.closing.is_left.store(true, Ordering::SeqCst);
+        } else if calls::sync_data(&self.fd).is_err() {
+            self.closing.is_harmed.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.is_dirty.load(Ordering::SeqCst)
+    }
 }
 
 impl OpenFiles {
@@ -81,7 +141,8 @@ impl OpenFiles {
         let file = Arc::new(file);
         let slot = Slot { key, file: file.clone(), used: true };
         // Files are closed after the lock is let go.
-        let _closed = self.lock().insert(slot, self.limit);
+        let closed = self.lock().insert(slot, self.limit);
+        closed.iter().for_each(|slot| slot.file.evict());
         file
     }
 
@@ -95,10 +156,18 @@ impl OpenFiles {
         });
         inner.hand = 0;
         drop(inner);
+        closed.iter().for_each(|slot| slot.file.evict());
         !closed.is_empty()
     }
 
-    /// Closes a file, if it is open.
+    /// Closes a file, if it is open, that is to be opened anew.
+    pub(super) fn reopen(&self, key: Key) {
+        let file = self.peek(key);
+        self.close(key);
+        file.iter().for_each(|file| file.evict());
+    }
+
+    /// Closes a file, if it is open, whose bytes do not matter any more.
     pub(super) fn close(&self, key: Key) {
         let mut inner = self.lock();
         let closed = inner.index.remove(&key).map(|at| {
@@ -142,7 +211,12 @@ impl Inner {
             self.slots.push(slot);
             return None;
         }
-        while std::mem::take(&mut self.slots[self.hand].used) {
+        // After two rounds none counts as used.
+        for _ in 0..2 * self.slots.len() {
+            let slot = &mut self.slots[self.hand];
+            if !std::mem::take(&mut slot.used) && !slot.file.is_dirty() {
+                break;
+            }
             self.hand = (self.hand + 1) % self.slots.len();
         }
         let at = self.hand;
@@ -159,7 +233,7 @@ mod tests {
     use super::*;
 
     fn file(writable: bool) -> OpenFile {
-        OpenFile { fd: std::fs::File::open("/dev/null").unwrap().into(), writable }
+        OpenFile::new(std::fs::File::open("/dev/null").unwrap().into(), writable, Arc::default(), true)
     }
 
     #[test]
@@ -173,6 +247,32 @@ mod tests {
         assert!(files.get((0, 1), false).is_some());
         assert!(files.get((0, 2), false).is_none());
         assert_eq!(files.len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_is_closed_last_and_that_is_told() {
+        let files = OpenFiles::new(3);
+        let closing = Arc::<Closing>::default();
+        let dirty = |at| {
+            let file = OpenFile { closing: closing.clone(), ..file(true) };
+            files.insert((0, at), file).wrote();
+        };
+        (0..2).for_each(dirty);
+        (2..9).for_each(|at| drop(files.insert((0, at), file(false))));
+        assert!(files.get((0, 0), true).is_some() && files.get((0, 1), true).is_some());
+        assert!(!closing.is_left.load(Ordering::SeqCst));
+        (2..4).for_each(dirty);
+        assert!(closing.is_left.load(Ordering::SeqCst) && files.len() == 3);
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_that_was_closed_meanwhile_is_told_too() {
+        let (files, closing) = (OpenFiles::new(1), Arc::<Closing>::default());
+        let used = files.insert((0, 0), OpenFile { closing: closing.clone(), ..file(true) });
+        files.insert((0, 1), file(true));
+        assert!(!closing.is_left.load(Ordering::SeqCst));
+        used.wrote();
+        assert!(closing.is_left.load(Ordering::SeqCst));
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub struct FileStorage {
     /// A bit per file: written since the last sync.
     dirty: Box<[AtomicU64]>,
     unsynced: Unsynced,
+    closing: Arc<cache::Closing>,
     /// Held by a sync: what one has taken up, another must not take for done.
     syncing: Mutex<()>,
     deeds: touched::Deeds,
@@ -159,6 +160,7 @@ impl FileStorage {
         let storage = Self {
             reserved: Reserved::new(space),
             unsynced: Unsynced::new(space),
+            closing: Arc::default(),
             syncing: Mutex::default(),
             deeds: touched::Deeds::new(torrent.layout().files().len()),
             sole: sole::Sole::new(torrent.layout().files().len()),
@@ -263,6 +265,7 @@ impl FileStorage {
         let File { offset, length, .. } = self.file(segment.file);
         self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
         let written = data.write(&file.fd, segment.offset, segment.len);
+        file.wrote();
         // A sync may have run meanwhile, before the bytes were there, and taken the first note.
         self.note_unsynced(segment);
         if written.is_ok() {

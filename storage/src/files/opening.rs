@@ -11,7 +11,6 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Flags for any file: no waiting for the other end of a pipe, no terminal, not for child processes.
@@ -50,7 +49,11 @@ impl FileStorage {
             let opened =
                 if write { self.open_to_write(places, index) } else { self.open_to_read(places, index) };
             match opened {
-                Ok(fd) => return Ok(self.open_files.insert(key, OpenFile { fd, writable: write })),
+                Ok(fd) => {
+                    let is_told = self.is_told_by_root(&fd, places);
+                    let file = OpenFile::new(fd, write, self.closing.clone(), is_told);
+                    return Ok(self.open_files.insert(key, file));
+                }
                 Err(error) => {
                     let errno = error.cause.raw_os_error().map(Errno::from_raw_os_error);
                     let too_many = matches!(errno, Some(Errno::MFILE | Errno::NFILE));
@@ -96,9 +99,7 @@ impl FileStorage {
         let stat = stat.map_err(failed(Operation::Open))?;
         self.own(places, index, (stat.st_dev, stat.st_ino), is_new)?;
         self.saw_to_write(places, index, stat).map_err(failed(Operation::Open))?;
-        if stat.st_dev != root.device() {
-            self.has_mounts.store(true, Ordering::Release);
-        }
+        self.note_mount(places, index, &stat);
         let (len, wanted) = (u64::try_from(stat.st_size).unwrap_or(0), self.file(index).length);
         if self.allocation == Allocation::Full && len < wanted {
             calls::allocate(&fd, wanted).map_err(|errno| failed(Operation::Allocate)(errno.into()))?;

@@ -24,7 +24,7 @@ impl FileStorage {
         let places = self.places();
         let failed_last = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = failed_last {
-            self.open_files.close((self.owner, index));
+            self.open_files.reopen((self.owner, index));
             self.opened(&places, index, true)?;
         }
         self.check_disks(&places)?;
@@ -76,7 +76,7 @@ impl FileStorage {
         };
         let mut missing = Ok(());
         for index in (0..self.layout().files().len()).filter(is_stored) {
-            self.open_files.close((self.owner, index));
+            self.open_files.reopen((self.owner, index));
             match self.opened(&places, index, false) {
                 // It may not have been begun.
                 Err(error) if error.trouble() == Trouble::Missing => missing = missing.and(Err(error)),

@@ -3,8 +3,11 @@
 use super::places::Places;
 use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
+use rustix::fs::Stat;
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -22,7 +25,14 @@ impl FileStorage {
         }
         let places = self.places();
         let written = self.unsynced.take();
-        self.sync_dirty(&places).inspect_err(|_| self.unsynced.put_back(&written))?;
+        let synced = self.sync_dirty(&places);
+        // Whoever closes a file for another one meanwhile is told of its errors, and this sync is not.
+        let is_harmed = self.closing.is_harmed.swap(false, Ordering::SeqCst);
+        let synced = match synced {
+            Ok(()) if is_harmed => Err(Self::root_error(Operation::Sync, &places.root, Errno::IO.into())),
+            synced => synced,
+        };
+        synced.inspect_err(|_| self.unsynced.put_back(&written))?;
         // Files that are open are written to wherever their folder went, and whoever starts next looks for them here.
         places.root.check().map_err(|cause| Self::root_error(Operation::Open, &places.root, cause))
     }
@@ -46,7 +56,12 @@ impl FileStorage {
     fn sync_files(&self, places: &Places, dirty: Vec<usize>) -> Result<(), StorageError> {
         let folders = self.made().take_folders();
         let is_one_place = places.next.is_none() && !self.has_mounts.load(Ordering::Acquire);
-        if dirty.len() > MANY && is_one_place {
+        // What was closed is not open any more to be asked for by itself.
+        let is_left = self.closing.is_left.swap(false, Ordering::SeqCst);
+        if (dirty.len() > MANY || is_left) && is_one_place && places.root.syncs_all() {
+            for index in &dirty {
+                self.open_files.peek((self.owner, *index)).iter().for_each(|file| file.taken_up());
+            }
             match places.root.sync_file_system() {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -99,11 +114,26 @@ impl FileStorage {
             return;
         }
         self.mark_dirty(index);
-        if let Ok((path, _)) = self.places().find(self.layout(), index) {
+        let places = self.places();
+        if let Ok((path, stat)) = places.find(self.layout(), index) {
+            self.note_mount(&places, index, &stat);
             let mut made = self.made();
             made.touch(&path);
             path.match_indices('/').for_each(|(end, _)| made.touch(&path[..end]));
         }
+    }
+
+    /// A file that lies on another file system than the root is not synced with that.
+    pub(super) fn note_mount(&self, places: &Places, index: usize, stat: &Stat) {
+        if stat.st_dev != places.root_of(index).device() {
+            self.has_mounts.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether a sync of the root's file system tells of bytes of this file that could not be written.
+    pub(super) fn is_told_by_root(&self, fd: &OwnedFd, places: &Places) -> bool {
+        let is_there = || calls::stat(fd).is_ok_and(|stat| stat.st_dev == places.root.device());
+        places.root.syncs_all() && is_there()
     }
 
     pub(super) fn mark_dirty(&self, index: usize) {
@@ -125,6 +155,7 @@ impl FileStorage {
 
     fn sync_file(&self, places: &Places, index: usize) -> Result<(), StorageError> {
         let synced = self.opened(places, index, false).and_then(|file| {
+            file.taken_up();
             calls::sync_data(&file.fd)
                 .map_err(|errno| self.error_at(places, Operation::Sync, index, None, errno.into()))
         });

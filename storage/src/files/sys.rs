@@ -194,6 +194,39 @@ pub(super) fn is_forgetful(_: BorrowedFd<'_>) -> bool {
     false
 }
 
+/// Whether a sync of the whole file system makes all of it durable, and tells what could not be written. Where files are kept by
+/// another program or machine it does not reach the disk, and before Linux 5.8 it says nothing of failures.
+#[cfg(target_os = "linux")]
+pub(super) fn syncs_all(dir: BorrowedFd<'_>) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, ZFS, bcachefs.
+    const TOLD: [u32; 7] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x2fc1_2fc1, 0xca45_1a4e];
+    static IS_NEW: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        is_since(&release, (5, 8))
+    });
+    #[cfg(any(test, feature = "testing"))]
+    if crate::testing::fuse::is_pretended() {
+        return false;
+    }
+    // The type has 32 bits, and is signed on some machines.
+    let is_told = |found: rustix::fs::StatFs| TOLD.contains(&(found.f_type as u32));
+    *IS_NEW && rustix::fs::fstatfs(dir).is_ok_and(is_told)
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn syncs_all(_: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// Whether a release of Linux, as it names itself, is this one or a later one.
+#[cfg(target_os = "linux")]
+fn is_since(release: &str, least: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>());
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= least)
+}
+
 /// Makes everything durable on the file system that a folder is on. It tells of failed writes since Linux 5.8.
 #[cfg(target_os = "linux")]
 pub(super) fn sync_file_system(dir: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -204,4 +237,24 @@ pub(super) fn sync_file_system(dir: BorrowedFd<'_>) -> Result<(), Errno> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn sync_file_system(_: BorrowedFd<'_>) -> Result<(), Errno> {
     Err(Errno::NOSYS)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::is_since;
+
+    #[test]
+    fn releases_are_compared_by_their_numbers() {
+        let table = [
+            ("5.8.0-1-amd64", true),
+            ("5.10.3", true),
+            ("6.1", true),
+            ("5.7.19", false),
+            ("4.19-rc1", false),
+        ];
+        for (release, is) in table {
+            assert_eq!(is_since(release, (5, 8)), is, "{release}");
+        }
+        assert!(!is_since("", (5, 8)) && !is_since("x", (5, 8)));
+    }
 }

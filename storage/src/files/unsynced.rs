@@ -111,6 +111,8 @@ impl FileStorage {
         Reading::new(&mut into).read(&file.fd, from, len).map_err(failed(Operation::Read))?;
         let _writing = self.deeds.writing(index);
         self.mark_dirty(index);
-        Writing::new(&[IoSlice::new(buffer)]).write(&file.fd, from, len).map_err(failed(Operation::Write))
+        let written = Writing::new(&[IoSlice::new(buffer)]).write(&file.fd, from, len);
+        file.wrote();
+        written.map_err(failed(Operation::Write))
     }
 }

@@ -1,6 +1,6 @@
 //! Syncs that overlap writes, and syncs of a whole file system that fail: what a later sync says is durable is so.
 
-use crate::mounts::apart;
+use crate::mounts::{apart, tmpfs};
 use crate::outage::{World, is_whole};
 use crate::support::Sample;
 use metainfo::Version;
@@ -8,8 +8,9 @@ use std::fs;
 use std::io::IoSlice;
 use std::sync::Arc;
 use storage::testing::faults::{Call, CallFault, Effect, before, inject};
+use storage::testing::fuse::pretend;
 use storage::testing::ledger::{Change, record};
-use storage::{FileOptions, Storage};
+use storage::{FileOptions, OpenFiles, Storage};
 
 fn fail_sync(nth: u64) -> CallFault {
     CallFault { call: Some(Call::Sync), nth, lasting: false, effect: Effect::Fail(5) }
@@ -78,6 +79,91 @@ fn a_sync_of_the_whole_file_system_that_fails_is_a_failure() {
             world.lose_power(&disk, &changes, 16, |home, _, moment| {
                 let storage = world.open(home, FileOptions::default());
                 assert!(moment < changes.len() || is_whole(&storage, &world.sample), "{errno}");
+            });
+        }
+    });
+}
+
+/// A torrent of 70 files.
+fn many() -> Sample {
+    let names: Vec<String> = (0..70).map(|at| format!("{at}")).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(|name| (&name[..], 1000)).collect();
+    Sample::folder(Version::V1, 16_384, &files)
+}
+
+fn syncs_all(changes: &[Change]) -> usize {
+    changes.iter().filter(|change| matches!(change, Change::SyncAll { .. })).count()
+}
+
+#[test]
+fn where_a_sync_of_the_whole_file_system_is_a_lie_each_file_is_synced() {
+    apart("overlap::where_a_sync_of_the_whole_file_system_is_a_lie_each_file_is_synced", |dir| {
+        let world = World::of(dir, many(), false);
+        let disk = world.disk();
+        for is_lie in [true, false] {
+            pretend(is_lie);
+            let ((), mut changes) = record(|| {
+                let storage = world.open(&world.home, FileOptions::default());
+                world.sample.write_to(&storage);
+                storage.sync().unwrap();
+            });
+            pretend(false);
+            assert_eq!(syncs_all(&changes), usize::from(!is_lie));
+            if is_lie {
+                changes.retain(|change| !matches!(change, Change::SyncAll { .. }));
+                world.lose_power(&disk, &changes, 16, |home, _, moment| {
+                    let storage = world.open(home, FileOptions::default());
+                    assert!(moment < changes.len() || is_whole(&storage, &world.sample));
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn files_on_a_mount_below_are_synced_after_a_crash_too() {
+    apart("overlap::files_on_a_mount_below_are_synced_after_a_crash_too", |dir| {
+        let world = World::of(dir, many(), false);
+        tmpfs(&world.home.join("t"), "8m");
+        let storage = world.open(&world.home, FileOptions::default());
+        world.sample.write_to(&storage);
+        drop(storage);
+        let ((), changes) = record(|| {
+            let storage = world.open(&world.home, FileOptions::default());
+            (0..70).for_each(|index| storage.mark_unsynced(index));
+            storage.sync().unwrap();
+        });
+        let synced = changes.iter().filter(|change| matches!(change, Change::Sync { .. })).count();
+        assert!(syncs_all(&changes) == 0 && synced >= 70, "{synced}");
+    });
+}
+
+#[test]
+fn what_the_system_says_of_a_file_that_is_closed_for_another_is_heard() {
+    apart("overlap::what_the_system_says_of_a_file_that_is_closed_for_another_is_heard", |dir| {
+        // On the first kind each file is synced before it is closed; on the other one all of them are after that.
+        for is_lie in [true, false] {
+            let folder = dir.join(is_lie.to_string());
+            fs::create_dir(&folder).unwrap();
+            let world =
+                World::of(&folder, Sample::folder(Version::V1, 16_384, &[("a", 1000), ("b", 1000)]), false);
+            let disk = world.disk();
+            pretend(is_lie);
+            let ((), changes) = record(|| {
+                let open_files = Arc::new(OpenFiles::new(1));
+                let storage = world.open(&world.home, FileOptions { open_files, ..FileOptions::default() });
+                let (written, hit) = inject(fail_sync(0), || {
+                    world.sample.write_to(&storage);
+                    storage.sync()
+                });
+                assert!(written.is_err() && hit.struck == 1, "{is_lie}");
+                storage.sync().unwrap();
+            });
+            pretend(false);
+            assert_eq!(syncs_all(&changes), usize::from(!is_lie), "{is_lie}");
+            world.lose_power(&disk, &changes, 16, |home, _, moment| {
+                let storage = world.open(home, FileOptions::default());
+                assert!(moment < changes.len() || is_whole(&storage, &world.sample), "{is_lie}");
             });
         }
     });
