@@ -22,7 +22,7 @@ pub enum Scope {
 
 impl Scope {
     /// The scope of an address; `None` for what no peer can have: unspecified, multicast, broadcast,
-    /// documentation and reserved nets. IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4) are what they
+    /// documentation and reserved nets, and those for protocols of their own (2001::/23: Teredo, ORCHID and others). IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4) are what they
     /// carry.
     pub fn of(ip: IpAddr) -> Option<Self> {
         match ip {
@@ -60,7 +60,8 @@ impl Scope {
             [0x2002, high, low, ..] => embedded(high, low),
             [0xfe80..=0xfebf, ..] => Some(Self::Link),
             [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => Some(Self::Private),
-            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => None,
+            // Teredo, ORCHID and others that are no hosts, and documentation.
+            [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => None,
             [0x2000..=0x3fff, ..] => Some(Self::Global),
             _ => None,
         }
@@ -151,6 +152,10 @@ mod tests {
             ("::2", None),
             ("ff02::1", None),
             ("2001:db8::1", None),
+            ("2001:0:4136:e378::1", None),
+            ("2001:10::1", None),
+            ("2001:20::1", None),
+            ("2001:200::1", Some(Global)),
             ("::ffff:0.0.0.0", None),
             ("64:ff9b::e000:1", None),
         ];

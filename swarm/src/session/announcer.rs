@@ -1,12 +1,14 @@
 //! Asking trackers: the engine says what to ask, this asks over HTTP and UDP, a bounded number at a time.
 
+mod addresses;
+mod udp;
+
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metainfo::TorrentId;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use wire::tracker::udp::url_data;
 use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
@@ -14,14 +16,14 @@ use wire::tracker::{AnnounceReply, AnnounceRequest, ScrapeCounts};
 use super::announce_queue::{Ended, Host, Limits, Queue};
 use super::event::Event;
 use super::http::{Http, IDLE_PER_HOST};
-use super::link::{Link, Unavailable};
+use super::link::Link;
 use super::log::Short;
-use super::resolve::ResolveError;
 use crate::engine::TorrentKey;
 use crate::engine::scope::Scope;
-use crate::engine::tracker::udp::{self, Answer, RequestId};
+use crate::engine::tracker::udp::Answer;
 use crate::engine::tracker::{Announce, AnnounceId, Failure, Family, PATIENCE_STOPPED, Scheme, TrackerUrl};
-use crate::reactor::{Answered, Handle, Plane, UdpError};
+use crate::reactor::Plane;
+use addresses::Addresses;
 
 /// Announces under way at a time. Each may have a connection of its own.
 const LIMITS: Limits = Limits { most: 64, answering: 16, other: 2 };
@@ -39,6 +41,8 @@ type Ticket = (TorrentKey, AnnounceId);
 pub(super) struct Desk {
     state: Mutex<Waiting>,
     news: Notify,
+    /// Which addresses of trackers over UDP answer.
+    addresses: Mutex<Addresses>,
     /// Announces that are waiting or under way.
     open: watch::Sender<usize>,
 }
@@ -226,7 +230,15 @@ async fn ask_tracker(
             let reply = http(link).await?.announce(&announce.url, &request, family, announce.patience).await;
             Ok(reply?)
         }
-        Scheme::Udp => over_udp(link, announce, request).await,
+        Scheme::Udp => {
+            let options = url_data(announce.url.as_str()).to_owned();
+            let ask =
+                move |plane: &mut Plane, to, done| plane.announce_udp(to, request.clone(), &options, done);
+            match udp::ask(link, &announce.url, family, announce.patience, ask).await? {
+                (Answer::Announce(reply), to) => Ok((reply, Scope::of(to.ip()).unwrap_or(Scope::Global))),
+                (Answer::Scrape(_), _) => Err(other_answer()),
+            }
+        }
     }
 }
 
@@ -240,32 +252,20 @@ async fn http(link: &Arc<Link>) -> Result<&Http, Failure> {
     link.http.get_or_try_init(make).await
 }
 
-async fn over_udp(
-    link: &Arc<Link>,
-    announce: &Announce,
-    request: AnnounceRequest,
-) -> Result<(AnnounceReply, Scope), Failure> {
-    let options = url_data(announce.url.as_str()).to_owned();
-    let ask = move |plane: &mut Plane, to, done| plane.announce_udp(to, request, &options, done);
-    match ask_udp(link, &announce.url, announce.id.family, ask).await? {
-        (Answer::Announce(reply), to) => Ok((reply, Scope::of(to.ip()).unwrap_or(Scope::Global))),
-        (Answer::Scrape(_), _) => Err(other_answer()),
-    }
-}
-
-/// Asks a tracker for the counts of torrents, over one address family. There are as many counts as torrents, or fewer.
+/// Asks a tracker for the counts of torrents, over one address family. UDP has `patience` for all addresses together. There are as many counts as torrents, or fewer.
 pub(super) async fn scrape(
     link: &Arc<Link>,
     tracker: &TrackerUrl,
     hashes: &[[u8; 20]],
     family: Family,
+    patience: Duration,
 ) -> Result<BTreeMap<[u8; 20], ScrapeCounts>, Failure> {
     match tracker.scheme() {
         Scheme::Http | Scheme::Https => Ok(http(link).await?.scrape(tracker, hashes, family).await?),
         Scheme::Udp => {
             let asked = hashes.to_vec();
             let ask = move |plane: &mut Plane, to, done| plane.scrape_udp(to, &asked, done);
-            match ask_udp(link, tracker, family, ask).await? {
+            match udp::ask(link, tracker, family, patience, ask).await? {
                 (Answer::Scrape(counts), _) => Ok(hashes.iter().copied().zip(counts).collect()),
                 (Answer::Announce(_), _) => Err(other_answer()),
             }
@@ -273,87 +273,6 @@ pub(super) async fn scrape(
     }
 }
 
-/// The answer of a tracker over UDP, and the address that it came from. `ask` runs on the reactor's thread.
-async fn ask_udp(
-    link: &Arc<Link>,
-    tracker: &TrackerUrl,
-    family: Family,
-    ask: impl FnOnce(&mut Plane, SocketAddr, Answered) -> Result<RequestId, UdpError> + Send + 'static,
-) -> Result<(Answer, SocketAddr), Failure> {
-    let (host, port) = tracker.host_port();
-    let found = link.resolver.lookup(&host, port, Some(family)).await;
-    let to = match found.as_deref() {
-        Ok([first, ..]) if Scope::of(first.ip()).is_some() => *first,
-        Ok([first, ..]) => {
-            return Err(Failure::Unreachable(format!("{} is no address of a tracker", first.ip())));
-        }
-        Ok([]) | Err(ResolveError::NoAddress(_)) => return Err(Failure::NoAddress),
-        Err(error) => return Err(Failure::Unreachable(error.to_string())),
-    };
-    let (answered, answer) = oneshot::channel();
-    let call = UdpCall::new(link.reactor.clone());
-    let slot = call.slot.clone();
-    let asked = link.ask(move |plane| {
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if !slot.given_up {
-            let done = Box::new(move |result| {
-                // Whoever gave up has no use for it.
-                let _ = answered.send(result);
-            });
-            slot.request = Some(ask(plane, to, done)?);
-        }
-        Ok(())
-    });
-    asked.await.map_err(over)?.map_err(failure)?;
-    let answer = answer.await.map_err(|_| over(Unavailable::Over))?.map_err(failure)?;
-    Ok((answer, to))
-}
-
 fn other_answer() -> Failure {
     Failure::Unreachable("the tracker answered another question".into())
-}
-
-fn over(error: Unavailable) -> Failure {
-    Failure::Unreachable(error.to_string())
-}
-
-fn failure(error: UdpError) -> Failure {
-    match error {
-        UdpError::NoSocket(_) => Failure::NoAddress,
-        UdpError::NotTaken(why) => Failure::Unreachable(why.to_string()),
-        UdpError::Send(kind) => Failure::Unreachable(format!("cannot send: {kind}")),
-        UdpError::Tracker(udp::Error::TimedOut) => Failure::TimedOut,
-        UdpError::Tracker(udp::Error::Refused(reason)) => {
-            Failure::Refused(wire::tracker::Failure { reason, retry_in: None })
-        }
-    }
-}
-
-/// A request in the reactor's hands; it is given up when this is dropped.
-struct UdpCall {
-    reactor: Handle,
-    slot: Arc<Mutex<Slot>>,
-}
-
-#[derive(Default)]
-struct Slot {
-    request: Option<RequestId>,
-    given_up: bool,
-}
-
-impl UdpCall {
-    fn new(reactor: Handle) -> Self {
-        Self { reactor, slot: Arc::default() }
-    }
-}
-
-impl Drop for UdpCall {
-    fn drop(&mut self) {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.given_up = true;
-        if let Some(request) = slot.request.take() {
-            // A reactor that is gone has given up everything.
-            let _ = self.reactor.run(move |plane| plane.cancel_udp(request));
-        }
-    }
 }

@@ -135,6 +135,13 @@ impl Resolver {
         found.unwrap_or_else(|panic| Err(not_found(panic.to_string())))
     }
 
+    /// Has a name known, for tests.
+    #[cfg(test)]
+    pub(super) async fn remember(&self, host: &str, addresses: &[&str]) {
+        let result = Ok(addresses.iter().map(|ip| ip.parse().unwrap()).collect());
+        *self.slot(host).lock().await = Some(Known { until: Instant::now() + REMEMBER, result });
+    }
+
     /// The place of a name, making room if there is none.
     fn slot(&self, host: &str) -> Slot {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);

@@ -61,7 +61,7 @@ impl Session {
         }
         let mut failed = Failure::NoAddress;
         for family in [Family::V4, Family::V6] {
-            let asked = announcer::scrape(&self.link, &tracker, hashes, family);
+            let asked = announcer::scrape(&self.link, &tracker, hashes, family, PATIENCE);
             match tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(Failure::TimedOut)) {
                 Ok(counts) => return Ok(counts),
                 // What the other family said tells more than that there is no address of this one.

@@ -61,6 +61,36 @@ fn the_next_tier_helps_when_the_first_is_down() {
 }
 
 #[test]
+fn a_tracker_on_the_internet_names_no_address_of_our_own_networks() {
+    let narrower = [
+        "127.0.0.1:7000",
+        "127.8.8.8:7000",
+        "192.168.1.9:7000",
+        "10.1.2.3:7000",
+        "172.16.0.1:7000",
+        "100.64.0.1:7000",
+        "169.254.1.1:7000",
+        "0.0.0.0:7000",
+        "224.0.0.1:7000",
+        "9.9.9.9:0",
+        "[::1]:7000",
+        "[fe80::1]:7000",
+        "[fd00::1]:7000",
+        "[::ffff:192.168.1.9]:7000",
+        "[2001:0:4136:e378::1]:7000",
+    ];
+    let content = content(false);
+    let mut world = World::new(9);
+    let global: std::net::SocketAddr = "9.9.9.9:7000".parse().unwrap();
+    world.tracker(FIRST).extra = narrower.iter().map(|addr| addr.parse().unwrap()).collect();
+    world.tracker(FIRST).extra.push(global);
+    let leech = world.add(&content, Role::Leech, Access::default());
+    world.run_until(Time::from_secs(100), |_| false);
+    let dials = &world.node(leech).dials;
+    assert!(!dials.is_empty() && dials.iter().all(|(_, addr)| *addr == global), "{dials:?}");
+}
+
+#[test]
 fn a_private_torrent_takes_peers_of_its_tracker_only() {
     let content = content(true);
     let mut world = World::new(3);

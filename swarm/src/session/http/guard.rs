@@ -5,15 +5,20 @@
 //! - A redirect may lead there only from there, and again only to such a path.
 //! - It is the address connected to that counts, not the name: names are judged as they are resolved.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+use wire::tracker::udp::url_data;
 
 use super::error::Problem;
+use crate::engine::scope::Scope;
 use crate::engine::tracker::address::is_announce_path;
 use crate::engine::tracker::{Family, TrackerUrl};
 use crate::session::resolve::{ResolveError, Resolver};
+
+/// Ports below belong to services of the system.
+const FIRST_FREE_PORT: u16 = 1024;
 
 /// How far a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,20 @@ impl Origin {
 pub(super) fn first_reach(tracker: &TrackerUrl) -> Reach {
     let harmless = tracker.is_announce_path() && !tracker.as_str().contains('?');
     if harmless { Reach::Any } else { Reach::Global }
+}
+
+/// Whether the tracker of a torrent over UDP may be asked at this address. On this machine and its network there are services
+/// that are no trackers: what goes there is nothing but an announce, and not to the ports of the well-known ones.
+pub(in crate::session) fn may_ask_udp(tracker: &TrackerUrl, to: SocketAddr) -> bool {
+    !is_local(to.ip()) || to.port() >= FIRST_FREE_PORT && is_plain(url_data(tracker.as_str()))
+}
+
+/// Whether this path and query, which are sent as they are, could mean something to trackers only.
+fn is_plain(url_data: &str) -> bool {
+    let is_none = matches!(url_data, "" | "/");
+    let last = url_data.rsplit('/').next().unwrap_or_default();
+    let is_announce = last.starts_with("announce") || last.starts_with("scrape");
+    (is_none || is_announce) && url_data.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?')
 }
 
 /// Judges what can be judged without a lookup: the scheme, and a host that is an address.
@@ -98,41 +117,8 @@ impl Resolve for Names {
 }
 
 /// Whether an address is no host of the open Internet: this machine, its networks, or none at all.
-pub(super) fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => is_local_v4(ip),
-        IpAddr::V6(ip) => is_local_v6(ip),
-    }
-}
-
-fn is_local_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let carrier = a == 100 && (64..128).contains(&b);
-    let protocols = (a, b, c) == (192, 0, 0);
-    let benchmarks = a == 198 && (18..20).contains(&b);
-    a == 0
-        || a >= 224
-        || carrier
-        || protocols
-        || benchmarks
-        || ip.is_loopback()
-        || ip.is_private()
-        || ip.is_link_local()
-        || ip.is_documentation()
-}
-
-fn is_local_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = ip.segments();
-    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b) {
-        // An IPv4 address in 6to4 or NAT64.
-        (0x2002, high) => is_local_v4(v4(high, c)),
-        (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => is_local_v4(v4(g, h)),
-        // Documentation, Teredo, ORCHID.
-        (0x2001, 0xdb8 | 0 | 0x10..=0x2f) => true,
-        // Only 2000::/3 is given out.
-        _ => a & 0xe000 != 0x2000,
-    }
+fn is_local(ip: IpAddr) -> bool {
+    Scope::of(ip) != Some(Scope::Global)
 }
 
 #[cfg(test)]
@@ -170,6 +156,9 @@ mod tests {
             ("2002:7f00:1::", true),
             ("64:ff9b::7f00:1", true),
             ("64:ff9b:1::1", true),
+            ("2001:0:4136:e378::1", true),
+            ("2001:20::1", true),
+            ("2001:db8::1", true),
         ] {
             assert_eq!(is_local(text.parse().unwrap()), local, "{text}");
         }
@@ -213,6 +202,61 @@ mod tests {
         {
             assert_eq!(reach(text), Reach::Global, "{text}");
         }
+    }
+
+    #[test]
+    fn a_tracker_over_udp_with_a_plain_path_may_be_local() {
+        let may = |text: &str, to: &str| {
+            may_ask_udp(&TrackerUrl::parse(text).unwrap(), SocketAddr::new(to.parse().unwrap(), port(text)))
+        };
+        fn port(text: &str) -> u16 {
+            TrackerUrl::parse(text).unwrap().host_port().1
+        }
+        for local in ["127.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fd00::1"] {
+            for text in
+                ["udp://h:6969", "udp://h:1024/", "udp://h:6969/announce", "udp://h:6969/key/announce#x"]
+            {
+                assert!(may(text, local), "{text} {local}");
+            }
+            for text in [
+                "udp://h:1023/announce",
+                "udp://h/announce",
+                "udp://h:53",
+                "udp://h:6969/announce?key=1",
+                "udp://h:6969?/announce",
+                "udp://h:6969/admin",
+                "udp://h:6969/announce/delete",
+                "udp://h:11211/announce\r\nflush_all\r\n/announce",
+            ] {
+                assert!(!may(text, local), "{text} {local}");
+                assert!(may(text, "9.9.9.9"), "{text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_of_the_local_network_is_called_by_a_plain_path_only() {
+        let resolver = Resolver::new();
+        resolver.remember("t.example", &["192.168.1.7", "10.0.0.1"]).await;
+        resolver.remember("both.example", &["192.168.1.7", "9.9.9.9"]).await;
+        let names = |reach| Names { resolver: resolver.clone(), family: Some(Family::V4), reach };
+        let found = async |host: &str, reach| {
+            let found = names(reach).resolve(host.parse().unwrap()).await;
+            let told = |error: Box<dyn std::error::Error + Send + Sync>| error.downcast_ref().cloned();
+            found.map(|all| all.map(|addr| addr.ip().to_string()).collect::<Vec<_>>()).map_err(told)
+        };
+        let http = super::super::Http::new(&Default::default(), &resolver).unwrap();
+        let request =
+            wire::tracker::AnnounceRequest::new([1; 20], wire::peer::PeerId::new(*b"-XX0000-", [1; 12]), 1);
+        for query in ["http://t.example/announce?passkey=1", "http://t.example/admin"] {
+            let tracker = TrackerUrl::parse(query).unwrap();
+            let asked =
+                http.announce(&tracker, &request, Family::V4, std::time::Duration::from_secs(60)).await;
+            assert_eq!(asked.unwrap_err().problem, Problem::Local, "{query}");
+        }
+        assert_eq!(found("t.example", Reach::Global).await, Err(Some(Problem::Local)));
+        assert_eq!(found("t.example", Reach::Any).await.unwrap(), ["192.168.1.7", "10.0.0.1"]);
+        assert_eq!(found("both.example", Reach::Global).await.unwrap(), ["9.9.9.9"]);
     }
 
     #[test]

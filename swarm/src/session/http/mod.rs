@@ -12,3 +12,4 @@ mod tls;
 pub(super) use client::IDLE_PER_HOST;
 pub use client::{Http, HttpConfig, MAX_REDIRECTS, MAX_REPLY, PATIENCE};
 pub use error::{HttpError, Problem};
+pub(super) use guard::may_ask_udp;
