@@ -2,7 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -30,16 +32,7 @@ impl Authority {
 
     /// A server that speaks TLS and hands everything to `behind`. The URL of the tracker there.
     async fn front(&self, behind: SocketAddr, certificate: CertificateParams) -> String {
-        let key = KeyPair::generate().unwrap();
-        let chain = vec![certificate.signed_by(&key, &self.0).unwrap().der().clone()];
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), bind().await);
+        let (acceptor, listener) = (self.acceptor(&certificate, &[]), bind().await);
         let url = format!("https://{}/announce", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -54,6 +47,45 @@ impl Authority {
             }
         });
         url
+    }
+
+    /// A tracker that speaks HTTP/2. Its URL, and how many connections it has taken.
+    async fn multiplexing(&self, certificate: CertificateParams) -> (String, Arc<AtomicUsize>) {
+        let (acceptor, listener) = (self.acceptor(&certificate, &[b"h2"]), bind().await);
+        let url = format!("https://{}/announce", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let stream = acceptor.accept(stream).await.unwrap();
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+                        let answer = Bytes::from_static(b"d8:intervali1800e5:peers0:e");
+                        body.send_data(answer, true).unwrap();
+                    }
+                });
+            }
+        });
+        (url, connections)
+    }
+
+    fn acceptor(&self, certificate: &CertificateParams, protocols: &[&[u8]]) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let chain = vec![certificate.signed_by(&key, &self.0).unwrap().der().clone()];
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 
@@ -87,6 +119,31 @@ async fn sessions_meet_by_a_tracker_behind_tls() {
     content.assert_all(to.path());
     end([leech, seed]).await;
     assert_eq!(tracker.sizes().1, 0, "both said that they stopped");
+}
+
+#[tokio::test]
+async fn announces_of_many_torrents_go_by_one_connection_over_http_2() {
+    let authority = Authority::new("known");
+    let (url, connections) = authority.multiplexing(named("127.0.0.1")).await;
+    let session = session(vec![authority.root()]).await;
+    let mut events = session.events();
+    let mut dirs = Vec::new();
+    for number in 0..40 {
+        let content = Content::folder(80 + number, &[2000], |builder| builder.tracker(url.clone()));
+        let dir = content.placed();
+        add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+        dirs.push(dir);
+    }
+    let mut answers = 0;
+    event(&mut events, |event| {
+        assert!(!matches!(event, Event::TrackerFailed { .. }), "{event:?}");
+        answers += usize::from(matches!(event, Event::TrackerAnswered { .. }));
+        answers == dirs.len()
+    })
+    .await;
+    // Two announces that come before the first connection is there may open one each.
+    assert!(connections.load(Ordering::SeqCst) <= 2, "{connections:?}");
+    drop(session);
 }
 
 #[tokio::test]
