@@ -340,6 +340,7 @@ impl Run<'_, '_> {
                 return Err(failure(of_io(&error.cause), start::advised(error)));
             }
             Activity::Downloading
+            | Activity::Cold { .. }
             | Activity::Metadata { .. }
             | Activity::Checking { .. }
             | Activity::Paused => {

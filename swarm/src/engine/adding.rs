@@ -1,7 +1,8 @@
-//! Torrents are added, whole or by their hashes, and removed.
+//! Torrents are added, whole, by their hashes or without being opened, and removed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metainfo::{InfoHashes, PieceIndex, TorrentId};
 use storage::{StorageError, StoreId};
@@ -90,6 +91,42 @@ impl AddMagnet {
     }
 }
 
+/// What to run without opening it: what it is and how far it is is recorded.
+#[derive(Clone, Debug)]
+pub struct AddCold {
+    /// Its hashes.
+    pub hashes: InfoHashes,
+    /// How far it is.
+    pub outline: Outline,
+    /// All its trackers, in tiers.
+    pub trackers: Vec<Vec<String>>,
+    /// What an earlier run remembered of them.
+    pub recalled: Vec<TrackerMemo>,
+    /// Peers that were worth dialling.
+    pub peers: Vec<SocketAddr>,
+    /// It waits until it is [resumed](Engine::resume).
+    pub paused: bool,
+}
+
+/// How far a torrent is that is not open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// It is private (BEP 27).
+    pub private: bool,
+    /// All of it is there.
+    pub complete: bool,
+    /// All that is wanted of it is there.
+    pub finished: bool,
+    /// Its bytes.
+    pub size: u64,
+    /// Those that are there.
+    pub done: u64,
+    /// Its pieces; 0 when that is not known.
+    pub pieces: u32,
+    /// Those that are there.
+    pub pieces_done: u32,
+}
+
 impl Engine {
     /// Runs a torrent. `None` when it runs already.
     pub fn add_torrent(&mut self, now: Time, add: AddTorrent) -> Option<TorrentKey> {
@@ -109,6 +146,37 @@ impl Engine {
         self.seek_peers(key);
         self.maintain();
         Some(key)
+    }
+
+    /// Runs a torrent without opening it: it is announced and looked for as any other, and peers may come. When one of them may
+    /// need something, [`Event::Wanted`](super::Event::Wanted) comes, and [`Engine::next_wanted`] says whose turn it is. Peers are told
+    /// nothing until [`Engine::furnish`]; for 30 s they wait. `None` when it runs already.
+    pub fn add_cold(&mut self, now: Time, add: &AddCold) -> Option<TorrentKey> {
+        self.cx.at(now);
+        let key = self.shard.add_cold(&mut self.cx, add)?;
+        self.seek_peers(key);
+        self.maintain();
+        Some(key)
+    }
+
+    /// The torrent to be opened next, of those that are not open and that a peer needs: the one for which one has waited longest.
+    /// [`Engine::furnish`] or [`Engine::not_opened`] is to follow. A torrent whose peers went is none of them any more.
+    pub fn next_wanted(&mut self) -> Option<TorrentKey> {
+        self.shard.next_wanted()
+    }
+
+    /// The application opens a torrent by itself. Whether it is one that is not open; [`Engine::furnish`] or
+    /// [`Engine::not_opened`] is to follow then.
+    pub fn opening(&mut self, key: TorrentKey) -> bool {
+        self.shard.opening(key)
+    }
+
+    /// A torrent could not be opened: peers that wait for it are let go, and none is let in for as long as `wait`. Its
+    /// activity says why.
+    pub fn not_opened(&mut self, now: Time, key: TorrentKey, error: StorageError, wait: Duration) {
+        self.cx.at(now);
+        self.shard.not_opened(&mut self.cx, key, error, wait);
+        self.maintain();
     }
 
     /// The info dictionary of a torrent that was added by its hashes says that it is private. That counts at once (BEP 27), not
@@ -155,7 +223,7 @@ impl Engine {
         done
     }
 
-    /// Makes a torrent that was added by its hashes a whole one, under the same key. What peers said of their pieces counts
+    /// Makes a torrent that was added by its hashes, or without being opened, a whole one, under the same key. What peers said of their pieces counts
     /// now; who said what cannot be is dropped. `priorities` hold before the first request goes out. A private
     /// torrent forgets the peers that it may not use (BEP 27). It stays paused or running as it is, whatever `add` says. Whether it
     /// was done: not for a torrent that is whole already, or has other hashes, or a [name](Self::rename) that another one has.

@@ -35,6 +35,8 @@ pub enum Close {
     Limit,
     /// The torrent was stopped or removed, or the session ends.
     Stopped,
+    /// The files of the torrent are not open, and cannot be or are not in time.
+    Unready,
     /// The torrent is private and its tracker changed (BEP 27).
     TrackerChanged,
     /// The torrent turned out to be private, and the peer was found in a way that it may not use (BEP 27).
@@ -120,6 +122,7 @@ impl fmt::Display for Close {
             Self::Redundant => f.write_str("both sides are complete"),
             Self::Limit => f.write_str("the connection limit was reached"),
             Self::Stopped => f.write_str("the torrent was stopped"),
+            Self::Unready => f.write_str("the files of the torrent are not open"),
             Self::Private => f.write_str("the torrent is private and may not use the peer"),
             Self::TrackerChanged => f.write_str("the private torrent changed its tracker"),
         }

@@ -21,6 +21,8 @@ pub struct Config {
     pub dials_per_second: u32,
     /// Incoming connections that have not finished their handshake at most; the oldest goes first.
     pub max_handshakes: usize,
+    /// Peers that wait for torrents that are not open at most (see [`Engine::add_cold`](super::Engine::add_cold)).
+    pub max_waiting: usize,
     /// Unchoke slots of the session; `None` chooses by what the upload can feed.
     pub upload_slots: Option<usize>,
     /// Download limit of the session.
@@ -76,6 +78,7 @@ impl Config {
             max_dials: 40,
             dials_per_second: 30,
             max_handshakes: 200,
+            max_waiting: 100,
             upload_slots: None,
             down_limit: None,
             up_limit: None,

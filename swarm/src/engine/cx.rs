@@ -74,6 +74,8 @@ pub(crate) enum TorrentTimer {
     Tracker,
     /// Peers were asked for metadata and did not answer.
     Metadata,
+    /// Peers have waited for a cold torrent to be open.
+    Cold,
     /// Peers may be looked for in the DHT.
     Seek,
     /// What passed is to be made durable.
@@ -97,6 +99,7 @@ impl Kind for TorrentTimer {
         Self::Dial,
         Self::Tracker,
         Self::Metadata,
+        Self::Cold,
         Self::Seek,
         Self::Sync,
         Self::Retry,

@@ -21,7 +21,7 @@ mod status;
 mod torrent_key;
 mod tx;
 
-pub use adding::{AddMagnet, AddTorrent, Unseen};
+pub use adding::{AddCold, AddMagnet, AddTorrent, Outline, Unseen};
 pub use api::{Engine, Transfer};
 pub use close::{Close, Timeout, Violation};
 pub use config::Config;

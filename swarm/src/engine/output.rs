@@ -160,6 +160,11 @@ pub enum Event {
         /// Which torrent.
         torrent: TorrentKey,
     },
+    /// A peer needs a torrent that is not open: see [`Engine::next_wanted`](super::Engine::next_wanted).
+    Wanted {
+        /// Which torrent.
+        torrent: TorrentKey,
+    },
     /// The torrent was removed; nothing of it is in flight any more.
     Removed {
         /// Its name.

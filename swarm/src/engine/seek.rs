@@ -243,7 +243,7 @@ impl Seeker {
             self.due.insert((urgency, since, key));
             return;
         }
-        let announce = port.filter(|_| torrent.is_public());
+        let announce = port.filter(|_| torrent.may_be_told());
         let announce =
             announce.map(|port| Announce { port, implied_port: false, seed: torrent.is_complete() });
         match self.dht.seek(cx.now, Id(torrent.id.0), announce, urgency) {

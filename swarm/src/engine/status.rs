@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use metainfo::TorrentId;
 
+use super::adding::Outline;
 use super::candidates::{Source, Sources};
-use super::shard::{Activity, Peer, Torrent, Totals};
+use super::shard::{Activity, Cold, Peer, Torrent, Totals};
 use super::time::Time;
 
 /// A torrent at a moment. Bytes are of payload, rates in bytes per second.
@@ -81,6 +82,26 @@ pub struct PeerStatus {
 
 impl TorrentStatus {
     pub(crate) fn of(torrent: &Torrent, now: Time) -> Self {
+        match torrent.cold() {
+            Some(cold) => Self::of_cold(torrent, cold, now),
+            None => Self::of_open(torrent, now),
+        }
+    }
+
+    /// By what is recorded.
+    fn of_cold(torrent: &Torrent, cold: &Cold, now: Time) -> Self {
+        let Outline { size, done, pieces, pieces_done, finished, .. } = cold.outline;
+        Self {
+            wanted: if finished { done } else { size },
+            done,
+            pieces_done,
+            pieces,
+            retry_in: cold.retry_at().map(|at| at - now),
+            ..Self::of_open(torrent, now)
+        }
+    }
+
+    fn of_open(torrent: &Torrent, now: Time) -> Self {
         let left = torrent.picker.wanted_bytes();
         let wanted = torrent.picker.have_bytes() + left;
         let picker = &torrent.picker;

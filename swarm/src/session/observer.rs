@@ -95,6 +95,7 @@ fn translate(
         engine::Event::PeerBanned { torrent, addr } => Event::PeerBanned { torrent: name(torrent)?, addr },
         engine::Event::StorageRecovered { torrent } => Event::StorageRecovered { torrent: name(torrent)? },
         engine::Event::Synced { .. }
+        | engine::Event::Wanted { .. }
         | engine::Event::Unclaimed { .. }
         | engine::Event::Stopped { .. }
         | engine::Event::PeerJoined { .. }

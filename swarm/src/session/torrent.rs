@@ -178,9 +178,10 @@ impl Torrent {
         loop {
             let status = self.status_or_why(&mut events).await?;
             match status.activity {
-                Activity::Seeding => return Ok(()),
+                Activity::Seeding | Activity::Cold { finished: true } => return Ok(()),
                 Activity::Failed(error) => return Err(WaitError::Storage(error)),
                 Activity::Downloading
+                | Activity::Cold { .. }
                 | Activity::Metadata { .. }
                 | Activity::Checking { .. }
                 | Activity::Paused => {}

@@ -39,7 +39,9 @@ pub struct Node {
     pub choices: Vec<(u32, Priority)>,
     /// What turns out to be on its disk when it knows its pieces.
     pub(super) found: Bitfield,
-    /// When it knew its pieces, if it was added by its hashes.
+    /// Whether it opens what is cold as soon as a peer needs it; else the test does.
+    pub opens: bool,
+    /// When it knew its pieces, if it was added by its hashes or cold.
     pub furnished: Option<Time>,
     /// When it was complete.
     pub completed: Option<Time>,
@@ -86,6 +88,19 @@ impl Node {
     /// The metadata is there: opens the files and lets the engine begin.
     pub(super) fn furnish(&mut self, now: Time, info: &[u8]) {
         let meta = Arc::new(Torrent::from_info(info).expect("metadata that matches its hash"));
+        self.open(now, meta);
+    }
+
+    /// Opens its files, as far as it is its turn.
+    pub fn open_wanted(&mut self, now: Time) {
+        while let Some(torrent) = self.engine.next_wanted() {
+            if torrent == self.torrent {
+                self.open(now, self.content.torrent.clone());
+            }
+        }
+    }
+
+    fn open(&mut self, now: Time, meta: Arc<Torrent>) {
         let store = self.disk.attach(self.store.clone(), meta.clone());
         let geometry = meta.geometry().clone();
         let choices = self.choices.iter().filter_map(|(index, p)| Some((geometry.piece(*index).ok()?, *p)));

@@ -160,6 +160,9 @@ impl World {
                     {
                         node.furnish(now, &info.to_bytes());
                     }
+                    if matches!(event, Event::Wanted { .. }) && node.opens {
+                        node.open_wanted(now);
+                    }
                     node.events.push((now, event));
                 }
             }

@@ -23,7 +23,9 @@ use super::tracker::SimTracker;
 use crate::engine::candidates::Source;
 use crate::engine::scope::Scope;
 use crate::engine::tracker::{AnnounceId, AnnounceReply, Failure};
-use crate::engine::{AddMagnet, AddTorrent, Config, Engine, PartialPiece, ResumeState, Time, TorrentKey};
+use crate::engine::{
+    AddCold, AddMagnet, AddTorrent, Config, Engine, Outline, PartialPiece, ResumeState, Time, TorrentKey,
+};
 
 /// What a node starts with.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub enum Role {
     Named(InfoHashes),
     /// A magnet, but all of it turns out to be on the disk.
     Found,
+    /// These pieces, as is recorded; it is not open until a peer needs it.
+    Cold(Bitfield),
 }
 
 /// What a node finds on its disk.
@@ -49,6 +53,8 @@ struct Resumed {
     unverified: bool,
     /// What it is known by, if it is to be looked for.
     magnet: Option<InfoHashes>,
+    /// It is not open.
+    cold: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +134,29 @@ pub struct World {
     lan: bool,
 }
 
+/// What a record would say of a torrent with these pieces.
+fn cold(torrent: &metainfo::Torrent, have: &Bitfield) -> AddCold {
+    let geometry = torrent.geometry();
+    let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
+    let outline = Outline {
+        private: torrent.private(),
+        complete: have.is_full(),
+        finished: have.is_full(),
+        size: torrent.layout().payload(),
+        done: held.map(|piece| u64::from(geometry.piece_len(piece))).sum(),
+        pieces: geometry.piece_count(),
+        pieces_done: have.count_ones(),
+    };
+    AddCold {
+        hashes: *torrent.info_hashes(),
+        outline,
+        trackers: torrent.trackers().to_vec(),
+        recalled: Vec::new(),
+        peers: Vec::new(),
+        paused: false,
+    }
+}
+
 impl World {
     /// An empty world.
     pub fn new(seed: u64) -> Self {
@@ -172,16 +201,17 @@ impl World {
         let magnet = match role {
             Role::Magnet | Role::Found => Some(hashes),
             Role::Named(hashes) => Some(hashes),
-            Role::Seed | Role::Leech | Role::Partial(_) => None,
+            Role::Seed | Role::Leech | Role::Partial(_) | Role::Cold(_) => None,
         };
+        let cold = matches!(role, Role::Cold(_));
         let have = match role {
             Role::Seed | Role::Found => Bitfield::with_all(geometry.piece_count()),
             Role::Leech | Role::Magnet | Role::Named(_) => Bitfield::new(geometry.piece_count()),
-            Role::Partial(bits) => bits,
+            Role::Partial(bits) | Role::Cold(bits) => bits,
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
         let store = Arc::new(SimStore::with(content.clone(), held));
-        let resumed = Resumed { have, partial: Vec::new(), unverified: false, magnet };
+        let resumed = Resumed { have, partial: Vec::new(), unverified: false, magnet, cold };
         self.start(content, store, resumed, access, disk, adjust)
     }
 
@@ -202,6 +232,7 @@ impl World {
             partial: state.map(|state| state.partial.clone()).unwrap_or_default(),
             unverified: false,
             magnet: None,
+            cold: false,
         };
         self.start(&content, store, resumed, access, disk, adjust)
     }
@@ -209,7 +240,7 @@ impl World {
     /// Starts a node that has these pieces on its disk, but trusts nobody who says so.
     pub fn add_unverified(&mut self, content: &Content, store: SimStore, access: Access) -> NodeId {
         let have = Bitfield::with_all(content.torrent.geometry().piece_count());
-        let resumed = Resumed { have, partial: Vec::new(), unverified: true, magnet: None };
+        let resumed = Resumed { have, partial: Vec::new(), unverified: true, magnet: None, cold: false };
         self.start(content, Arc::new(store), resumed, access, DiskSpeed::default(), |_| {})
     }
 
@@ -236,6 +267,8 @@ impl World {
         let key = if let Some(hashes) = resumed.magnet {
             let trackers = torrent.trackers().to_vec();
             engine.add_magnet(self.now, &AddMagnet { trackers, ..AddMagnet::new(hashes) })
+        } else if resumed.cold {
+            engine.add_cold(self.now, &cold(&torrent, &resumed.have))
         } else {
             let id = disk.attach(store.clone(), torrent.clone());
             let Resumed { have, partial, unverified, .. } = resumed;
@@ -253,6 +286,7 @@ impl World {
             choices: Vec::new(),
             found,
             furnished: None,
+            opens: true,
             completed: None,
             disk,
             streams: BTreeMap::new(),

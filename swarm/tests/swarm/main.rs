@@ -4,6 +4,7 @@ mod arena;
 mod asking;
 mod basics;
 mod claims;
+mod cold;
 mod corpus;
 mod crashes;
 mod damaged;

@@ -1,4 +1,4 @@
-//! What a torrent without metadata keeps.
+//! What a torrent keeps that has no pieces yet.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use metainfo::InfoHashes;
 
 use super::PeerKey;
+use super::cold::Cold;
 use super::peer::Sender;
 use crate::engine::metadata::Fetch;
 use crate::engine::scope;
@@ -14,7 +15,7 @@ use crate::engine::tracker::TrackerId;
 /// Addresses of which it is remembered which tracker named them; there are no more candidates than that.
 const MOST_NAMED: usize = 3000;
 
-/// The search for the info dictionary of one torrent.
+/// Why a torrent has no pieces, and what it keeps until then: the search for its info dictionary, or what is recorded of it.
 pub(crate) struct Awaited {
     pub(super) hashes: InfoHashes,
     pub(super) fetch: Fetch<PeerKey, Sender>,
@@ -22,6 +23,8 @@ pub(crate) struct Awaited {
     pub(super) found: Option<u32>,
     /// Whether the dictionary says that the torrent is private, as far as the application has told.
     pub(super) private: bool,
+    /// What it is is known, and it is not open.
+    pub(super) cold: Option<Cold>,
     /// Bytes of what is not checked yet, as they are counted.
     pub(super) held: usize,
     /// Which tracker named whom, so that a private torrent may keep to one.
@@ -35,13 +38,22 @@ impl Awaited {
             fetch: Fetch::new(hashes),
             found: None,
             private: false,
+            cold: None,
             held: 0,
             named: BTreeSet::new(),
         }
     }
 
+    /// Of a torrent that is known and not open.
+    pub(super) fn cold(hashes: InfoHashes, cold: Cold) -> Self {
+        Self { private: cold.outline.private, cold: Some(cold), ..Self::new(hashes) }
+    }
+
     /// A tracker named peers.
     pub(super) fn handle_named(&mut self, by: TrackerId, addrs: &[SocketAddr]) {
+        if self.cold.is_some() {
+            return;
+        }
         let room = MOST_NAMED.saturating_sub(self.named.len());
         self.named.extend(addrs.iter().take(room).map(|addr| (scope::canonical(*addr), by)));
     }

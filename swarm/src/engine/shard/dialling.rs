@@ -96,6 +96,9 @@ impl Shard {
             if torrent.peers.len() >= cx.config.max_torrent_connections && self.useless(slot).is_none() {
                 continue;
             }
+            if self.holds_dials(cx, slot) {
+                continue;
+            }
             let Some(torrent) = self.torrents.get_mut(slot) else { continue };
             if let Some(addr) = torrent.candidates.next(cx.now) {
                 let found = (torrent.key, torrent.id, addr);
@@ -127,6 +130,7 @@ impl Shard {
         if torrent.keeping.paused {
             return Err(Close::Stopped);
         }
+        self.admits_to_cold(cx, torrent)?;
         if torrent.is_private() && arrival.outgoing && torrent.candidates.get(arrival.addr).is_none() {
             return Err(Close::TrackerChanged);
         }

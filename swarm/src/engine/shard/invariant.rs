@@ -69,6 +69,7 @@ impl Shard {
         };
         assert_eq!(peer.wanted, wanted, "peer {slot}");
         assert_eq!(peer.early.is_some(), torrent.awaits.is_some(), "peer {slot}");
+        assert_eq!(peer.waits, torrent.cold().is_some(), "peer {slot}");
     }
 
     /// Panics when the parts disagree.
@@ -98,6 +99,8 @@ impl Shard {
         assert_eq!(bitfields, self.bitfields, "bytes of bitfields");
         assert_eq!((metadata, early), (self.metadata, self.early), "bytes of magnets");
         assert_eq!(counted, (cx.receiving, cx.messages), "bytes received and waiting to be sent");
+        let waiting = self.peers.iter().filter(|(_, peer)| peer.waits).count();
+        assert_eq!(waiting, self.waiting, "peers of cold torrents");
         let open = self.peers.iter().filter(|(_, peer)| !peer.am_choking).count();
         assert_eq!(open, self.unchoked);
     }

@@ -18,7 +18,7 @@ impl Shard {
     /// takes no turn of others.
     pub(super) fn list_locally(&mut self, cx: &Cx, slot: usize) {
         let torrent = &self.torrents[slot];
-        if !torrent.is_public() || torrent.keeping.is_paused() {
+        if !torrent.may_be_told() || torrent.keeping.is_paused() {
             self.lsd.remove(slot);
         } else {
             self.lsd.add(cx.now, slot);

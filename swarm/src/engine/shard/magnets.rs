@@ -50,7 +50,7 @@ impl Shard {
 
     /// Takes what a peer says of pieces that nobody knows yet. Over the share of all, what the greatest talker said is
     /// forgotten, and the peer stays: it may have the metadata.
-    pub(super) fn early_claim(&mut self, cx: &Cx, key: PeerKey, claim: Claim<'_>) -> Result<(), Close> {
+    pub(super) fn early_claim(&mut self, cx: &mut Cx, key: PeerKey, claim: Claim<'_>) -> Result<(), Close> {
         let Some(early) = &mut self.peers[key.slot()].early else { return Ok(()) };
         let before = early.held();
         let result = early.claim(claim);
@@ -60,6 +60,9 @@ impl Shard {
             let Some(greatest) = talkers.max_by_key(|early| early.held()) else { break };
             self.early -= greatest.held();
             greatest.lose();
+        }
+        if result.is_ok() {
+            self.claims_while_cold(cx, key, claim);
         }
         result
     }
@@ -82,7 +85,10 @@ impl Shard {
             return false;
         }
         self.answer_to_both(key, add.meta.info_hashes());
+        self.thaw(cx, slot);
+        let was_finished = self.torrents[slot].is_done();
         let awaits = self.torrents[slot].awaits.take();
+        let was_cold = awaits.as_ref().is_some_and(|awaits| awaits.cold.is_some());
         self.metadata -= awaits.as_ref().map_or(0, |awaits| awaits.held);
         cx.torrent_timers.cancel(slot, TorrentTimer::Metadata);
         self.fill(cx, slot, add, priorities);
@@ -97,11 +103,13 @@ impl Shard {
         }
         self.list_locally(cx, slot);
         let said = ExtendedHandshake { upload_only: self.set_mode(slot), ..self.what_it_is(cx, slot, true) };
-        self.say_to_all(cx, slot, &said);
+        if !was_cold {
+            self.say_to_all(cx, slot, &said);
+        }
         for peer in self.torrents[slot].peers.clone() {
             self.catch_up(cx, peer);
         }
-        if finished {
+        if finished && !was_finished {
             cx.out.event(Event::Complete { torrent: key });
         }
         self.run_tracker(cx, slot);
@@ -151,16 +159,21 @@ impl Shard {
         let peer = &mut self.peers[key.slot()];
         let early = peer.early.take().unwrap_or_default();
         self.early -= early.held();
-        peer.untold = Some(0);
-        self.pump_haves(key);
+        let is_greeted = self.greet_late(cx, key);
+        if !is_greeted {
+            self.peers[key.slot()].untold = Some(0);
+            self.pump_haves(key);
+        }
         match self.judge(key, &early) {
             Ok(Pieces::Unsaid) => {}
             Ok(pieces) => self.announced_pieces(cx, key, pieces),
             Err(reason) => return self.leave(cx, key, reason),
         }
         self.part_if_redundant(cx, key);
-        self.tell_node(key);
-        self.allow_fast(key);
+        if !is_greeted {
+            self.tell_node(key);
+            self.allow_fast(key);
+        }
         self.begin_exchange(cx, key);
         let peer = &mut self.peers[key.slot()];
         cx.ready.enlist(&mut peer.link, crate::engine::link::Direction::Write);

@@ -57,6 +57,7 @@ impl Shard {
             early: self.torrents[slot].awaits.is_some().then(Box::default),
             exchange: None,
             asks: None,
+            waits: false,
             untold: None,
             told_node: false,
             down: Down::new(cx.config.max_outstanding),
@@ -78,7 +79,9 @@ impl Shard {
         cx.conn_timers.remove(conn.slot());
         cx.out.event(Event::PeerJoined { torrent, addr });
         self.ledger.mark(torrent.slot(), Columns::PEERS);
-        self.greet(cx, key);
+        if !self.waits(cx, key) {
+            self.greet(cx, key);
+        }
         self.arm_check(cx, key);
         key
     }
@@ -92,7 +95,7 @@ impl Shard {
     }
 
     /// The first messages after the handshake: what we have, and who we are.
-    fn greet(&mut self, cx: &mut Cx, key: PeerKey) {
+    pub(super) fn greet(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
         let tx = &mut peer.link.tx;
@@ -185,6 +188,7 @@ impl Shard {
             awaits.fetch.remove_peer(cx.now, key);
         }
         self.early -= peer.early.as_deref().map_or(0, Early::held);
+        self.waiting -= usize::from(peer.waits);
         let moved = peer.down.window.total() + peer.up.bytes > 0;
         // Who has nothing for us now may have it when we want more.
         let useful = (moved && !matches!(reason, Close::Violation(_))) || reason == Close::Redundant;
@@ -205,6 +209,7 @@ impl Shard {
         self.apply_choker(cx);
         self.feed_hungry(cx, slot);
         self.run_metadata(cx, slot);
+        self.left_cold(cx, slot);
         self.serve_thirsty(cx);
         self.arm_dial(cx, slot);
     }

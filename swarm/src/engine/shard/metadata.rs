@@ -48,7 +48,9 @@ impl Shard {
         let (slot, who) = (peer.torrent.slot(), peer.sender());
         let size = peer.extended.as_ref().and_then(|said| said.metadata_size);
         let takes = self.speaks(key, Extension::Metadata);
-        let Some(awaits) = &mut self.torrents[slot].awaits else { return };
+        let Some(awaits) = self.torrents[slot].awaits.as_mut().filter(|awaits| awaits.cold.is_none()) else {
+            return;
+        };
         // What there is no room for would never be whole.
         let fits = |size: &u64| *size <= cx.shares.metadata as u64;
         match size.filter(fits).filter(|_| takes) {

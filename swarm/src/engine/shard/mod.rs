@@ -4,6 +4,7 @@ mod advice;
 mod awaited;
 mod budget;
 mod choking;
+mod cold;
 mod dialling;
 mod disk;
 mod donthave;
@@ -35,7 +36,7 @@ mod trouble;
 mod upload;
 mod watching;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use metainfo::TorrentId;
@@ -55,6 +56,7 @@ use super::picker::PeerKey;
 use super::rx::{ReadSlices, Slots};
 use super::time::Time;
 use super::tx::WriteSlices;
+pub(crate) use cold::Cold;
 pub(crate) use dialling::FEW_PEERS;
 pub(crate) use peer::{Peer, Sender};
 pub use sources::SourceId;
@@ -81,6 +83,12 @@ pub(crate) struct Shard {
     metadata: usize,
     /// Bytes of what peers say of pieces that nobody knows yet, all torrents together.
     early: usize,
+    /// Peers that wait for cold torrents to be open.
+    waiting: usize,
+    /// Cold torrents that such peers need, by whose turn it is.
+    wanted: BTreeMap<u64, TorrentKey>,
+    /// Turns that were given.
+    turns: u64,
     /// Peers that wait for read credit.
     thirsty: VecDeque<PeerKey>,
     /// Grows with every peer; tells a peer from an earlier one in the same slot.
@@ -125,6 +133,9 @@ impl Shard {
             bitfields: 0,
             metadata: 0,
             early: 0,
+            waiting: 0,
+            wanted: BTreeMap::new(),
+            turns: 0,
             thirsty: VecDeque::new(),
             generation: 0,
             doomed: Vec::new(),

@@ -87,6 +87,8 @@ pub(crate) struct Peer {
     pub(crate) exchange: Option<Box<Partner>>,
     /// What it asks of the info dictionary.
     pub(crate) asks: Option<Box<Asks>>,
+    /// Its torrent is not open: it was told nothing yet.
+    pub(crate) waits: bool,
     /// The pieces from here on that we have are yet to be told.
     pub(crate) untold: Option<u32>,
     /// It said where its node of the DHT is.

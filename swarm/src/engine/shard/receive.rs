@@ -136,7 +136,13 @@ impl Turn<'_> {
         let peer = self.peer();
         if peer.peer_interested != interested {
             peer.peer_interested = interested;
-            self.shard.interest_changed(self.cx, self.key);
+            if peer.waits {
+                // It is heard when we have told what we have.
+                let slot = peer.torrent.slot();
+                self.shard.want(self.cx, slot);
+            } else {
+                self.shard.interest_changed(self.cx, self.key);
+            }
         }
         Ok(())
     }

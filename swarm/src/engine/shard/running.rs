@@ -225,6 +225,7 @@ impl Shard {
             cx.kept -= data.capacity();
             cx.pool.give(data);
         }
+        self.thaw(cx, slot);
         self.torrents[slot].tracker.stop();
         self.run_tracker(cx, slot);
         let torrent = self.torrents.remove(slot);
@@ -248,6 +249,7 @@ impl Shard {
                 }
                 TorrentTimer::Tracker => self.run_tracker(cx, slot),
                 TorrentTimer::Metadata => self.metadata_due(cx, slot),
+                TorrentTimer::Cold => self.waited(cx, slot),
                 TorrentTimer::Sync => self.sync(cx, slot),
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),

@@ -19,6 +19,7 @@ use crate::engine::tracker::{self, Schedule};
 
 use super::advice::Advice;
 use super::awaited::Awaited;
+use super::cold::Cold;
 use super::keeping::Keeping;
 use super::ordering::Ordering;
 use super::peer::{Peer, Sender};
@@ -57,6 +58,11 @@ pub enum Activity {
     },
     /// It does nothing until it is resumed.
     Paused,
+    /// It runs without being open: it is announced, and opened when a peer or the user needs it.
+    Cold {
+        /// All that is wanted of it is there, as is recorded.
+        finished: bool,
+    },
     /// It was added by its hashes alone, and looks for peers that have its info dictionary (BEP 9).
     Metadata {
         /// Pieces of 16 KiB received.
@@ -82,7 +88,7 @@ pub(crate) struct Torrent {
     pub(super) also: Option<TorrentId>,
     /// What it is; `None` as long as only its hashes are known.
     pub(crate) meta: Option<Arc<metainfo::Torrent>>,
-    /// The search for what it is.
+    /// Why it has no pieces, as long as it has none.
     pub(crate) awaits: Option<Box<Awaited>>,
     /// Where its bytes are; [`NO_STORE`] while it has no pieces.
     pub(crate) store: StoreId,
@@ -172,6 +178,9 @@ impl Torrent {
     /// What it does now, by what is there and how its storage does.
     pub(super) fn next_activity(&self) -> Activity {
         let keeping = &self.keeping;
+        if let Some(cold) = self.cold() {
+            return if keeping.paused { Activity::Paused } else { cold.activity() };
+        }
         // What is lost and not fetched yet is not there: nobody is told that it is all there then.
         let is_held_up = !keeping.told_complete && !keeping.seed_only && !keeping.held.is_empty();
         match keeping.activity(self.is_done() && !is_held_up) {
@@ -184,7 +193,7 @@ impl Torrent {
 
     /// Whether it wants anything of others: pieces, or to know what it is.
     pub(crate) fn wants(&self) -> bool {
-        self.downloads() || self.awaits.is_some()
+        self.downloads() || self.awaits.is_some() && !self.is_done()
     }
 
     /// Whether it is known to be private (BEP 27).
@@ -196,6 +205,11 @@ impl Torrent {
     /// Whether it is known not to be.
     pub(crate) fn is_public(&self) -> bool {
         self.meta.as_ref().is_some_and(|meta| !meta.private())
+    }
+
+    /// Whether others may be told of it: it is known not to be private. Of what a cold one is, it is recorded.
+    pub(crate) fn may_be_told(&self) -> bool {
+        self.is_public() || self.cold().is_some_and(|cold| !cold.outline.private)
     }
 
     /// How a peer takes part in pieces: a fast one takes whole ones, so that they come in order.
@@ -239,18 +253,32 @@ impl Torrent {
         tracker::Totals {
             uploaded: self.totals.uploaded,
             downloaded: self.totals.downloaded,
-            left: if self.awaits.is_some() { UNKNOWN_LEFT } else { self.picker.missing_bytes() },
-            partial_seed: self.is_done() && self.picker.missing_bytes() > 0,
+            left: self.left(),
+            partial_seed: self.is_done() && self.left() > 0,
             num_want: if self.peers.len() < max_peers { NUM_WANT } else { 0 },
+        }
+    }
+
+    /// Bytes that it does not have, as trackers are told.
+    fn left(&self) -> u64 {
+        match &self.awaits {
+            None => self.picker.missing_bytes(),
+            Some(awaits) => awaits.cold.as_ref().map_or(UNKNOWN_LEFT, Cold::left),
         }
     }
 
     /// Whether it has all the pieces that it wants: as a seed, or as a partial seed (BEP 21).
     pub(crate) fn is_done(&self) -> bool {
-        self.awaits.is_none() && self.picker.finished()
+        match &self.awaits {
+            None => self.picker.finished(),
+            Some(awaits) => awaits.cold.as_ref().is_some_and(|cold| cold.outline.finished),
+        }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.awaits.is_none() && self.have.is_full()
+        match &self.awaits {
+            None => self.have.is_full(),
+            Some(awaits) => awaits.cold.as_ref().is_some_and(|cold| cold.outline.complete),
+        }
     }
 }
