@@ -4,7 +4,7 @@
 //!
 //! | sheet | what it holds | read |
 //! |---|---|---|
-//! | [`Summary`] | names, folder, totals, times, flags; some 150 bytes | of every torrent, at the start of a session |
+//! | [`Summary`] | names, folder, totals, times, flags, trackers; some 300 bytes | of every torrent, at the start of a session |
 //! | [`State`] | pieces, doubtful ones, partial blocks, file stamps, choices, peers, trackers | of a torrent that is run |
 //! | [`Source`] | the torrent file or the magnet link; written once | of a torrent that is run |
 //!
@@ -27,6 +27,7 @@ mod error;
 #[cfg(feature = "files")]
 mod file;
 mod finishing;
+mod outline;
 mod pieces;
 pub mod resume;
 mod sheet;
@@ -41,6 +42,7 @@ pub use error::{Damage, StoreError};
 #[cfg(feature = "files")]
 pub use file::{FileStore, SessionLeases};
 pub use finishing::{Finishing, LinkTo};
+pub use outline::Outline;
 pub use pieces::PieceSet;
 pub use sheet::is_newer;
 pub use source::Source;
@@ -50,8 +52,8 @@ pub use summary::{Flags, Folder, Summary, Times, Totals};
 
 /// The newest version. Older ones are read; newer ones are refused. Version 2 of a [`State`] says what was under way with
 /// its files, version 3 how they are finished, version 4 which folder they are being moved to, version 5 when they were made;
-/// each is written only when there is something to say.
-pub const VERSION: u8 = 6;
+/// version 7 of a [`Summary`] has an [`Outline`]. Each is written only when there is something to say.
+pub const VERSION: u8 = 7;
 
 /// The rules by which `metainfo` turns names of a torrent into file names. Kept with each torrent, so that a program with
 /// other rules knows which ones its files were named by.

@@ -258,6 +258,7 @@ mod tests {
             totals: Totals::default(),
             times: Times { saved: SAVED_MS, ..Times::default() },
             name_rules: 1,
+            outline: None,
         };
         let partial = vec![Partial { piece: 5, blocks: PieceSet::from_bits(&[0x80], 2).unwrap() }];
         let state = State { pieces: set(pieces), stamps: stamps.to_vec(), partial, ..State::new(6) };

@@ -291,7 +291,7 @@ impl Choices {
 }
 
 impl Tracker {
-    fn write(&self, out: &mut Writer) {
+    pub(super) fn write(&self, out: &mut Writer) {
         out.text(&self.url);
         out.flag(self.id.is_some());
         if let Some(id) = &self.id {
@@ -301,7 +301,7 @@ impl Tracker {
         out.flag(self.works);
     }
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
         Ok(Self {
             url: from.text(MAX_URL, "a tracker")?,
             id: if from.flag("a tracker's id")? {
@@ -373,6 +373,6 @@ fn unzigzag(number: u64) -> u64 {
 }
 
 /// Items of any list. A torrent has fewer files, and everything else is bounded where it is made.
-const MAX_LIST: usize = 4_000_000;
+pub(super) const MAX_LIST: usize = 4_000_000;
 /// Bytes of a URL.
 const MAX_URL: usize = 8192;

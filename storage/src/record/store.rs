@@ -48,6 +48,31 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When they cannot be kept.
     fn save(&self, records: &[Record]) -> Result<(), StoreError>;
 
+    /// The summary of a record; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    fn load_summary(&self, key: &Key) -> Result<Option<Summary>, StoreError> {
+        Ok(self.load(key)?.map(|record| record.summary))
+    }
+
+    /// Keeps summaries instead of those of the same keys, with what else is kept of them. Of no effect where nothing is, or a
+    /// state of another generation.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn save_summaries(&self, summaries: Vec<Summary>) -> Result<(), StoreError> {
+        for summary in summaries {
+            let key = Key { id: summary.hashes.id(), dir: summary.dir.clone() };
+            if let Some(record) =
+                self.load(&key)?.filter(|known| known.summary.generation == summary.generation)
+            {
+                self.save(&[Record { summary, source: None, ..record }])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets a record. Of no effect when there is none.
     ///
     /// # Errors
@@ -67,6 +92,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::Locked`] names the file and the torrent that it is written for.
     fn lease_names(&self, _: TorrentId, _: &Path, _: &[OsString]) -> Result<Lease, StoreError> {
         Ok(Lease::free())
+    }
+
+    /// [`Store::lease`] and [`Store::lease_names`] for many torrents, one outcome for each.
+    fn lease_all(&self, wanted: &[(Key, Vec<OsString>)]) -> Vec<Result<Lease, StoreError>> {
+        let lease = |(key, names): &(Key, Vec<OsString>)| {
+            let own = self.lease(key)?;
+            Ok(Lease::new((own, self.lease_names(key.id, &key.dir, names)?)))
+        };
+        wanted.iter().map(lease).collect()
     }
 
     /// Whether torrents are started from what is kept here alone, so that each record needs its source.

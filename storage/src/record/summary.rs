@@ -3,6 +3,7 @@
 use super::NAME_RULES;
 use super::bytes::{Reader, Writer};
 use super::error::Damage;
+use super::outline::Outline;
 use super::sheet::{self, Kind};
 use metainfo::{InfoHashV1, InfoHashV2, InfoHashes};
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub struct Summary {
     pub times: Times,
     /// The rules by which its files are named.
     pub name_rules: u16,
+    /// What it takes to run it without opening it; `None` while that is not known, as of a magnet link.
+    pub outline: Option<Outline>,
 }
 
 /// A folder's identity, as the system tells it.
@@ -201,11 +204,21 @@ impl Summary {
         out.number(saved);
         out.optional(next_announce);
         out.number(self.name_rules);
-        if let Some(folder) = self.folder.filter(Folder::has_more) {
-            folder.write_more(&mut out);
-            return sheet::seal_as(Kind::Summary, 6, &out.0);
-        }
-        sheet::seal(Kind::Summary, &out.0)
+        let more = self.folder.filter(Folder::has_more);
+        let version = match (&self.outline, more) {
+            (None, None) => 1,
+            (None, Some(folder)) => {
+                folder.write_more(&mut out);
+                6
+            }
+            (Some(outline), more) => {
+                out.flag(more.is_some());
+                more.iter().for_each(|folder| folder.write_more(&mut out));
+                outline.write(&mut out);
+                7
+            }
+        };
+        sheet::seal_as(Kind::Summary, version, &out.0)
     }
 
     /// From bytes.
@@ -241,9 +254,13 @@ impl Summary {
                 next_announce: from.optional("a time")?,
             },
             name_rules: u16::try_from(from.number()?).map_err(|_| Damage::Value("name rules"))?,
+            outline: None,
         };
-        if let Some(folder) = summary.folder.as_mut().filter(|_| version >= 6) {
-            folder.read_more(from)?;
+        if version == 6 || version >= 7 && from.flag("a folder")? {
+            summary.folder.as_mut().ok_or(Damage::Value("a folder"))?.read_more(from)?;
+        }
+        if version >= 7 {
+            summary.outline = Some(Outline::read(from)?);
         }
         from.end()?;
         if summary.name_rules == 0 || summary.name_rules > NAME_RULES {

@@ -26,6 +26,7 @@ pub(super) fn sample(n: u8) -> Record {
         totals: Totals { downloaded: 1, uploaded: u64::MAX, wasted: 3 },
         times: Times { added: 1, completed: Some(0), saved: 1_700_000_000_000, next_announce: None },
         name_rules: NAME_RULES,
+        outline: None,
     };
     let mut pieces = PieceSet::none(1001);
     (0..1001).step_by(3).for_each(|piece| pieces.set(piece, true));
@@ -145,6 +146,28 @@ fn when_files_were_made_is_in_version_5() {
     }
     state.births = vec![0; 4];
     assert_eq!(state.encode()[8], 4);
+}
+
+/// As it was first written.
+#[test]
+fn what_it_takes_to_run_without_being_open_is_in_version_7() {
+    let mut summary = sample(1).summary;
+    let tracker = |url: &str, next, works| Tracker { url: url.into(), id: None, next, works };
+    summary.outline = Some(Outline {
+        pieces: 1001,
+        pieces_done: 334,
+        trackers: vec![
+            (0, Tracker { id: Some(b"\0x".to_vec()), ..tracker("udp://one.example:1", Some(5), true) }),
+            (7, tracker("http://two.example/announce?key=1", None, false)),
+        ],
+        down_limit: Some(0),
+        up_limit: None,
+        unsettled: true,
+        names: vec!["album".into(), "album.part".into()],
+    });
+    let golden = include_bytes!("golden/v7.summary");
+    assert_eq!(summary.encode(), golden);
+    assert_eq!(Summary::decode(golden), Ok(summary));
 }
 
 #[test]
@@ -324,6 +347,28 @@ prop_compose! {
     }
 }
 
+fn outlines() -> impl Strategy<Value = Outline> {
+    let tracker = (".{0,40}", any::<Option<[u8; 3]>>(), any::<Option<u64>>(), any::<bool>());
+    let trackers = prop::collection::vec((any::<u32>(), tracker), 0..4);
+    let names = prop::collection::vec("[a-zé]{1,20}", 0..3);
+    (any::<[u32; 2]>(), trackers, any::<[Option<u64>; 2]>(), names).prop_map(
+        |(counts, trackers, limits, names)| {
+            let tracker = |(tier, (url, id, next, works)): (u32, (String, Option<[u8; 3]>, _, _))| {
+                (tier, Tracker { url, id: id.map(|id| id.to_vec()), next, works })
+            };
+            Outline {
+                pieces: counts[0],
+                pieces_done: counts[1],
+                trackers: trackers.into_iter().map(tracker).collect(),
+                down_limit: limits[0],
+                up_limit: limits[1],
+                unsettled: counts[0] % 2 == 1,
+                names: names.into_iter().map(PathBuf::from).collect(),
+            }
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -335,7 +380,7 @@ proptest! {
     #[test]
     fn every_summary_reads_as_it_was_written(
         generation: u64, v1: Option<[u8; 20]>, v2: [u8; 32], has_v2: bool, name in ".{0,200}", dir in "/[a-zé/]{0,60}",
-        numbers: [u64; 7], folder: Option<(u64, u64, Option<i64>, u64, Option<u64>, Option<u16>)>, bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
+        numbers: [u64; 7], outline in proptest::option::of(outlines()), folder: Option<(u64, u64, Option<i64>, u64, Option<u64>, Option<u16>)>, bits in 0..128_u64, completed: Option<u64>, next_announce: Option<u64>,
     ) {
         let v2 = (has_v2 || v1.is_none()).then_some(InfoHashV2(v2));
         let [size, done, downloaded, uploaded, wasted, added, saved] = numbers;
@@ -356,6 +401,7 @@ proptest! {
             totals: Totals { downloaded, uploaded, wasted },
             times: Times { added, completed, saved, next_announce },
             name_rules: NAME_RULES,
+            outline,
         };
         prop_assert_eq!(Summary::decode(&summary.encode()), Ok(summary));
     }

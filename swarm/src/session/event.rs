@@ -43,6 +43,14 @@ pub enum Event {
         /// Why.
         error: AddError,
     },
+    /// The files of a torrent that runs without being open cannot be opened. It is tried again when somebody needs it, after a
+    /// minute at the earliest.
+    NotOpened {
+        /// Which one.
+        torrent: TorrentId,
+        /// Why.
+        error: AddError,
+    },
     /// What is there of a torrent is being checked, before it is added.
     Checking {
         /// Of which torrent.
@@ -199,6 +207,7 @@ impl Event {
             | Self::Metadata { torrent }
             | Self::Renamed { torrent, .. }
             | Self::Refused { torrent, .. }
+            | Self::NotOpened { torrent, .. }
             | Self::Checking { torrent, .. }
             | Self::Anew { torrent, .. }
             | Self::PieceDone { torrent, .. }

@@ -108,6 +108,7 @@ impl From<AddError> for FilesError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::NoSuchFile { index, files } => Self::NoSuchFile { index, files },
+            AddError::PathTaken { path, by } => Self::PathTaken { path, by },
             AddError::Storage(error) => Self::Storage(error),
             AddError::Store(error) => Self::Store(error),
             AddError::Unavailable(error) => Self::Unavailable(error),

@@ -13,7 +13,8 @@ use super::finishing::Finish;
 use super::magnet::Choice;
 use super::persist::Kept;
 use super::reader::Readers;
-use crate::engine::PieceOrder;
+use super::selection::Selection;
+use crate::engine::{PieceOrder, Totals};
 
 /// What a torrent is. All handles to it share this.
 pub(super) struct Identity {
@@ -28,10 +29,20 @@ pub(super) struct Identity {
     opening: watch::Sender<Opening>,
     /// Its record as a magnet.
     noted: Mutex<Option<Key>>,
+    past: Option<Past>,
     chosen: Mutex<Chosen>,
     changing: Mutex<()>,
     readers: Readers,
     is_given_up: AtomicBool,
+}
+
+/// What is recorded of a torrent that runs without being open.
+pub(super) struct Past {
+    /// Its record.
+    pub(super) key: Key,
+    pub(super) private: bool,
+    /// What was moved in earlier runs.
+    pub(super) earlier: Totals,
 }
 
 /// What its user wants of it, now.
@@ -112,6 +123,7 @@ impl Identity {
             running: running.into(),
             opening: watch::Sender::new(Opening::Open),
             noted: Mutex::default(),
+            past: None,
             chosen: Mutex::new(chosen),
             changing: Mutex::default(),
             readers: Readers::default(),
@@ -121,14 +133,37 @@ impl Identity {
 
     /// Of a torrent that is only named.
     pub(super) fn named(magnet: &Magnet, chosen: Chosen) -> Arc<Self> {
+        Self::closed(magnet.info_hashes.id(), magnet.name.clone(), magnet.trackers.len(), None, chosen)
+    }
+
+    /// Of a torrent that is recorded, and runs without being open.
+    pub(super) fn cold(
+        id: TorrentId,
+        name: String,
+        tiers: usize,
+        past: Past,
+        limits: [Option<u64>; 2],
+    ) -> Arc<Self> {
+        let chosen = Chosen::new(Selection::All.into(), PieceOrder::default(), limits);
+        Self::closed(id, Some(name), tiers, Some(past), chosen)
+    }
+
+    fn closed(
+        id: TorrentId,
+        called: Option<String>,
+        tiers: usize,
+        past: Option<Past>,
+        chosen: Chosen,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            id: magnet.info_hashes.id().into(),
-            called: magnet.name.clone(),
-            tiers: magnet.trackers.len(),
+            id: id.into(),
+            called,
+            tiers,
             meta: OnceLock::new(),
             running: OnceLock::new(),
             opening: watch::Sender::new(Opening::Awaited),
             noted: Mutex::default(),
+            past,
             chosen: Mutex::new(chosen),
             changing: Mutex::default(),
             readers: Readers::default(),
@@ -202,6 +237,27 @@ impl Identity {
     /// Its record as a magnet, if there is one.
     pub(super) fn note(&self) -> Option<Key> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is recorded of it, if it ran without being open.
+    pub(super) fn past(&self) -> Option<&Past> {
+        self.past.as_ref()
+    }
+
+    /// Whether it runs without being open.
+    pub(super) fn is_cold(&self) -> bool {
+        self.past.is_some() && !self.is_open()
+    }
+
+    /// Whether it is known to be private.
+    pub(super) fn is_private(&self) -> bool {
+        self.meta().is_some_and(|meta| meta.private()) || self.past().is_some_and(|past| past.private)
+    }
+
+    /// What was moved in earlier runs, as is recorded.
+    pub(super) fn earlier(&self) -> Totals {
+        let kept = self.kept().map(|kept| kept.earlier());
+        kept.or_else(|| self.past().map(|past| past.earlier)).unwrap_or_default()
     }
 
     /// Its record, in a session that keeps some.

@@ -9,6 +9,7 @@ use tokio::sync::{OnceCell, Semaphore, broadcast, oneshot};
 
 use super::announcer::Desk;
 use super::claims::Claims;
+use super::cold;
 use super::dht;
 use super::event::Event;
 use super::finishing;
@@ -47,6 +48,8 @@ pub(super) struct Link {
     pub(super) lsd: bool,
     /// Torrents that await their metadata.
     pub(super) magnets: magnet::Desk,
+    /// Torrents that run without being open.
+    pub(super) cold: cold::Desk,
     pub(super) open_files: Arc<OpenFiles>,
     /// One check at a time: it uses all processors already, and disks dislike two.
     pub(super) checks: Arc<Semaphore>,

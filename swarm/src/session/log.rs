@@ -23,6 +23,7 @@ pub(super) fn write(event: &Event) {
             tracing::info!(torrent, from = %Short(*from), "a hybrid, with another name from now on");
         }
         Event::Refused { error, .. } => tracing::info!(torrent, %error, "of no use here"),
+        Event::NotOpened { error, .. } => tracing::info!(torrent, %error, "its files cannot be opened"),
         Event::Anew { dir, .. } => {
             tracing::info!(torrent, dir = %dir.display(), "the folder was deleted; it starts anew");
         }

@@ -9,6 +9,7 @@ mod announcer;
 mod at_rest;
 mod changes;
 mod claims;
+mod cold;
 mod config;
 mod dht;
 mod event;
@@ -55,6 +56,7 @@ pub use crate::engine::PieceOrder;
 pub use crate::engine::picker::Priority;
 pub use at_rest::AtRest;
 pub use changes::{Change, Changes};
+pub use cold::Restored;
 pub use config::{SessionConfig, StartError};
 pub use dht::{Bootstrap, Dht, DhtError, DhtSettings, Lookup, Pong, ROUTERS, Scrape, Status as DhtStatus};
 pub use event::{Event, Events};
@@ -124,6 +126,7 @@ impl Session {
             lsd,
             dht_addresses: config.dht.is_some().then_some(udp),
             magnets: magnet::Desk::default(),
+            cold: cold::Desk::default(),
             open_files: Arc::new(OpenFiles::new(config.open_files)),
             checks: Arc::new(Semaphore::new(1)),
             peer_id,
@@ -136,9 +139,10 @@ impl Session {
         let (thread, ended) = start_thread(plane, link.clone()).map_err(StartError::Thread)?;
         let announcer = runtime.spawn(announcer::run(link.clone())).abort_handle();
         let furnisher = runtime.spawn(magnet::run(link.clone())).abort_handle();
+        let opener = runtime.spawn(cold::run(link.clone())).abort_handle();
         let space = runtime.spawn(persist::watch_space(link.clone())).abort_handle();
         let finisher = runtime.spawn(finishing::run(link.clone())).abort_handle();
-        let mut tasks = vec![announcer, furnisher, space, finisher];
+        let mut tasks = vec![announcer, furnisher, opener, space, finisher];
         if link.store.is_some() {
             tasks.push(runtime.spawn(persist::run(link.clone())).abort_handle());
         }

@@ -25,6 +25,7 @@ impl Observer for Watch {
             Action::Dht(event) => self.link.dht.tell(event),
             Action::Event(engine::Event::Removed { id }) => {
                 self.link.magnets.gone(id);
+                self.link.cold.gone(id);
                 self.link.registry.remove(id);
                 self.link.saver.writes(id, false);
                 self.link.tell(Event::Removed { torrent: id });
@@ -39,6 +40,7 @@ impl Observer for Watch {
                     self.link.magnets.came(id, None);
                 }
             }
+            Action::Event(engine::Event::Wanted { .. }) => self.link.cold.wanted(),
             Action::Event(engine::Event::PeerJoined { torrent, addr }) => {
                 let torrent = plane.engine().torrent_id(torrent).map(|id| display(Short(id)));
                 tracing::debug!(torrent, %addr, "a peer is connected");

@@ -36,6 +36,7 @@ impl Torrent {
     /// system refuses in the middle, what was moved stays moved, and the call can be repeated.
     pub async fn move_to(&self, dir: impl Into<PathBuf>) -> Result<Moved, FilesError> {
         let (dir, torrent) = (dir.into(), self.clone());
+        self.open().await?;
         if magnet::place(&self.link, self.id(), dir.clone()).await? {
             return Ok(Moved { is_whole: true, ..Moved::default() });
         }
@@ -65,6 +66,7 @@ impl Torrent {
     /// When nothing usable is left of the path, or it is taken, or the file system refuses: then nothing is renamed.
     pub async fn rename_file(&self, index: usize, path: impl Into<String>) -> Result<String, FilesError> {
         let path = path.into();
+        self.open().await?;
         if let Some(path) = magnet::rename(&self.link, self.id(), index, &path).await? {
             return Ok(path);
         }

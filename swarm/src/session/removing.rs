@@ -27,6 +27,8 @@ impl Torrent {
     /// When it or its session is gone, or the folder of its files is; what cannot be removed is told in
     /// [`Removed::errors`].
     pub async fn remove_with_files(&self) -> Result<Removed, FilesError> {
+        // Only then it is known which they are.
+        self.open().await?;
         let place = self.entry.identity.files();
         let kept = place.and_then(|place| Some((place.files.upgrade()?, place.claim.upgrade()?)));
         self.stop().await?;
@@ -75,7 +77,7 @@ impl Torrent {
                 let _noting = link.magnets.noting();
                 persist::magnet::forget(&*store, &key)
             }
-            (None, None) => Ok(()),
+            (None, None) => identity.past().map_or(Ok(()), |past| store.remove(&past.key)),
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
             tracing::warn!(%error, "a record stays behind");

@@ -64,13 +64,13 @@ impl Session {
 }
 
 /// What to add for a record.
-enum Added {
+pub(super) enum Added {
     Torrent(Box<AddOptions>),
     Magnet(Box<MagnetOptions>),
 }
 
 /// Reads it. Blocks.
-fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
+pub(super) fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Option<Added>, StoreError> {
     let loaded = persist::load(link, store, key)?;
     let Some(Record { summary, state, source: Some(source) }) = loaded else { return Ok(None) };
     let choices = state.choices;

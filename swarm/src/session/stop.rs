@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Session;
-use super::persist::{self, Last, Snapshot};
+use super::cold::learnt;
+use super::persist::{self, Last, Learnt, Snapshot};
 use crate::engine::ResumeState;
 use crate::reactor::Plane;
 
@@ -71,9 +72,14 @@ impl Session {
             _ => BTreeMap::new(),
         };
         let removed = self.link.ask(move |plane| {
-            let (mut last, mut magnets) = (Vec::new(), Vec::new());
+            let (mut last, mut magnets, mut cold) = (Vec::new(), Vec::new(), Vec::new());
             for (id, entry) in running {
                 let now = plane.now();
+                if let Some(learnt) = learnt(plane.engine(), now, &entry) {
+                    cold.push(learnt);
+                    entry.remove(plane);
+                    continue;
+                }
                 let snapshot = Snapshot::take(plane.engine(), now, entry.key);
                 entry.remove(plane);
                 let is_clean = at_rest.get(&entry.key).is_some_and(|clean| *clean);
@@ -92,12 +98,13 @@ impl Session {
                     files,
                 }));
             }
-            (last, magnets)
+            (last, magnets, cold)
         });
         let mut unsaved = Vec::new();
-        if let Ok(Ok((last, magnets))) = timeout_at(end, removed).await {
+        if let Ok(Ok((last, magnets, cold))) = timeout_at(end, removed).await {
             let gone = wait_for_none(self.link.registry.count(), end);
             self.remember(magnets, end).await;
+            self.remember_cold(cold, end).await;
             (unsaved, ()) = tokio::join!(persist::finish(&self.link, last, end), gone);
             let farewell = (Instant::now() + FAREWELL).min(Instant::now() + deadline / 2).min(end);
             wait_for_none(self.link.desk.open(), farewell).await;
@@ -134,6 +141,17 @@ impl Session {
         });
         // It goes on behind our back.
         let _ = timeout_at(end, remembering).await;
+    }
+}
+
+impl Session {
+    /// Records what torrents that are not open learnt of their trackers. None of it is needed.
+    async fn remember_cold(&self, cold: Vec<Learnt>, end: Instant) {
+        let Some(store) = self.link.store.clone().filter(|_| !cold.is_empty()) else { return };
+        let remembering = tokio::task::spawn_blocking(move || persist::remember(&*store, cold));
+        if let Ok(Ok(Err(error))) = timeout_at(end, remembering).await {
+            tracing::warn!(%error, "what is known of torrents that are not open is not recorded");
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Torrent {
         self.entry.identity.id()
     }
 
-    /// Its metainfo; `None` while it is only known by a magnet.
+    /// Its metainfo; `None` while it is only known by a magnet, or is not [open](Self::open).
     pub fn meta(&self) -> Option<&Arc<metainfo::Torrent>> {
         self.entry.identity.meta()
     }
@@ -88,7 +88,7 @@ impl Torrent {
 
     /// What was moved in earlier runs, as its record says; the status counts this run only.
     pub fn earlier(&self) -> Totals {
-        self.entry.identity.kept().map(|kept| kept.earlier()).unwrap_or_default()
+        self.entry.identity.earlier()
     }
 
     /// Its connected peers.
@@ -110,11 +110,13 @@ impl Torrent {
         .await
     }
 
-    /// Its files but for pads, and how much of each is there. None while it is only known by a magnet.
+    /// Its files but for pads, and how much of each is there. None while it is only known by a magnet, or cannot be opened.
     ///
     /// # Errors
     /// When it or its session is gone.
     pub async fn files(&self) -> Result<Vec<FileProgress>, Unavailable> {
+        // If it cannot be opened, that was told.
+        let _ = self.open().await;
         let have = self.look(|engine, _, key| engine.have(key).cloned()).await?;
         Ok(self.meta().map(|meta| view::files(meta, &have)).unwrap_or_default())
     }
@@ -165,6 +167,10 @@ impl Torrent {
                 return Ok(meta.clone());
             }
             self.status_or_why(&mut events).await?;
+            if self.entry.identity.is_cold() {
+                self.open().await.map_err(WaitError::Refused)?;
+                continue;
+            }
             self.wait_turn(&mut events).await?;
         }
     }

@@ -2,6 +2,7 @@
 
 use storage::record::Order;
 
+use super::cold;
 use super::files_error::FilesError;
 use super::link::Unavailable;
 use super::magnet::{self, Choice};
@@ -26,6 +27,7 @@ impl Torrent {
     /// # Errors
     /// When it has no such files, or it or its session is gone.
     pub async fn set_priorities(&self, changes: Vec<(usize, Priority)>) -> Result<(), FilesError> {
+        self.open().await?;
         self.choose(self.entry.identity.chosen().files.with(changes)).await
     }
 
@@ -34,6 +36,7 @@ impl Torrent {
     /// # Errors
     /// When it or its session is gone.
     pub async fn set_order(&self, order: PieceOrder) -> Result<(), FilesError> {
+        self.open().await?;
         let identity = self.entry.identity.clone();
         self.tell(move |engine, now, key| {
             identity.choose(|chosen| chosen.order = order);
@@ -63,6 +66,7 @@ impl Torrent {
     }
 
     async fn choose(&self, choice: Choice) -> Result<(), FilesError> {
+        self.open().await?;
         let identity = self.entry.identity.clone();
         let selection = identity.meta().map(|meta| choice.decide(meta)).transpose()?;
         if let (Some(meta), Some(selection), Some((_, files))) =
@@ -103,6 +107,9 @@ impl Torrent {
             Some(kept) => {
                 kept.choose(choose);
                 self.link.saver.changed(self.id());
+            }
+            None if self.entry.identity.is_cold() => {
+                cold::remember(self.link.clone(), vec![self.id()]).await;
             }
             None => magnet::note(&self.link, self.id()).await,
         }

@@ -32,6 +32,7 @@ fn record(n: u32, generation: u64) -> Record {
         totals: Totals::default(),
         times: Times::default(),
         name_rules: NAME_RULES,
+        outline: None,
     };
     let source = (generation == 0).then(|| Source::Magnet(format!("magnet:?xt=urn:btih:{n}")));
     Record { summary, state: State { generation, ..State::new(1) }, source }

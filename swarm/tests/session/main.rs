@@ -4,6 +4,7 @@ mod adding;
 mod beside;
 mod changed_files;
 mod changes;
+mod cold;
 mod damage;
 mod dht;
 mod early;

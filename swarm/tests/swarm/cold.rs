@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
-use metainfo::{Builder, InfoHashV1, InfoHashes};
+use metainfo::{Builder, InfoHashV1, InfoHashes, Version};
 use storage::{Operation, StorageError};
 use swarm::engine::dht::DhtConfig;
 use swarm::engine::tracker::{Announce, Event as Announced};
@@ -108,6 +108,7 @@ fn whoever_waits_is_told_what_there_is_first() {
             Heard::Message(Message::Bitfield(_)) => notes.borrow_mut().push("bitfield"),
             Heard::Message(Message::Unchoke) => notes.borrow_mut().push("unchoke"),
             Heard::Message(Message::Extended { .. }) => notes.borrow_mut().push("extended"),
+            Heard::Message(Message::Suggest(_)) => {}
             Heard::Message(_) => notes.borrow_mut().push("other"),
             Heard::Open | Heard::Wake => {}
         };
@@ -236,6 +237,23 @@ fn a_cold_one_is_paused_and_goes_on() {
     let leech = world.add(&content, Role::Leech, Access::default());
     assert!(world.run_until_complete(&[leech], Time::from_secs(90)).is_some());
     world.check();
+}
+
+#[test]
+fn a_cold_hybrid_is_found_by_either_of_its_names() {
+    let len = (PIECES * PIECE) as usize;
+    let builder = Builder::single("content.bin", len as u64).piece_length(PIECE).version(Version::Hybrid);
+    let content = Content::build(9, len, builder);
+    let hashes = content.torrent.info_hashes();
+    let names = [InfoHashes::v1_only(hashes.v1().unwrap()), InfoHashes::v2_only(hashes.v2().unwrap())];
+    for name in names {
+        let mut world = World::new(9);
+        let seed = seed(&mut world, &content);
+        let magnet = world.add(&content, Role::Named(name), Access::default());
+        world.introduce(magnet, seed);
+        assert!(world.run_until_complete(&[magnet], Time::from_secs(60)).is_some(), "{name:?}");
+        world.check();
+    }
 }
 
 /// An engine with cold torrents, and no world around it.

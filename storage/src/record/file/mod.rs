@@ -6,11 +6,13 @@
 //! <info-hash>-<digest of the folder>.lock      while somebody uses it
 //! <info-hash>-<digest of the folder>.session   while a session that keeps its records elsewhere does
 //! names-<digest of the folder and a name>.lock  while a torrent of that name is written there, whichever it is
+//! sessions/<digest of a session's lock>.held   what a session runs that it has not open
 //! ```
 //!
 //! A save writes a new file, makes it durable, and puts it in the place of the old one by a rename, which is made durable
 //! too. So a full disk or a crash leaves the old record or the new one.
 
+mod held;
 mod lock;
 mod names;
 mod session;
@@ -186,13 +188,15 @@ impl Store for FileStore {
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         let lock = lock::take(&self.file(key, "lock"), None)?;
         session::check(&self.file(key, "session"), None)?;
+        held::check(&self.dir, None, &held::right(key))?;
         Ok(Lease::new(lock))
     }
 
     fn lease_names(&self, id: TorrentId, dir: &Path, names: &[OsString]) -> Result<Lease, StoreError> {
-        let taken = self.names.take(dir, names, |stem| {
+        let taken = self.names.take(dir, names, |stem, name| {
             let lock = lock::take(&self.names_file(stem, "lock"), Some(id))?;
             session::check(&self.names_file(stem, "session"), None)?;
+            held::check(&self.dir, None, &held::right_to_name(dir, name))?;
             Ok(lock)
         });
         taken.map(Lease::new)

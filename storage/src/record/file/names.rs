@@ -52,7 +52,7 @@ impl Names {
         self: &Arc<Self>,
         dir: &Path,
         names: &[OsString],
-        take: impl Fn(&str) -> Result<L, StoreError>,
+        take: impl Fn(&str, &OsString) -> Result<L, StoreError>,
     ) -> Result<Vec<Name>, StoreError> {
         let taken = names.iter().map(|name| {
             let stem = stem(dir, name);
@@ -65,7 +65,7 @@ impl Names {
             match self.held().entry(stem.clone()) {
                 Entry::Occupied(mut held) => held.get_mut().1 += 1,
                 Entry::Vacant(free) => {
-                    free.insert((Box::new(take(&stem).map_err(failed)?), 1));
+                    free.insert((Box::new(take(&stem, name).map_err(failed)?), 1));
                 }
             }
             Ok(Name { names: self.clone(), stem })

@@ -9,10 +9,12 @@
 
 use super::super::error::StoreError;
 use super::super::store::{Key, Lease};
+use super::held::{Held, Other, Right, right, right_to_name};
 use super::lock::{holder_line, read_holder};
-use super::names::Names;
-use super::{FileStore, lock};
+use super::names::{Names, stem};
+use super::{FileStore, held, lock};
 use metainfo::TorrentId;
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read};
@@ -26,6 +28,7 @@ pub struct SessionLeases {
     files: FileStore,
     path: PathBuf,
     names: Arc<Names>,
+    held: Arc<Held>,
     _lock: lock::Lock,
 }
 
@@ -54,7 +57,8 @@ impl SessionLeases {
         let path = path.into();
         let path = std::path::absolute(&path).map_err(|cause| StoreError::io("open", &path, cause))?;
         let _lock = lock::take(&path, None)?;
-        Ok(Self { files, path, names: Arc::default(), _lock })
+        let held = Arc::new(Held::new(files.dir(), &path));
+        Ok(Self { files, path, names: Arc::default(), held, _lock })
     }
 
     /// Keeps those who keep records in files from running a torrent in a folder.
@@ -63,7 +67,7 @@ impl SessionLeases {
     /// When one of them does, or another session.
     pub fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         let file = |what| self.files.file(key, what);
-        self.mark(&file("lock"), file("session"), None).map(Lease::new)
+        self.mark(&file("lock"), file("session"), None, &right(key)).map(Lease::new)
     }
 
     /// Keeps them from writing to files of these names; see [`Store::lease_names`](super::Store::lease_names).
@@ -71,16 +75,88 @@ impl SessionLeases {
     /// # Errors
     /// When one of them does, or another session.
     pub fn lease_names(&self, id: TorrentId, dir: &Path, names: &[OsString]) -> Result<Lease, StoreError> {
-        let taken = self.names.take(dir, names, |stem| {
+        let taken = self.names.take(dir, names, |stem, name| {
             let file = |what| self.files.names_file(stem, what);
-            self.mark(&file("lock"), file("session"), Some(id))
+            self.mark(&file("lock"), file("session"), Some(id), &right_to_name(dir, name))
         });
         taken.map(Lease::new)
     }
 
-    fn mark(&self, lock: &Path, path: PathBuf, torrent: Option<TorrentId>) -> Result<Mark, StoreError> {
+    /// The same for many torrents that are not open, in one file.
+    pub fn lease_all(&self, wanted: &[(Key, Vec<OsString>)]) -> Vec<Result<Lease, StoreError>> {
+        let rights = wanted.iter().map(|(key, names)| {
+            let names = names.iter().map(|name| right_to_name(&key.dir, name));
+            std::iter::once(right(key)).chain(names).collect()
+        });
+        let taken = self
+            .held
+            .take(rights.collect())
+            .and_then(|shares| Ok((shares, self.held.others()?, self.files_there()?)));
+        match taken {
+            Err(error) => wanted.iter().map(|_| Err(error.clone())).collect(),
+            Ok((shares, others, there)) => {
+                let looked = wanted.iter().zip(shares).map(|((key, names), share)| {
+                    self.look(key, names, &others, &there).map(|()| Lease::new(share))
+                });
+                looked.collect()
+            }
+        }
+    }
+
+    /// Refuses a torrent that somebody else runs, or has names of.
+    fn look(
+        &self,
+        key: &Key,
+        names: &[OsString],
+        others: &[Other],
+        there: &HashSet<OsString>,
+    ) -> Result<(), StoreError> {
+        for other in others {
+            other.check(&right(key))?;
+            names.iter().try_for_each(|name| other.check(&right_to_name(&key.dir, name)))?;
+        }
+        if there.is_empty() {
+            return Ok(());
+        }
+        let is_there = |path: &Path| path.file_name().is_some_and(|name| there.contains(name));
+        let own = |what: &str| self.files.file(key, what);
+        let others = names.iter().map(|name| stem(&key.dir, name));
+        let others = others
+            .map(|stem| (self.files.names_file(&stem, "lock"), self.files.names_file(&stem, "session")));
+        for (lock, mark) in std::iter::once((own("lock"), own("session"))).chain(others) {
+            if is_there(&lock) {
+                lock::take(&lock, Some(key.id))?;
+            }
+            if is_there(&mark) {
+                check(&mark, Some(&self.path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks and marks of anybody.
+    fn files_there(&self) -> Result<HashSet<OsString>, StoreError> {
+        let failed = |cause| StoreError::io("read", self.files.dir(), cause);
+        let mut there = HashSet::new();
+        for entry in fs::read_dir(self.files.dir()).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if Path::new(&name).extension().is_some_and(|end| end == "lock" || end == "session") {
+                there.insert(name);
+            }
+        }
+        Ok(there)
+    }
+
+    fn mark(
+        &self,
+        lock: &Path,
+        path: PathBuf,
+        torrent: Option<TorrentId>,
+        right: &Right,
+    ) -> Result<Mark, StoreError> {
         let _alone = lock::take(lock, torrent)?;
         check(&path, Some(&self.path))?;
+        held::check(self.files.dir(), Some(&self.held), right)?;
         let text = [holder_line(torrent).as_bytes(), self.path.as_os_str().as_bytes()].concat();
         fs::write(&path, &text).map_err(|cause| StoreError::io("write", &path, cause))?;
         Ok(Mark { path, text })
@@ -102,18 +178,29 @@ pub(super) fn check(mark: &Path, own: Option<&Path>) -> Result<(), StoreError> {
     if own == Some(path) {
         return Ok(());
     }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(cause) => return Err(StoreError::io("open", path, cause)),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
+    match holder_of(path)? {
+        None => Ok(()),
+        Some(Running) => {
             let (by, torrent) = read_holder(&String::from_utf8_lossy(line));
             Err(StoreError::Locked { path: path.to_owned(), by, torrent })
         }
-        Err(TryLockError::Error(cause)) => Err(StoreError::io("lock", path, cause)),
+    }
+}
+
+/// A session that runs.
+pub(super) struct Running;
+
+/// Whether the session with this lock runs.
+pub(super) fn holder_of(lock: &Path) -> Result<Option<Running>, StoreError> {
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(StoreError::io("open", lock, cause)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(Running)),
+        Err(TryLockError::Error(cause)) => Err(StoreError::io("lock", lock, cause)),
     }
 }
 
@@ -152,6 +239,55 @@ mod tests {
         assert!(files().lease(&key(3)).is_err());
         drop(session);
         files().lease(&key(3)).unwrap();
+    }
+
+    #[test]
+    fn many_torrents_are_kept_off_by_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = || FileStore::open(dir.path().join("transfers")).unwrap();
+        let lock = dir.path().join("session.lock");
+        let key = |n: u8| Key { id: TorrentId([n; 20]), dir: "/srv".into() };
+        let name = |n: u8| OsString::from(format!("name {}", n / 2));
+        let session = SessionLeases::new(files(), &lock).unwrap();
+        let theirs =
+            (files().lease(&key(7)).unwrap(), files().lease_names(key(50).id, Path::new("/srv"), &[name(9)]));
+        let wanted: Vec<_> = (0..20).map(|n| (key(n), vec![name(n)])).collect();
+        let mut leases = session.lease_all(&wanted);
+        let refused: Vec<_> = (0..20).filter(|n| leases[*n].is_err()).collect();
+        assert_eq!(refused, [7, 8, 9], "one that is run, and two of a name that is written");
+        drop(theirs);
+        let count = fs::read_dir(dir.path().join("transfers")).unwrap().count();
+        assert_eq!(count, 1, "the folder of that file");
+        let is_taken = |n: u8| {
+            let locked =
+                StoreError::Locked { path: lock.clone(), by: Some(std::process::id()), torrent: None };
+            match files().lease(&key(n)) {
+                Ok(_) => false,
+                Err(error) => error == locked || panic!("{error}"),
+            }
+        };
+        let is_name_taken = |n: u8| files().lease_names(key(50).id, Path::new("/srv"), &[name(n)]).is_err();
+        assert!(is_taken(0) && is_taken(19) && !is_taken(7) && !is_taken(20));
+        // Of the session itself, nobody keeps it off.
+        drop(session.lease(&key(0)).unwrap());
+        drop(leases.remove(0));
+        assert!(!is_taken(0) && is_taken(1) && is_name_taken(0), "it is shared");
+        drop(leases.remove(0));
+        assert!(!is_taken(1) && !is_name_taken(0));
+        leases.extend(session.lease_all(&wanted[..2]));
+        assert!(is_taken(0) && is_name_taken(1));
+        // Another session is kept off, one by one and all at once.
+        let other = SessionLeases::new(files(), dir.path().join("other.lock")).unwrap();
+        assert!(other.lease(&key(0)).is_err() && other.lease(&key(30)).is_ok());
+        let outcomes =
+            other.lease_all(&[(key(1), Vec::new()), (key(30), Vec::new()), (key(31), vec![name(1)])]);
+        assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false]);
+        // A session that was killed: its file stays, its lock does not.
+        let held = session.held.clone();
+        drop(session);
+        assert!(!is_taken(0) && !is_name_taken(0) && files().lease(&key(30)).is_err());
+        drop((leases, held, outcomes, other));
+        assert_eq!(fs::read_dir(dir.path().join("transfers/sessions")).unwrap().count(), 0);
     }
 
     #[test]

@@ -114,15 +114,7 @@ async fn furnish(link: &Arc<Link>, wanted: Wanted, known: Known) -> Result<(), A
         add::open(&opener, &options, identity.given_up()).map(|opened| (opened, options))
     });
     let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
-    let mut ready = Ready { entry: entry.clone(), opened, options, held, chosen, is_chosen_again: false };
-    loop {
-        ready = ready.choose().await?;
-        let beginner = link.clone();
-        match link.ask(move |plane| ready.begin(&beginner, plane)).await?? {
-            None => break,
-            Some(again) => ready = *again,
-        }
-    }
+    Ready::new(entry.clone(), opened, options, held, chosen).run(link).await?;
     forget_note(link, entry.identity.clone()).await;
     Torrent::new(link, entry).go_on_moving();
     Ok(())
@@ -148,7 +140,7 @@ async fn decide(chosen: &Chosen, meta: &Arc<Meta>) -> Result<Selection, AddError
     decided.await.map_err(|_| AddError::Cancelled)?
 }
 
-fn with(options: AddOptions, files: Selection, chosen: &Chosen) -> AddOptions {
+pub(in crate::session) fn with(options: AddOptions, files: Selection, chosen: &Chosen) -> AddOptions {
     let [down_limit, up_limit] = chosen.limits;
     AddOptions { files, order: chosen.order, down_limit, up_limit, ..options }
 }
@@ -245,8 +237,8 @@ fn parse(info: &[u8], magnet: &Magnet) -> Result<Arc<Meta>, AddError> {
     parsed().map(Arc::new).map_err(AddError::Metadata)
 }
 
-/// A torrent whose files are open.
-struct Ready {
+/// A torrent that runs, and whose files are open now.
+pub(in crate::session) struct Ready {
     entry: Entry,
     opened: Opened,
     /// With what is chosen, `chosen`.
@@ -258,6 +250,30 @@ struct Ready {
 }
 
 impl Ready {
+    /// With options as was `chosen`.
+    pub(in crate::session) fn new(
+        entry: Entry,
+        opened: Opened,
+        options: AddOptions,
+        held: watch::Sender<()>,
+        chosen: Chosen,
+    ) -> Self {
+        Self { entry, opened, options, held, chosen, is_chosen_again: false }
+    }
+
+    /// Makes it whole, with what is chosen by then.
+    pub(in crate::session) async fn run(self, link: &Arc<Link>) -> Result<(), AddError> {
+        let mut ready = self;
+        loop {
+            ready = ready.choose().await?;
+            let beginner = link.clone();
+            match link.ask(move |plane| ready.begin(&beginner, plane)).await?? {
+                None => return Ok(()),
+                Some(again) => ready = *again,
+            }
+        }
+    }
+
     /// With what is chosen by now.
     async fn choose(mut self) -> Result<Self, AddError> {
         if self.entry.identity.is_chosen_so(&self.chosen) {

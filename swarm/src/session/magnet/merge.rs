@@ -22,7 +22,7 @@ const MOST_NAMED: usize = 1000;
 pub(super) async fn enrich(link: &Arc<Link>, options: MagnetOptions) -> Result<Handle, AddError> {
     let id = options.magnet.info_hashes.id();
     let entry = link.registry.get(id).ok_or(AddError::Duplicate(id))?;
-    if entry.identity.meta().is_some_and(|meta| meta.private()) {
+    if entry.identity.is_private() {
         return Err(AddError::Duplicate(id));
     }
     let Peers { linked, named, names } = Peers::of(&options);

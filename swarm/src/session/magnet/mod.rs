@@ -16,6 +16,7 @@ use tokio::sync::watch;
 pub use choice::Choice;
 pub(super) use choice::Noted;
 pub(super) use desk::{Desk, run};
+pub(super) use furnish::{Ready, with};
 pub(super) use merge::{awaited_as, feed};
 pub(super) use note::{note, place, remember, rename};
 pub use options::MagnetOptions;

@@ -20,6 +20,7 @@ use wire::peer::Bitfield;
 use super::durable::make_durable;
 use super::foreign::{self, Strangers};
 use super::kept::{self, Kept, lease_names, lease_with_names};
+use super::outline::{outline, take_over};
 use super::placing::{self, Work};
 use super::room;
 use super::source::torrent_file;
@@ -218,10 +219,10 @@ pub(in crate::session) fn load(
             Err(error @ StoreError::Damaged { aside: Some(_), .. }) => {
                 link.tell(Event::RecordFailed { torrent: key.id, error });
             }
-            loaded => return loaded,
+            loaded => return Ok(loaded?.map(take_over)),
         }
     }
-    store.load(key)
+    Ok(store.load(key)?.map(take_over))
 }
 
 /// Opens the recorded folder, or another one if that is asked for; the record then says nothing of what is in it. At rest
@@ -432,6 +433,7 @@ fn keep(
     summary.flags.complete = state.pieces.is_full();
     summary.flags.seed_only = !options.create;
     summary.flags.clean = summary.flags.complete || summary.flags.seed_only;
+    outline(&mut record, meta, Some(files));
     let kept = Kept::new(store, files.clone(), meta.clone(), record, [Some(lease), away]);
     let (news, id) = (Arc::downgrade(link), meta.id());
     files.when_written(move || {
@@ -460,6 +462,7 @@ fn fresh(options: &AddOptions, dir: PathBuf, now: u64) -> Record {
         totals: Totals::default(),
         times: Times { added: now, ..Times::default() },
         name_rules: NAME_RULES,
+        outline: None,
     };
     Record { summary, state: State::new(meta.geometry().piece_count()), source: None }
 }

@@ -1,5 +1,7 @@
 //! The record of a torrent that runs.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,6 +15,7 @@ use storage::{FileStorage, Pieces as _, Storage};
 use wire::peer::Bitfield;
 
 use super::foreign;
+use super::outline::outline;
 use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
 
 /// Times that differ by less are the same, in milliseconds.
@@ -109,8 +112,7 @@ impl Kept {
 
     /// What was moved in earlier runs.
     pub(in crate::session) fn earlier(&self) -> engine::Totals {
-        let Totals { downloaded, uploaded, wasted } = self.state().earlier;
-        engine::Totals { downloaded, uploaded, wasted }
+        moved(self.state().earlier)
     }
 
     /// The device of its files.
@@ -206,7 +208,8 @@ impl Kept {
         [old, away.take()]
     }
 
-    fn put(&self, record: Record) -> Result<(), StoreError> {
+    fn put(&self, mut record: Record) -> Result<(), StoreError> {
+        outline(&mut record, &self.meta, self.files().as_deref());
         self.store.save(std::slice::from_ref(&record))?;
         self.state().record = Record { source: None, ..record };
         Ok(())
@@ -269,7 +272,6 @@ impl Kept {
         summary.done = bytes(&self.meta, &sheet.pieces);
         summary.flags.complete = sheet.pieces.is_full();
         summary.flags.finished = finished;
-        summary.flags.paused = resume.paused && !is_clean;
         // Nothing more is written to what is complete.
         summary.flags.clean =
             is_clean && sheet.doubtful.is_none() || summary.flags.complete || summary.flags.seed_only;
@@ -279,6 +281,7 @@ impl Kept {
         if summary.flags.complete && summary.times.completed.is_none() {
             summary.times.completed = Some(saved);
         }
+        outline(&mut record, &self.meta, None);
         Some((Writing { kept: self, _alone: baseline }, record))
     }
 
@@ -347,10 +350,7 @@ pub(super) fn lease_names(
     files: Option<&FileStorage>,
     meta: &Torrent,
 ) -> Result<Lease, StoreError> {
-    let stored = meta.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad());
-    let paths = stored.flat_map(|(index, _)| files.map(|files| files.possible_names(index))).flatten();
-    let first = |path: PathBuf| path.iter().next().map(std::ffi::OsStr::to_owned);
-    let names: std::collections::BTreeSet<_> = paths.filter_map(first).collect();
+    let names = files.map(|files| first_names(files, meta)).unwrap_or_default();
     store.lease_names(key.id, &key.dir, &names.into_iter().collect::<Vec<_>>())
 }
 
@@ -359,6 +359,14 @@ pub(super) fn mark(files: &FileStorage, recorded: Option<Folder>) {
     if let Err(error) = files.mark_root(recorded.map(Into::into).as_ref()) {
         tracing::warn!(%error, "another disk in the place of this one may not be told from it");
     }
+}
+
+/// The first parts of the paths of a torrent's files, by all names that they may come to have.
+pub(super) fn first_names(files: &FileStorage, meta: &Torrent) -> BTreeSet<OsString> {
+    let stored = meta.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad());
+    let paths = stored.flat_map(|(index, _)| files.possible_names(index));
+    let first = |path: PathBuf| path.iter().next().map(std::ffi::OsStr::to_owned);
+    paths.filter_map(first).collect()
 }
 
 /// The names that the user chose, as they are recorded.
@@ -463,6 +471,18 @@ pub(super) fn memo(tracker: &Tracker, now: u64) -> TrackerMemo {
         next_in: left.map(std::time::Duration::from_millis),
         works: tracker.works,
     }
+}
+
+/// As the engine takes them back.
+pub(in crate::session) fn memos<'a>(trackers: impl IntoIterator<Item = &'a Tracker>) -> Vec<TrackerMemo> {
+    let now = now_ms();
+    trackers.into_iter().map(|tracker| memo(tracker, now)).collect()
+}
+
+/// As it is shown.
+pub(in crate::session) fn moved(totals: Totals) -> engine::Totals {
+    let Totals { downloaded, uploaded, wasted } = totals;
+    engine::Totals { downloaded, uploaded, wasted }
 }
 
 fn sum(earlier: Totals, now: engine::Totals) -> Totals {

@@ -145,6 +145,7 @@ fn fresh(options: &MagnetOptions, dir: PathBuf) -> Record {
         totals: Totals::default(),
         times: Times { added: kept::now_ms(), ..Times::default() },
         name_rules: NAME_RULES,
+        outline: None,
     };
     Record { summary, state: State::new(0), source: None }
 }

@@ -17,6 +17,7 @@ mod durable;
 mod foreign;
 mod kept;
 pub(super) mod magnet;
+mod outline;
 mod placing;
 mod queue;
 mod rest;
@@ -32,7 +33,8 @@ mod unnamed;
 pub use database::RedbStore;
 
 pub(super) use begin::{Begun, begin, load};
-pub(super) use kept::{Kept, Snapshot, names, place};
+pub(super) use kept::{Kept, Snapshot, memos, moved, names, place};
+pub(super) use outline::{Learnt, outlined, remember};
 pub(super) use placing::placing;
 pub(super) use rest::{Rest, at_rest};
 pub(super) use saver::{Last, Saver, finish, run};

@@ -14,6 +14,7 @@ use super::kept::{Kept, Snapshot};
 use super::queue::{Batch, Device, Queue};
 use crate::engine::TorrentKey;
 use crate::engine::changes::Columns;
+use crate::session::cold;
 use crate::session::event::Event;
 use crate::session::link::Link;
 use crate::session::log::Short;
@@ -119,6 +120,7 @@ pub(in crate::session) async fn run(link: Arc<Link>) {
                 if !awaiting.is_empty() {
                     tokio::spawn(magnet::remember(link.clone(), awaiting));
                 }
+                tokio::spawn(cold::remember(link.clone(), moved.clone()));
                 moved.into_iter().for_each(|id| wait(&link, &mut queue, id, false));
             }
             Some(Ok((device, again))) = tasks.join_next(), if !tasks.is_empty() => {

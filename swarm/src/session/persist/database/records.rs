@@ -104,6 +104,35 @@ impl Store for RedbStore {
         self.told(before, ())
     }
 
+    fn load_summary(&self, key: &Key) -> Result<Option<Summary>, StoreError> {
+        let id = &key.id.0[..];
+        let summary = self.read(SUMMARIES, id)?.map(|bytes| Summary::decode(&bytes)).transpose();
+        let summary = summary.map_err(|damage| StoreError::Damaged {
+            path: self.name("record", id),
+            damage,
+            aside: None,
+        })?;
+        Ok(summary.filter(|summary| summary.dir == key.dir))
+    }
+
+    fn save_summaries(&self, summaries: Vec<Summary>) -> Result<(), StoreError> {
+        let before = self.set_aside().len();
+        self.write(|transaction| {
+            let mut table = transaction.open_table(SUMMARIES)?;
+            for summary in &summaries {
+                let id = summary.hashes.id().0;
+                let known = table.get(&id[..])?.and_then(|there| Summary::decode(there.value()).ok());
+                let is_same =
+                    |known: &Summary| (known.generation, &known.dir) == (summary.generation, &summary.dir);
+                if known.as_ref().is_some_and(is_same) {
+                    table.insert(&id[..], summary.encode().as_slice())?;
+                }
+            }
+            Ok(())
+        })?;
+        self.told(before, ())
+    }
+
     fn remove(&self, key: &Key) -> Result<(), StoreError> {
         self.write(|transaction| {
             for table in [SUMMARIES, STATES, SOURCES] {
@@ -115,6 +144,13 @@ impl Store for RedbStore {
 
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         self.leases.as_ref().map_or_else(|| Ok(Lease::free()), |leases| leases.lease(key))
+    }
+
+    fn lease_all(&self, wanted: &[(Key, Vec<OsString>)]) -> Vec<Result<Lease, StoreError>> {
+        match &self.leases {
+            Some(leases) => leases.lease_all(wanted),
+            None => wanted.iter().map(|_| Ok(Lease::free())).collect(),
+        }
     }
 
     fn lease_names(&self, id: TorrentId, dir: &Path, names: &[OsString]) -> Result<Lease, StoreError> {

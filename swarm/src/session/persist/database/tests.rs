@@ -19,6 +19,7 @@ fn sample(n: u8, generation: u64) -> Record {
         totals: Totals::default(),
         times: Times::default(),
         name_rules: NAME_RULES,
+        outline: None,
     };
     let state = State { generation, pieces: PieceSet::all(3), ..State::new(3) };
     Record { summary, state, source: Some(Source::Torrent(vec![n; 100])) }
