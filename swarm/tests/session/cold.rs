@@ -300,6 +300,14 @@ impl Store for Counting {
         self.inner.save(records)
     }
 
+    fn load_summary(&self, key: &Key) -> Result<Option<Summary>, StoreError> {
+        self.inner.load_summary(key)
+    }
+
+    fn save_summaries(&self, summaries: Vec<Summary>) -> Result<(), StoreError> {
+        self.inner.save_summaries(summaries)
+    }
+
     fn remove(&self, key: &Key) -> Result<(), StoreError> {
         self.inner.remove(key)
     }
