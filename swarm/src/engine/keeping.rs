@@ -17,7 +17,8 @@ const REMEMBERED_PEERS: usize = 100;
 impl Engine {
     /// Stops a torrent but keeps it: its peers are closed, its trackers told, what was written is made durable. Neither the DHT nor the
     /// local network hears of it any more.
-    /// [`Event::Stopped`](super::Event::Stopped) follows when it is at rest, after 10 s at the latest.
+    /// [`Event::Stopped`](super::Event::Stopped) follows when it is at rest, after 10 s at the latest; also of one that
+    /// is paused already.
     pub fn pause(&mut self, now: Time, key: TorrentKey) {
         self.cx.at(now);
         self.stop_seeking(key);

@@ -187,6 +187,8 @@ impl Run {
         let place = Place::of(&claimed);
         let store = plane.disk().attach(Arc::new(claimed), meta.clone());
         let seed_only = !options.create;
+        // It was asked to run.
+        kept.iter().for_each(|kept| kept.set_paused(false));
         let recorded = kept.is_some();
         let add = AddTorrent {
             seed_only,

@@ -54,6 +54,8 @@ pub(super) struct Chosen {
     pub(super) order: PieceOrder,
     /// Most bytes a second, down and up.
     pub(super) limits: [Option<u64>; 2],
+    /// It does nothing.
+    pub(super) paused: bool,
     /// Grows with each choice.
     pub(super) version: u64,
 }
@@ -61,7 +63,7 @@ pub(super) struct Chosen {
 impl Chosen {
     /// When it is added.
     pub(super) fn new(files: Choice, order: PieceOrder, limits: [Option<u64>; 2]) -> Self {
-        Self { files, order, limits, version: 0 }
+        Self { files, order, limits, paused: false, version: 0 }
     }
 }
 
@@ -143,8 +145,9 @@ impl Identity {
         tiers: usize,
         past: Past,
         limits: [Option<u64>; 2],
+        paused: bool,
     ) -> Arc<Self> {
-        let chosen = Chosen::new(Selection::All.into(), PieceOrder::default(), limits);
+        let chosen = Chosen { paused, ..Chosen::new(Selection::All.into(), PieceOrder::default(), limits) };
         Self::closed(id, Some(name), tiers, Some(past), chosen)
     }
 

@@ -63,8 +63,10 @@ impl Session {
         let noted =
             running.iter().filter(|(_, e)| e.identity.kept().is_none() && e.identity.note().is_some());
         let resting: Vec<_> = kept.iter().copied().chain(noted.map(|(_, entry)| entry.key)).collect();
+        let link = self.link.clone();
         let paused = self.link.ask(move |plane| {
             let now = plane.now();
+            link.saver.forget_stopped();
             resting.into_iter().for_each(|key| plane.engine().pause(now, key));
         });
         let at_rest = match timeout_at(end, paused).await {

@@ -65,6 +65,43 @@ impl Torrent {
         Ok(())
     }
 
+    /// Stops it but keeps it, in later runs too, until it is to [go on](Self::unpause).
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn pause(&self) -> Result<(), Unavailable> {
+        self.set_paused(true).await
+    }
+
+    /// Lets it go on after a [pause](Self::pause).
+    ///
+    /// # Errors
+    /// When it or its session is gone.
+    pub async fn unpause(&self) -> Result<(), Unavailable> {
+        self.set_paused(false).await
+    }
+
+    async fn set_paused(&self, paused: bool) -> Result<(), Unavailable> {
+        let identity = self.entry.identity.clone();
+        self.tell(move |engine, now, key| {
+            identity.choose(|chosen| chosen.paused = paused);
+            if paused {
+                engine.pause(now, key);
+            } else {
+                engine.resume(now, key);
+            }
+        })
+        .await?;
+        if let Some(kept) = self.entry.identity.kept() {
+            kept.set_paused(paused);
+        }
+        self.record(|_| ()).await;
+        if !paused {
+            self.link.cold.unpaused(self.id());
+        }
+        Ok(())
+    }
+
     async fn choose(&self, choice: Choice) -> Result<(), FilesError> {
         self.open().await?;
         let identity = self.entry.identity.clone();

@@ -175,6 +175,44 @@ async fn limits_and_removal_need_no_files() {
 }
 
 #[tokio::test]
+async fn a_pause_holds_over_runs_and_ends_when_it_is_ended() {
+    let content = content(507);
+    let (source, state, goal) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (seed, _) = crate::world::seeder(&content, source.path()).await;
+    let first = recording(state.path()).await;
+    let torrent = add(&first, AddOptions::download(content.meta.clone(), goal.path())).await;
+    soon(torrent.pause()).await.unwrap();
+    close(first, torrent).await;
+    for opens in [false, true, false] {
+        let (session, torrent) = restored(state.path()).await;
+        assert_eq!(status(&torrent).await.activity, Activity::Paused);
+        if opens {
+            // It is as before when its files are open.
+            soon(torrent.open()).await.unwrap();
+            assert_eq!(status(&torrent).await.activity, Activity::Paused);
+        }
+        close(session, torrent).await;
+    }
+    let (session, torrent) = restored(state.path()).await;
+    soon(torrent.unpause()).await.unwrap();
+    soon(torrent.add_peers(seed.listening().to_vec())).await.unwrap();
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(goal.path());
+    soon(torrent.pause()).await.unwrap();
+    soon(torrent.unpause()).await.unwrap();
+    close(session, torrent).await;
+    let (session, torrent) = restored(state.path()).await;
+    assert_eq!(status(&torrent).await.activity, Activity::Cold { finished: true });
+    // While it is not open, too.
+    soon(torrent.pause()).await.unwrap();
+    close(session, torrent).await;
+    let (session, torrent) = restored(state.path()).await;
+    assert_eq!(status(&torrent).await.activity, Activity::Paused);
+    close(session, torrent).await;
+    end([seed]).await;
+}
+
+#[tokio::test]
 async fn removal_with_files_removes_what_was_made() {
     let content = content(504);
     let (source, state, goal) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());

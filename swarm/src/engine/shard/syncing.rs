@@ -144,10 +144,15 @@ impl Shard {
 
     /// Stops a torrent but keeps it: no peers, no tracker, no fetching; what was written is synced.
     pub(crate) fn pause(&mut self, cx: &mut Cx, key: TorrentKey) {
-        let Some(torrent) = self.torrent_mut(key).filter(|torrent| !torrent.keeping.paused) else { return };
-        torrent.keeping.paused = true;
+        let Some(torrent) = self.torrent_mut(key) else { return };
+        let was_paused = std::mem::replace(&mut torrent.keeping.paused, true);
         torrent.keeping.told_stopped = false;
         let slot = key.slot();
+        if was_paused {
+            // Whoever asks again is told again.
+            cx.torrent_timers.set(slot, TorrentTimer::Settle, cx.now + PATIENCE);
+            return self.settle_end(cx, slot);
+        }
         self.review(cx, slot);
         for peer in self.torrents[slot].peers.clone() {
             self.leave(cx, peer, crate::engine::close::Close::Stopped);

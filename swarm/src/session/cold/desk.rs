@@ -51,12 +51,15 @@ pub(super) struct Cold {
     /// Whoever waits for its files to be let go listens to it.
     pub(super) held: watch::Sender<()>,
     pub(super) lease: Lease,
+    /// It is to be opened some time, unless it is paused.
+    pub(super) wants: bool,
 }
 
 impl Desk {
-    /// A torrent runs that is not open. It is to be opened some time if it `wants` anything.
-    pub(super) fn add(&self, id: TorrentId, cold: Cold, wants: bool) {
+    /// A torrent runs that is not open.
+    pub(super) fn add(&self, id: TorrentId, cold: Cold) {
         let mut state = self.state();
+        let wants = cold.wants;
         state.cold.insert(id, cold);
         if wants {
             state.rest.push_back((Instant::now(), id));
@@ -64,9 +67,10 @@ impl Desk {
     }
 
     /// A torrent could not be opened; whoever waits is told why.
-    pub(super) fn put_back(&self, id: TorrentId, cold: Cold, error: &AddError, wants: bool) {
+    pub(super) fn put_back(&self, id: TorrentId, cold: Cold, error: &AddError) {
         let waiting = {
             let mut state = self.state();
+            let wants = cold.wants;
             state.cold.insert(id, cold);
             if wants {
                 state.rest.push_back((Instant::now() + RETRY, id));
@@ -108,6 +112,16 @@ impl Desk {
         }
     }
 
+    /// A torrent is not paused any more; it is opened some time if it wants anything.
+    pub(in crate::session) fn unpaused(&self, id: TorrentId) {
+        let mut state = self.state();
+        if state.cold.get(&id).is_some_and(|cold| cold.wants) {
+            state.rest.push_front((Instant::now(), id));
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
     /// There may be something to do.
     pub(super) fn go_on(&self) {
         self.news.notify_one();
@@ -118,7 +132,7 @@ impl Desk {
         let (cold, waiting) = {
             let mut state = self.state();
             let (cold, waiting) = (state.cold.remove(&id), state.waiting.remove(&id));
-            let (rest, lease) = cold.map(|Cold { entry, held, lease }| ((entry, held), lease)).unzip();
+            let (rest, lease) = cold.map(|Cold { entry, held, lease, .. }| ((entry, held), lease)).unzip();
             state.given_up.extend(lease);
             (rest, waiting)
         };
@@ -152,6 +166,10 @@ impl Desk {
                 return Err(Some(at));
             }
             state.rest.pop_front();
+            let is_paused = |cold: &Cold| cold.entry.identity.chosen().paused;
+            if state.cold.get(&id).is_some_and(is_paused) {
+                continue;
+            }
             if let Some(cold) = state.take(id) {
                 return Ok((id, cold));
             }

@@ -204,11 +204,11 @@ impl Ready {
         engine.set_torrent_limit(now, key, Direction::Write, limits[1]);
         let past =
             Past { key: Key { id, dir: summary.dir }, private, earlier: persist::moved(summary.totals) };
-        let identity = Identity::cold(id, summary.name, add.trackers.len(), past, limits);
+        let identity = Identity::cold(id, summary.name, add.trackers.len(), past, limits, paused);
         let held = watch::Sender::new(());
         let entry = Entry { key, identity, files: held.subscribe() };
-        let is_wanted = (!add.outline.finished || is_unsettled) && !paused;
-        link.cold.add(id, Cold { entry: entry.clone(), held, lease }, is_wanted);
+        let wants = !add.outline.finished || is_unsettled;
+        link.cold.add(id, Cold { entry: entry.clone(), held, lease, wants });
         reservation.fulfil(entry.clone());
         link.tell(Event::Added { torrent: id });
         Ok(entry)

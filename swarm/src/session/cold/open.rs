@@ -8,7 +8,6 @@ use storage::{Operation, StorageError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::desk::{Cold, RETRY};
-use crate::engine::Activity;
 use crate::session::add::{self, Opened};
 use crate::session::dht;
 use crate::session::event::Event;
@@ -31,7 +30,7 @@ pub(super) async fn open(link: Arc<Link>, id: TorrentId, cold: Cold, permit: Opt
     };
     let outcome = match prepared {
         Ok((opened, options, chosen)) => {
-            let Cold { entry, held, lease } = cold;
+            let Cold { entry, held, lease, .. } = cold;
             let meta = options.torrent.clone();
             entry.identity.found(meta.clone());
             let done = Ready::new(entry.clone(), opened, options, held, chosen).run(&link).await;
@@ -98,14 +97,12 @@ async fn refuse(link: &Arc<Link>, id: TorrentId, cold: Cold, error: AddError) {
     let told = link.ask(move |plane| {
         let now = plane.now();
         plane.engine().not_opened(now, key, why, RETRY);
-        plane
-            .engine()
-            .torrent_status(now, key)
-            .map(|status| status.done < status.wanted && status.activity != Activity::Paused)
     });
-    let Ok(Some(wants)) = told.await else { return link.cold.done(id, &Err(error)) };
+    if told.await.is_err() {
+        return link.cold.done(id, &Err(error));
+    }
     link.tell(Event::NotOpened { torrent: id, error: error.clone() });
-    link.cold.put_back(id, cold, &error, wants);
+    link.cold.put_back(id, cold, &error);
 }
 
 /// Whether it was removed.

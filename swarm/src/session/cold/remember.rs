@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metainfo::TorrentId;
 
 use crate::engine::{Engine, Time};
+use crate::session::identity::Chosen;
 use crate::session::link::Link;
 use crate::session::persist::{self, Learnt};
 use crate::session::registry::Entry;
@@ -14,7 +15,8 @@ pub(in crate::session) fn learnt(engine: &Engine, now: Time, entry: &Entry) -> O
     let identity = entry.identity.clone();
     let past = identity.past().filter(|_| identity.is_cold())?;
     let resume = engine.resume_state(now, entry.key)?;
-    Some(Learnt { key: past.key.clone(), resume, limits: identity.chosen().limits })
+    let Chosen { limits, paused, .. } = identity.chosen();
+    Some(Learnt { key: past.key.clone(), resume, limits, paused })
 }
 
 /// Records it for those of some torrents that are not open.

@@ -298,7 +298,7 @@ impl Ready {
         if !self.entry.identity.is_chosen_so(&self.chosen) {
             return Ok(Some(Box::new(self)));
         }
-        let Self { entry, opened, options, held, is_chosen_again, .. } = self;
+        let Self { entry, opened, options, held, chosen, is_chosen_again } = self;
         let meta = &options.torrent;
         let Begun { files, have, partial, peers, kept, unverified, unseen, finish, .. } = opened.begun;
         let priorities = add::priorities(&options, &have);
@@ -318,6 +318,7 @@ impl Ready {
             plane.disk().detach(store);
             return Err(AddError::Cancelled);
         }
+        kept.iter().for_each(|kept| kept.set_paused(chosen.paused));
         if let Some(kept) = kept.as_ref().filter(|_| is_chosen_again) {
             kept.choose(|choices| {
                 choices.priorities = options.files.encode(meta);

@@ -36,6 +36,8 @@ struct State {
     record: Record,
     /// As they are to be saved next.
     choices: Choices,
+    /// The same: its user stopped it.
+    paused: bool,
     /// Pieces that are right by an earlier record, although this run did not check them.
     known: PieceSet,
     /// What was moved in earlier runs.
@@ -95,6 +97,7 @@ impl Kept {
     ) -> Self {
         let state = State {
             choices: record.state.choices.clone(),
+            paused: record.summary.flags.paused,
             known: record.state.pieces.clone(),
             earlier: record.summary.totals,
             device: files.device(),
@@ -125,12 +128,18 @@ impl Kept {
         choose(&mut self.state().choices);
     }
 
+    /// Its user stopped it, or did not; to be recorded with the next save.
+    pub(in crate::session) fn set_paused(&self, paused: bool) {
+        self.state().paused = paused;
+    }
+
     /// Whether this says anything that is not recorded.
     pub(super) fn is_news(&self, snapshot: &Snapshot) -> bool {
         let (state, resume, now) = (self.state(), &snapshot.resume, now_ms());
         let record = &state.record;
         !(sum(state.earlier, resume.totals) == record.summary.totals
             && state.choices == record.state.choices
+            && state.paused == record.summary.flags.paused
             && are_same(&resume.trackers, &record.state.trackers, now))
     }
 
@@ -319,6 +328,7 @@ impl State {
     fn next(&self) -> Record {
         let mut record = Record { source: None, ..self.record.clone() };
         record.state.choices.clone_from(&self.choices);
+        record.summary.flags.paused = self.paused;
         record.state.generation += 1;
         record.summary.generation = record.state.generation;
         record

@@ -63,13 +63,14 @@ pub(in crate::session) struct Learnt {
     pub(in crate::session) key: Key,
     pub(in crate::session) resume: ResumeState,
     pub(in crate::session) limits: [Option<u64>; 2],
+    pub(in crate::session) paused: bool,
 }
 
 /// Records it, as far as it is new. Blocks.
 pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Result<(), StoreError> {
     let now = kept::now_ms();
     let mut changed = Vec::new();
-    for Learnt { key, resume, limits: [down_limit, up_limit] } in learnt {
+    for Learnt { key, resume, limits: [down_limit, up_limit], paused } in learnt {
         let Some(mut summary) = store.load_summary(&key)? else { continue };
         let Some(outline) = &mut summary.outline else { continue };
         let before: Vec<Tracker> = outline.trackers.iter().map(|(_, tracker)| tracker.clone()).collect();
@@ -78,6 +79,7 @@ pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Re
         let known: Vec<_> = before.into_iter().filter(|tracker| stands(&tracker.url).is_some()).collect();
         if kept::are_same(&memos, &known, now)
             && (outline.down_limit, outline.up_limit) == (down_limit, up_limit)
+            && summary.flags.paused == paused
         {
             continue;
         }
@@ -87,6 +89,7 @@ pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Re
             }
         }
         (outline.down_limit, outline.up_limit) = (down_limit, up_limit);
+        summary.flags.paused = paused;
         summary.times.next_announce = outline.trackers.iter().filter_map(|(_, tracker)| tracker.next).min();
         changed.push(summary);
     }

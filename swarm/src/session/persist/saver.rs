@@ -73,6 +73,11 @@ impl Saver {
         });
     }
 
+    /// What came to rest before does not count.
+    pub(in crate::session) fn forget_stopped(&self) {
+        self.stopped.send_modify(BTreeMap::clear);
+    }
+
     /// Waits until these came to rest, or until `end`. Gives those that did.
     pub(in crate::session) async fn rest(
         &self,
