@@ -17,12 +17,19 @@ const REMEMBERED_PEERS: usize = 100;
 impl Engine {
     /// Stops a torrent but keeps it: its peers are closed, its trackers told, what was written is made durable. Neither the DHT nor the
     /// local network hears of it any more.
-    /// [`Event::Stopped`](super::Event::Stopped) follows when it is at rest, after 10 s at the latest; also of one that
-    /// is paused already.
+    /// [`Event::Stopped`](super::Event::Stopped) follows when it is at rest, after 10 s at the latest.
     pub fn pause(&mut self, now: Time, key: TorrentKey) {
         self.cx.at(now);
         self.stop_seeking(key);
         self.shard.pause(&mut self.cx, key);
+        self.maintain();
+    }
+
+    /// As [`Engine::pause`] before the end: [`Event::Stopped`](super::Event::Stopped) follows also when the torrent is paused already.
+    pub fn wind_down(&mut self, now: Time, key: TorrentKey) {
+        self.cx.at(now);
+        self.stop_seeking(key);
+        self.shard.wind_down(&mut self.cx, key);
         self.maintain();
     }
 

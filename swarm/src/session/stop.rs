@@ -67,7 +67,7 @@ impl Session {
         let paused = self.link.ask(move |plane| {
             let now = plane.now();
             link.saver.forget_stopped();
-            resting.into_iter().for_each(|key| plane.engine().pause(now, key));
+            resting.into_iter().for_each(|key| plane.engine().wind_down(now, key));
         });
         let at_rest = match timeout_at(end, paused).await {
             Ok(Ok(())) => self.link.saver.rest(&kept, Instant::now() + deadline.mul_f64(REST)).await,

@@ -135,6 +135,8 @@ fn a_torrent_without_changes_is_paused_and_resumed_without_the_disk() {
     assert_eq!(activity(&engine, key), Activity::Paused);
     engine.pause(Time::from_secs(2), key);
     assert!(events(&mut engine).is_empty(), "it is told once");
+    engine.wind_down(Time::from_secs(2), key);
+    assert_eq!(events(&mut engine), [Event::Stopped { torrent: key, clean: true }], "or to whoever asks");
     engine.resume(Time::from_secs(3), key);
     assert_eq!(activity(&engine, key), Activity::Downloading);
 }

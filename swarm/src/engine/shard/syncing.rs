@@ -144,15 +144,10 @@ impl Shard {
 
     /// Stops a torrent but keeps it: no peers, no tracker, no fetching; what was written is synced.
     pub(crate) fn pause(&mut self, cx: &mut Cx, key: TorrentKey) {
-        let Some(torrent) = self.torrent_mut(key) else { return };
-        let was_paused = std::mem::replace(&mut torrent.keeping.paused, true);
+        let Some(torrent) = self.torrent_mut(key).filter(|torrent| !torrent.keeping.paused) else { return };
+        torrent.keeping.paused = true;
         torrent.keeping.told_stopped = false;
         let slot = key.slot();
-        if was_paused {
-            // Whoever asks again is told again.
-            cx.torrent_timers.set(slot, TorrentTimer::Settle, cx.now + PATIENCE);
-            return self.settle_end(cx, slot);
-        }
         self.review(cx, slot);
         for peer in self.torrents[slot].peers.clone() {
             self.leave(cx, peer, crate::engine::close::Close::Stopped);
@@ -163,6 +158,16 @@ impl Shard {
         self.run_tracker(cx, slot);
         cx.torrent_timers.set(slot, TorrentTimer::Settle, cx.now + PATIENCE);
         self.settle_end(cx, slot);
+    }
+
+    /// The same, and tells of one that is paused already once more when it is at rest.
+    pub(crate) fn wind_down(&mut self, cx: &mut Cx, key: TorrentKey) {
+        let Some(torrent) = self.torrent_mut(key).filter(|torrent| torrent.keeping.paused) else {
+            return self.pause(cx, key);
+        };
+        torrent.keeping.told_stopped = false;
+        cx.torrent_timers.set(key.slot(), TorrentTimer::Settle, cx.now + PATIENCE);
+        self.settle_end(cx, key.slot());
     }
 
     /// Runs a paused torrent again. Whether it was one.
