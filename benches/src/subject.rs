@@ -95,7 +95,7 @@ impl Subject {
 
     /// Whether it can be started with a magnet link.
     pub const fn takes_links(&self) -> bool {
-        matches!(self.how, How::Unchoke(_) | How::Libtorrent(_) | How::Aria2(_) | How::Qbittorrent(_))
+        !matches!(self.how, How::Template(_))
     }
 
     /// Whether it can take this side.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
+use metainfo::Magnet;
 use serde_json::json;
 
 use super::{Job, Role};
@@ -74,7 +75,11 @@ pub(super) fn transmission(program: &Path, job: &Job<'_>) -> Result<Command> {
     let conf = job.work.join("transmission");
     fs::create_dir_all(conf.join("torrents"))?;
     // A torrent in this folder is taken up at the start.
-    fs::copy(job.torrent, conf.join("torrents/loopback.torrent"))?;
+    let torrent = match job.link() {
+        Some(link) => magnet_file(&link.parse()?),
+        None => fs::read(job.torrent)?,
+    };
+    fs::write(conf.join("torrents/loopback.torrent"), torrent)?;
     let settings = json!({
         "rpc-enabled": false, "bind-address-ipv4": job.listen.ip(), "bind-address-ipv6": "::1",
         "peer-port": job.listen.port(), "peer-port-random-on-start": false, "port-forwarding-enabled": false,
@@ -87,6 +92,15 @@ pub(super) fn transmission(program: &Path, job: &Job<'_>) -> Result<Command> {
     let mut command = Command::new(program);
     command.arg("-f").arg("-g").arg(conf);
     Ok(command)
+}
+
+/// A magnet link as Transmission keeps it.
+fn magnet_file(magnet: &Magnet) -> Vec<u8> {
+    let tiers: String = magnet.trackers.iter().map(|url| format!("l{}:{url}e", url.len())).collect();
+    let mut file = format!("d13:announce-listl{tiers}e11:magnet-infod9:info_hash20:").into_bytes();
+    file.extend(magnet.info_hashes.id().0);
+    file.extend(b"ee");
+    file
 }
 
 pub(super) fn qbittorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
@@ -115,12 +129,7 @@ pub(super) fn qbittorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
 }
 
 pub(super) fn rtorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
-    // It takes no torrent that names no tracker. Nobody listens at this one.
-    let torrent = job.work.join("tracked.torrent");
-    let given = fs::read(job.torrent)?;
-    let mut edit = metainfo::Edit::new(&given)?;
-    edit.set_trackers(&[vec!["http://127.0.0.1:1/announce".to_owned()]]);
-    fs::write(&torrent, edit.finish()?)?;
+    let torrent = if job.link().is_some() { job.torrent.to_owned() } else { tracked(job)? };
     let session = job.work.join("rtorrent");
     fs::create_dir_all(&session)?;
     let settings = format!(
@@ -142,6 +151,16 @@ pub(super) fn rtorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
     let mut command = Command::new(program);
     command.arg("-n").arg("-o").arg(format!("import={}", conf.display())).env("TERM", "xterm");
     Ok(command)
+}
+
+/// A torrent file for rtorrent, which takes none that names no tracker. Nobody listens at this one.
+fn tracked(job: &Job<'_>) -> Result<PathBuf> {
+    let torrent = job.work.join("tracked.torrent");
+    let given = fs::read(job.torrent)?;
+    let mut edit = metainfo::Edit::new(&given)?;
+    edit.set_trackers(&[vec!["http://127.0.0.1:1/announce".to_owned()]]);
+    fs::write(&torrent, edit.finish()?)?;
+    Ok(torrent)
 }
 
 /// A program that makes the file that says that the subject is complete.
