@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use metainfo::Builder;
 use storage::{Completion, Job, Operation, StorageError, StoreId};
+use swarm::engine::scope::Scope;
+use swarm::engine::tracker::{self, AnnounceReply};
 use swarm::engine::{Action, Activity, AddTorrent, Config, Engine, Event, Time, TorrentKey, Unseen};
 use swarm::sim::Content;
 use wire::peer::{Bitfield, PeerId};
@@ -291,6 +293,48 @@ fn what_turns_out_not_to_be_there_when_it_can_be_looked_at_is_fetched() {
     assert!(told.contains(&Event::StorageRecovered { torrent: key }), "{told:?}");
     assert!(!told.contains(&Event::Complete { torrent: key }), "{told:?}");
     engine.check_invariant();
+}
+
+/// What a tracker that takes everything is told, until nothing more is due in an hour.
+fn told(engine: &mut Engine, now: Time) -> Vec<tracker::Event> {
+    let mut told = Vec::new();
+    for second in 0..3600 {
+        let now = now + Duration::from_secs(second);
+        engine.handle_timeout(now);
+        while let Some(action) = engine.poll_action() {
+            if let Action::Announce { torrent, announce, .. } = action {
+                told.push(announce.event);
+                let reply = AnnounceReply { interval: Some(1800), ..AnnounceReply::default() };
+                engine.handle_announced(now, torrent, announce.id, Scope::Global, Ok(reply));
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn that_a_file_can_be_looked_at_again_is_no_completion_to_trackers() {
+    for (is_there, expected) in [(true, false), (false, true)] {
+        let (mut engine, why) = (engine(), denied());
+        let key = add_unseen(&mut engine, &why);
+        engine.add_tracker(Time::ZERO, key, 0, "http://tracker.test/announce");
+        answer_checks(&mut engine, Time::ZERO, |_| Err(why.clone()));
+        assert!(told(&mut engine, Time::ZERO).contains(&tracker::Event::Started));
+        let mut now = Time::from_secs(3600);
+        engine.handle_timeout(now);
+        answer_checks(&mut engine, now, |piece| Ok(is_there || piece != 2));
+        if !is_there {
+            // A record without it was saved, and it comes by other means.
+            assert_eq!(activity(&engine, key), Activity::Downloading);
+            now += Duration::from_secs(1);
+            engine.recheck(now, key);
+            answer_checks(&mut engine, now, |_| Ok(true));
+        }
+        assert_eq!(activity(&engine, key), Activity::Seeding);
+        let told = told(&mut engine, now);
+        assert!(!told.is_empty());
+        assert_eq!(told.contains(&tracker::Event::Completed), expected, "{told:?}");
+    }
 }
 
 #[test]

@@ -161,8 +161,13 @@ impl Shard {
         torrent.candidates.set_complete(cx.now, true);
         let key = torrent.key;
         if torrent.is_complete() {
-            torrent.completed = Some(cx.now);
-            torrent.tracker.completed(cx.now);
+            if torrent.keeping.began_whole {
+                // It was complete all the time, and some of it could not be looked at.
+                torrent.tracker.was_complete();
+            } else {
+                torrent.completed = Some(cx.now);
+                torrent.tracker.completed(cx.now);
+            }
             self.arm_tracker(cx, slot);
         }
         cx.out.event(Event::Complete { torrent: key });

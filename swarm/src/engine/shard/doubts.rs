@@ -366,6 +366,7 @@ impl Shard {
             unverified.clear(piece.get());
         }
         let mut was_withdrawn = torrent.keeping.saw(piece);
+        torrent.keeping.began_whole = false;
         if let Some(doubt) = torrent.keeping.doubts.get_mut(&piece) {
             doubt.losses += 1;
             (doubt.tries, doubt.again_at) = (0, None);

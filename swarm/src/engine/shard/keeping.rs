@@ -90,6 +90,8 @@ pub(crate) struct Keeping {
     pub(super) told_stopped: bool,
     /// It was told that all that is wanted is there.
     pub(super) told_complete: bool,
+    /// All of it may have been there when it was added: some could not be looked at, and nothing was found missing since.
+    pub(super) began_whole: bool,
 }
 
 pub(super) struct SyncUnderWay {
@@ -193,6 +195,7 @@ impl Keeping {
             paused: false,
             told_stopped: false,
             told_complete: false,
+            began_whole: false,
         }
     }
 

@@ -168,6 +168,9 @@ impl Shard {
                 cx.out.jobs.push(Job::Adopt { store: add.store, piece, blocks });
             }
         }
+        let began_whole = add.unseen.as_ref().is_some_and(|unseen| {
+            (0..add.have.len()).all(|piece| add.have.get(piece) || unseen.pieces.get(piece))
+        });
         let unseen = add.unseen.filter(|unseen| !unseen.pieces.is_clear()).map(|Unseen { pieces, why }| {
             let pieces = pieces.iter_ones().filter_map(|piece| geometry.piece(piece).ok()).collect();
             keeping::Unseen::new(pieces, why, cx.now)
@@ -181,6 +184,7 @@ impl Shard {
             seed_only: add.seed_only,
             recorded: add.recorded,
             told_complete: finished,
+            began_whole,
             unseen,
             unverified: (add.unverified && !add.have.is_clear()).then(|| add.have.clone()),
             ..Keeping::new(&add.have)

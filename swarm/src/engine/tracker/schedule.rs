@@ -31,7 +31,8 @@ enum Phase {
 /// if one of the two works.
 ///
 /// - Commands: [`start`](Self::start), [`want_peers`](Self::want_peers), [`announce_now`](Self::announce_now),
-///   [`completed`](Self::completed), [`stop`](Self::stop), [`add`](Self::add), [`recall`](Self::recall).
+///   [`completed`](Self::completed), [`was_complete`](Self::was_complete), [`stop`](Self::stop), [`add`](Self::add),
+///   [`recall`](Self::recall).
 /// - Inputs: [`handle_begun`](Self::handle_begun), [`handle_reply`](Self::handle_reply),
 ///   [`handle_failure`](Self::handle_failure), [`handle_timeout`](Self::handle_timeout).
 /// - Outputs: [`poll`](Self::poll) until it gives nothing, then wait until [`next_timeout`](Self::next_timeout).
@@ -184,6 +185,11 @@ impl Schedule {
         for tracker in &mut self.trackers {
             tracker.endpoints.iter_mut().for_each(|e| e.tell_completed(now, false));
         }
+    }
+
+    /// It turned out that the torrent started complete.
+    pub fn was_complete(&mut self) {
+        self.config.complete = true;
     }
 
     /// Nothing is known of the torrent yet, and nothing can be done without peers: until [`Self::set_nature`] each tracker is
