@@ -1,9 +1,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::values::{HostPort, Id, Key, Topic};
+use super::values::{HostPort, Id, Key, Topic, duration};
 
 /// Look things up in the DHT, and store them there
 ///
@@ -14,7 +15,7 @@ use super::values::{HostPort, Id, Key, Topic};
 /// $XDG_STATE_HOME/unchoke/dht (or ~/.local/state/unchoke/dht).
 ///
 /// The exit status is 0 if what was looked for was found or what was to be stored is stored, 1 if nodes answered and it is not so,
-/// and 4 if no node answered. With --json one object is printed in each of these cases.
+/// and 4 if no node answered. With --json one object is printed in each of these cases. It is 7 if --stop-after ended it before.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Dht {
@@ -26,6 +27,10 @@ pub(crate) struct Dht {
     /// Ask from this address instead of all, IPv4 and IPv6
     #[arg(long, global = true, env = "UNCHOKE_LISTEN", value_name = "ADDR")]
     pub listen: Option<IpAddr>,
+    /// Stop after this time, such as 5s or 1m; get-peers ends with 0 then if it found any
+    #[arg(long, global = true, visible_alias = "timeout", env = "UNCHOKE_STOP_AFTER", value_name = "DURATION",
+          value_parser = duration)]
+    pub stop_after: Option<Duration>,
     /// Print one JSON object instead of text
     #[arg(long, global = true, env = "UNCHOKE_JSON")]
     pub json: bool,
@@ -118,7 +123,7 @@ pub(crate) struct DhtPut {
 
 const EXAMPLES: &str = "\
 Examples:
-  unchoke dht get-peers c0fda1edafdbdbb96443424e0b3899af7159d10e
+  unchoke dht get-peers c0fda1edafdbdbb96443424e0b3899af7159d10e --timeout 30s
   unchoke dht announce 'magnet:?xt=urn:btih:c0fda1edafdbdbb96443424e0b3899af7159d10e' 6881
   unchoke dht put 'hello' --secret ~/.config/unchoke/news.key --salt greeting
   unchoke dht get --key 77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548 --salt greeting

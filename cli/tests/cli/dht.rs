@@ -168,6 +168,13 @@ fn silence_is_told() {
                 assert!(object.is_object(), "{words:?}: {}", ran.out);
             });
         }
+        for (words, says) in [
+            (["dht", "get-peers", &hash], "the time was over before"),
+            (["dht", "scrape", &hash], "the time was over before the DHT answered"),
+        ] {
+            let words = [&words[..], &silent, &["--timeout", "1s"]].concat();
+            scope.spawn(move || Env::new().fails(7, &words, says));
+        }
         scope.spawn(|| {
             let words = ["dht", "get-peers", &hash, "--listen", "127.0.80.3"];
             Env::new().fails(4, &words, "--bootstrap HOST:PORT");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use swarm::session::{Dht, DhtError, DhtSettings, Session, SessionConfig};
+use tokio::time::{Instant, sleep_until};
 
 use crate::dht_state::DhtFile;
 use crate::exit::{Exit, failure};
@@ -31,9 +32,13 @@ pub(super) fn run(args: &flags::Dht, console: &Console) -> Result<Exit> {
     let stop = Stop::on_signals()?;
     transfer::block_on(async {
         let file = DhtFile::open();
+        let until = args.stop_after.and_then(|time| Instant::now().checked_add(time));
         let session = start(args, file.as_ref()).await?;
         let outcome = tokio::select! {
-            outcome = ask(args, &session, console) => outcome,
+            // It may have something to show for its time.
+            biased;
+            outcome = ask(args, until, &session, console) => outcome,
+            () = over(until) => Err(failure(Exit::Unfinished, "the time was over before the DHT answered")),
             asked = stop.asked() => asked.and_then(|()| Err(failure(Exit::Unfinished, "stopped before the end"))),
         };
         if let (Some(file), Some(dht)) = (file, session.dht()) {
@@ -61,8 +66,21 @@ async fn start(args: &flags::Dht, file: Option<&DhtFile>) -> Result<Session> {
     Session::start(config).await.map_err(cannot)
 }
 
+/// Waits for that moment, if there is one.
+async fn over(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Does what was asked for.
-async fn ask(args: &flags::Dht, session: &Session, console: &Console) -> Result<Exit> {
+async fn ask(
+    args: &flags::Dht,
+    until: Option<Instant>,
+    session: &Session,
+    console: &Console,
+) -> Result<Exit> {
     let dht = session.dht().context("the session has no DHT")?;
     let shown = Shown { console, is_json: args.json, named: &args.bootstrap };
     if let DhtAction::Ping { node } = &args.action {
@@ -70,7 +88,7 @@ async fn ask(args: &flags::Dht, session: &Session, console: &Console) -> Result<
     }
     join(&dht, console).await;
     match &args.action {
-        DhtAction::GetPeers { topic } => peers::get(&dht, topic.id(), &shown).await,
+        DhtAction::GetPeers { topic } => peers::get(&dht, topic.id(), until, &shown).await,
         DhtAction::Announce { topic, port, complete } => {
             peers::announce(&dht, topic.id(), *port, *complete, &shown).await
         }

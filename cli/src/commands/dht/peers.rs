@@ -7,7 +7,7 @@ use serde::Serialize;
 use swarm::engine::dht::{Announce, DhtEvent, Id, LookupStats};
 use swarm::session::{Dht, DhtError};
 
-use super::{Shown, hex, millis};
+use super::{Shown, hex, millis, over};
 use crate::exit::{Exit, failure};
 use crate::output::human::count;
 
@@ -20,11 +20,26 @@ struct PeersJson {
     seconds: f64,
 }
 
-pub(super) async fn get(dht: &Dht, id: Id, shown: &Shown<'_>) -> Result<Exit> {
+/// Looks for peers until all nodes that may know some were asked, or that moment.
+pub(super) async fn get(
+    dht: &Dht,
+    id: Id,
+    until: Option<tokio::time::Instant>,
+    shown: &Shown<'_>,
+) -> Result<Exit> {
     let begun = Instant::now();
     let mut lookup = dht.get_peers(id, None).await?;
-    let (mut peers, mut stats) = (Vec::new(), LookupStats::default());
-    while let Some(event) = lookup.next().await {
+    let (mut peers, mut stats, mut is_over) = (Vec::new(), LookupStats::default(), false);
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = lookup.next() => event,
+            () = over(until) => {
+                is_over = true;
+                None
+            }
+        };
+        let Some(event) = event else { break };
         match event {
             DhtEvent::Peers { peers: more, .. } => {
                 if !shown.is_json {
@@ -48,6 +63,13 @@ pub(super) async fn get(dht: &Dht, id: Id, shown: &Shown<'_>) -> Result<Exit> {
     }
     let nodes = count(u64::from(stats.nodes), "node");
     match peers.len() as u64 {
+        0 if is_over => Err(failure(Exit::Unfinished, "the time was over before a peer was found")),
+        found if is_over => {
+            if !shown.is_json {
+                shown.console.note(&format!("{}; the time was over", count(found, "peer")));
+            }
+            Ok(Exit::Done)
+        }
         _ if stats.answers == 0 => Err(shown.unreachable()),
         0 => Err(failure(Exit::Failed, format!("{nodes} answered and knew no peer of {}", hex(&id.0)))),
         found => {
