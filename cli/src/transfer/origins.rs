@@ -66,5 +66,8 @@ mod tests {
         assert_eq!(Origins::default().words(), "");
         let origins = Origins { tracker: 3, dht: 2, incoming: 1, ..Origins::default() };
         assert_eq!(origins.words(), "3 by tracker, 2 by DHT, 1 came");
+        let all = Origins { tracker: 1, dht: 2, pex: 3, lsd: 4, user: 5, incoming: 6, resume: 7 };
+        let words = "1 by tracker, 2 by DHT, 3 by PEX, 4 by LSD, 5 by you, 7 from before, 6 came";
+        assert_eq!(all.words(), words);
     }
 }

@@ -1,8 +1,11 @@
 //! Magnet links and info-hashes on the command line.
 
-use rustix::process::Signal;
+use std::net::UdpSocket;
 
-use crate::env::{Env, listening};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::env::{Env, LIMIT, listening};
 
 const LOCAL: [&str; 5] = ["--json", "--listen", "127.0.0.1", "--port", "0"];
 const HASH: &str = "c0fda1edafdbdbb96443424e0b3899af7159d10e";
@@ -115,11 +118,57 @@ fn a_magnet_without_peers_ends_when_its_time_is_over() {
     env.fails(7, &over, "no peers yet");
     let mut leecher = env.start(&[&["download", HASH, "--json"][..], &alone].concat());
     let progress = leecher.until("progress");
-    assert!(progress["waiting"]["metadata_pieces"].is_null(), "{progress}");
+    let waiting = &progress["waiting"];
+    assert!(waiting["metadata_pieces"].is_null(), "{progress}");
+    assert_eq!((&waiting["metadata_have"], &waiting["metadata_peers"]), (&0.into(), &0.into()), "{progress}");
     leecher.signal(Signal::TERM);
     let stopped = leecher.until("stopped");
     assert_eq!((&stopped["complete"], &stopped["total"]), (&false.into(), &0.into()));
     assert_eq!(leecher.end(), Some(7));
+}
+
+#[test]
+fn programs_are_told_who_told_of_peers() {
+    let env = Env::new();
+    env.content("one.bin", 4 << 20);
+    env.ok(&["create", "one.bin"]);
+    let start = |more: &[&str]| env.start(&[more, &LOCAL, &["--no-dht", "--no-lsd"]].concat());
+    let mut seed = start(&["seed", "one.bin.torrent", "-d", ".", "--up-limit", "100k"]);
+    let at = listening(&seed.until("started")).to_string();
+    let mut leecher = start(&["download", "one.bin.torrent", "-o", "out", "--peer", &at]);
+    for (side, by) in [(&mut leecher, "user"), (&mut seed, "incoming")] {
+        let progress = side.until_one(by, |event| event["sources"][by] == 1);
+        assert_eq!((&progress["peers"], &progress["waiting"]), (&1.into(), &Value::Null), "{progress}");
+        for other in ["tracker", "dht", "pex", "lsd", "resume"] {
+            assert_eq!(progress["sources"][other], 0, "{progress}");
+        }
+    }
+}
+
+#[test]
+fn who_only_asks_what_a_link_names_is_no_node() {
+    let env = Env::new();
+    // Hears what is asked, and says nothing.
+    let node = UdpSocket::bind("127.0.0.1:0").unwrap();
+    node.set_read_timeout(Some(LIMIT)).unwrap();
+    let at = node.local_addr().unwrap().to_string();
+    let local = ["--bootstrap", &at, "--listen", "127.0.0.1", "--port", "0"];
+    for (words, is_node) in [
+        (&["magnet", "--fetch", HASH, "-o", "got.torrent"][..], false),
+        (&["download", HASH, "--list"], false),
+        (&["download", HASH, "-o", "out"], true),
+    ] {
+        let running = env.start(&[words, &local].concat());
+        let mut packet = [0; 2048];
+        let len = node.recv(&mut packet).unwrap();
+        drop(running);
+        let asked = String::from_utf8_lossy(&packet[..len]).into_owned();
+        assert_eq!(asked.contains("2:roi1e"), !is_node, "{words:?}: {asked}");
+        // What is left of this one is none of the next one's.
+        node.set_nonblocking(true).unwrap();
+        while node.recv(&mut packet).is_ok() {}
+        node.set_nonblocking(false).unwrap();
+    }
 }
 
 #[test]

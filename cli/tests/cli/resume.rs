@@ -131,6 +131,29 @@ fn a_folder_in_the_place_of_a_file_is_named_at_the_start() {
 }
 
 #[test]
+fn records_lie_where_states_do() {
+    for (xdg, folder) in [
+        (None, ".local/state/unchoke"),
+        (Some("states"), "states/unchoke"),
+        (Some(""), ".local/state/unchoke"),
+        (Some("./relative"), ".local/state/unchoke"),
+    ] {
+        let env = env();
+        let mut command = env.command(&["download", "album.torrent", "--listen", "127.0.0.1", "--port", "0"]);
+        if let Some(xdg) = xdg {
+            let is_absolute = xdg == "states";
+            command.env("XDG_STATE_HOME", if is_absolute { env.path(xdg) } else { xdg.into() });
+        }
+        assert!(command.output().unwrap().status.success());
+        let records = fs::read_dir(env.path(folder).join("transfers")).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let id = env.json(&["show", "album.torrent", "--json"])["info_hash"].as_str().unwrap().to_owned();
+        assert!(records.map(name).any(|name| name.contains(&id)), "{xdg:?}");
+        assert!(!env.path("relative").exists());
+    }
+}
+
+#[test]
 fn a_damaged_record_is_named_and_set_aside() {
     let env = env();
     let seed = ["seed", "album.torrent", "-d", "."];

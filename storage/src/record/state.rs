@@ -150,8 +150,10 @@ impl State {
         self.choices.write(&mut out);
         out.count(self.peers.len());
         self.peers.iter().for_each(|peer| out.address(peer));
-        out.count(self.trackers.len());
-        self.trackers.iter().for_each(|tracker| tracker.write(&mut out));
+        // What could not be read again would cost all of the record.
+        let trackers: Vec<_> = self.trackers.iter().filter(|tracker| tracker.is_readable()).collect();
+        out.count(trackers.len());
+        trackers.iter().for_each(|tracker| tracker.write(&mut out));
         let version = self.version();
         if version >= 2 {
             out.flag(self.moving_to.is_some());
@@ -264,8 +266,9 @@ impl Choices {
             Order::FirstLast => 2,
         });
         out.flag(self.preallocate);
-        out.count(self.trackers.len());
-        self.trackers.iter().for_each(|url| out.text(url));
+        let trackers: Vec<_> = self.trackers.iter().filter(|url| url.len() <= MAX_URL).collect();
+        out.count(trackers.len());
+        trackers.iter().for_each(|url| out.text(url));
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
@@ -291,6 +294,10 @@ impl Choices {
 }
 
 impl Tracker {
+    fn is_readable(&self) -> bool {
+        self.url.len() <= MAX_URL && self.id.as_ref().is_none_or(|id| id.len() <= MAX_URL)
+    }
+
     pub(super) fn write(&self, out: &mut Writer) {
         out.text(&self.url);
         out.flag(self.id.is_some());

@@ -369,6 +369,17 @@ fn outlines() -> impl Strategy<Value = Outline> {
     )
 }
 
+#[test]
+fn a_tracker_that_is_too_long_to_be_read_costs_itself_only() {
+    let tracker =
+        |url: &str, id: usize| Tracker { url: url.into(), id: Some(vec![7; id]), next: None, works: true };
+    let (long, mut state) = ("x".repeat(9000), State::new(3));
+    state.trackers = vec![tracker("a", 20), tracker(&long, 20), tracker("b", 9000)];
+    state.choices.trackers = vec![long, "c".into()];
+    let read = State::decode(&state.encode()).unwrap();
+    assert_eq!((read.trackers, read.choices.trackers), (vec![tracker("a", 20)], vec!["c".into()]));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -37,6 +37,9 @@ pub(in crate::session) struct Noted {
     pub(in crate::session) priorities: Vec<u8>,
 }
 
+/// Most ranges of files that a link is recorded with: it is no longer than what is read again.
+const MOST_RANGES: usize = 1000;
+
 /// Files whose choice is recorded before it is known whether there are any. No torrent has as many.
 pub(super) const MOST_NOTED: usize = 1 << 20;
 
@@ -111,6 +114,14 @@ impl Choice {
             }
             select.extend(numbers.keys().filter_map(range));
         }
+        select = merged(&select);
+        if select.len() > MOST_RANGES {
+            // One that spans them, and a number for each file between them.
+            let ends = select.windows(2).map(|pair| (*pair[0].end() as usize + 1, *pair[1].start() as usize));
+            let gaps = ends.flat_map(|(from, to)| from..to.min(MOST_NOTED));
+            numbers.extend(gaps.map(|file| (file, Priority::Skip)));
+            select = vec![*select[0].start()..=*select[select.len() - 1].end()];
+        }
         numbers.retain(|_, priority| *priority != Priority::Normal);
         let mut priorities = vec![Priority::Normal as u8; numbers.keys().last().map_or(0, |last| last + 1)];
         for (file, priority) in numbers {
@@ -118,7 +129,7 @@ impl Choice {
                 *number = priority as u8;
             }
         }
-        Noted { select: merged(&select), priorities }
+        Noted { select, priorities }
     }
 
     /// From what was recorded.
@@ -255,6 +266,18 @@ mod tests {
             let restored = Choice::of_noted(&choice.noted());
             assert_eq!(restored.decide(&torrent).unwrap().priorities(&torrent), expected);
         }
+    }
+
+    #[test]
+    fn a_choice_of_many_files_apart_fits_a_link() {
+        let torrent = torrent(6000);
+        let files: Vec<_> = (0..6000).filter(|file| file % 3 != 1 && file % 7 != 5).collect();
+        let choice =
+            Choice::from(Selection::Files(files)).with(vec![(1, Priority::Low), (3, Priority::High)]);
+        let noted = choice.noted();
+        assert_eq!(noted.select.len(), 1);
+        let decided = |choice: &Choice| choice.decide(&torrent).unwrap().priorities(&torrent);
+        assert_eq!(decided(&Choice::of_noted(&noted)), decided(&choice));
     }
 
     #[test]
