@@ -28,7 +28,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::exit::{Exit, failure};
-use crate::flags::{self, Args};
+use crate::flags::{self, Args, OwnLimits};
 
 /// Flags of which one can be set.
 const EXCLUSIVE: [&str; 3] = ["v1", "v2", "hybrid"];
@@ -70,6 +70,11 @@ fn parse(command: Command, words: &[OsString]) -> std::result::Result<Args, clap
     let mut args = Args::from_arg_matches(&matches)?;
     if matches.value_source("verbose") == Some(ValueSource::CommandLine) {
         args.general.quiet = false;
+    }
+    if let (flags::Command::Download(download), Some((_, given))) = (&mut args.command, matches.subcommand())
+    {
+        let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+        download.net.own_limits = OwnLimits { down: is_given("down_limit"), up: is_given("up_limit") };
     }
     Ok(args)
 }

@@ -50,7 +50,8 @@ fn what(args: &Download) -> Result<What> {
         return Ok(What::Magnet(input::magnet(&args.torrent)?.into(), chosen(args)));
     }
     let torrent = torrent(args)?;
-    let files = chosen(args).of(&torrent, |_| true)?;
+    let chosen = chosen(args);
+    let files = if chosen.is_empty() { None } else { Some(chosen.of(&torrent, |_| true)?) };
     Ok(What::Torrent(torrent, files))
 }
 
@@ -69,9 +70,9 @@ fn plan(args: &Download, what: What) -> Plan {
         what,
         dir: args.output.clone(),
         role: Role::Download(args.seed),
-        order: settings::order(args.order),
+        order: args.order.map(settings::order),
         placing: settings::placing(&args.placing),
-        preallocate: args.placing.preallocate == Preallocate::Full,
+        preallocate: args.placing.preallocate.map(|when| when == Preallocate::Full),
         overwrite: args.overwrite,
         is_checked: false,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use metainfo::{Builder, Magnet};
-use swarm::session::{PieceOrder, Placing, Selection};
+use swarm::session::Placing;
 
 use crate::commands::create;
 use crate::exit::{Exit, failure, of_io};
@@ -39,7 +39,7 @@ fn described(args: &Seed, dir: &Path) -> Result<Plan> {
         return Err(failure(Exit::Usage, text));
     }
     let torrent = Arc::new(input::torrent(&args.path)?);
-    let what = What::Torrent(torrent, Selection::All);
+    let what = What::Torrent(torrent, None);
     Ok(plan(what, dir, false))
 }
 
@@ -60,7 +60,7 @@ fn made(args: &Seed, stop: &Stop, console: &Console) -> Result<Plan> {
     if !args.net.json {
         console.print(&format!("{}\n", Magnet::of(&torrent)))?;
     }
-    let what = What::Torrent(Arc::new(torrent), Selection::All);
+    let what = What::Torrent(Arc::new(torrent), None);
     Ok(plan(what, dir, true))
 }
 
@@ -69,9 +69,9 @@ fn plan(what: What, dir: &Path, is_checked: bool) -> Plan {
         what,
         dir: dir.to_owned(),
         role: Role::Seed,
-        order: PieceOrder::Rarest,
+        order: None,
         placing: Placing::default(),
-        preallocate: false,
+        preallocate: None,
         overwrite: false,
         is_checked,
     }

@@ -25,17 +25,21 @@ pub(crate) struct Download {
           default_value = "no", default_missing_value = "forever", hide_default_value = true)]
     pub seed: SeedGoal,
     /// Download only these files: a glob on their paths, or indices such as 0,2,5-7; may be given several times
+    ///
+    /// Without this and --priority, the files that were chosen when the torrent was last downloaded to this folder; else all.
+    /// '*' chooses all again. In the same way --order, --preallocate and limits of the command line hold until others are
+    /// given.
     #[arg(long, env = "UNCHOKE_SELECT", value_name = "GLOB|N,N-M")]
     pub select: Vec<Selection>,
     /// How much files are wanted, as GLOB=high or N,N-M=low: high, normal, low or skip; may be given several times, and what
     /// comes later goes over what came before
     ///
-    /// A file that --select leaves out stays left out.
+    /// A file that --select leaves out stays left out. Without --select, this chooses among all files.
     #[arg(long, env = "UNCHOKE_PRIORITY", value_name = "GLOB|N,N-M=LEVEL")]
     pub priority: Vec<Priority>,
-    /// In which order pieces are fetched that are wanted alike
-    #[arg(long, env = "UNCHOKE_ORDER", value_name = "ORDER", default_value = "rarest")]
-    pub order: Order,
+    /// In which order pieces are fetched that are wanted alike; if it is never given, rarest first
+    #[arg(long, env = "UNCHOKE_ORDER", value_name = "ORDER")]
+    pub order: Option<Order>,
     /// Download over files that are there and hold something else
     ///
     /// Else a download that would do so does not start, and leaves them as they are. Files that hold a part of the torrent need

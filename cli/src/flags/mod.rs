@@ -25,7 +25,7 @@ pub(crate) use download::Download;
 pub(crate) use edit::Edit;
 pub(crate) use files::{Move, Recorded, Remove, Rename};
 pub(crate) use magnet::Magnet;
-pub(crate) use net::{Check, Net};
+pub(crate) use net::{Check, Net, OwnLimits};
 pub(crate) use placing::{Link, Placing, Preallocate};
 pub(crate) use print::{Completions, Man};
 pub(crate) use scrape::Scrape;

@@ -22,9 +22,12 @@ pub(crate) struct Net {
     #[arg(long, env = "UNCHOKE_PEER", value_name = "HOST:PORT", value_delimiter = ' ')]
     pub peer: Vec<HostPort>,
     /// Receive at most this much a second, such as 2M or 500k (bytes, powers of 1024)
+    ///
+    /// On the command line of `download` it is the torrent's, and holds for its next downloads too until another one is given; 0
+    /// lifts it. In the environment and the configuration file it is the program's, and the lower of both counts.
     #[arg(long, env = "UNCHOKE_DOWN_LIMIT", value_name = "RATE")]
     pub down_limit: Option<Rate>,
-    /// Send at most this much a second
+    /// Send at most this much a second; see --down-limit
     #[arg(long, env = "UNCHOKE_UP_LIMIT", value_name = "RATE")]
     pub up_limit: Option<Rate>,
     /// Keep records in this folder: which pieces are there, so that the next start need not hash them
@@ -56,7 +59,7 @@ pub(crate) struct Net {
     #[arg(long, visible_alias = "timeout", env = "UNCHOKE_STOP_AFTER", value_name = "DURATION",
           value_parser = duration)]
     pub stop_after: Option<Duration>,
-    /// Print one JSON object a line instead of text: started, metadata, reused, progress, moved, linked, complete, unsettled,
+    /// Print one JSON object a line instead of text: started, metadata, recalled, reused, progress, moved, linked, complete, unsettled,
     /// paused, resumed, stopped, error
     #[arg(long, env = "UNCHOKE_JSON")]
     pub json: bool,
@@ -74,6 +77,16 @@ pub(crate) struct Net {
     pub no_lsd: bool,
     #[command(flatten)]
     pub later: Later,
+    /// Which limits stand on the command line of a download.
+    #[arg(skip)]
+    pub own_limits: OwnLimits,
+}
+
+/// Which limits are a torrent's own, and not the program's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OwnLimits {
+    pub down: bool,
+    pub up: bool,
 }
 
 /// When data on disk are hashed.

@@ -32,9 +32,9 @@ pub(crate) struct Placing {
     /// taken is checked as any data on disk. In the mode auto they are copied where they cannot be linked.
     #[arg(long, env = "UNCHOKE_REUSE", value_name = "PATH")]
     pub reuse: Vec<PathBuf>,
-    /// When files take room on the disk
-    #[arg(long, env = "UNCHOKE_PREALLOCATE", value_name = "WHEN", default_value = "sparse")]
-    pub preallocate: Preallocate,
+    /// When files take room on the disk; if it is never given, sparse
+    #[arg(long, env = "UNCHOKE_PREALLOCATE", value_name = "WHEN")]
+    pub preallocate: Option<Preallocate>,
 }
 
 /// How files are given to another folder.

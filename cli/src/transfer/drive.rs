@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use metainfo::Magnet;
+use storage::StorageError;
 use swarm::engine::{Activity, TorrentStatus};
 use swarm::session::{Event, Events, FilesError, MagnetOptions, Session, Torrent, Unavailable};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -119,12 +120,24 @@ async fn in_session<'a>(
     report: &mut Report<'a>,
 ) -> Result<Exit> {
     let mut events = session.events();
+    let mut unusable = None;
     let (adding, asked) = (start::add(session, plan, net, peers), stop.asked());
     tokio::pin!(adding, asked);
     let torrent = loop {
         tokio::select! {
+            // What happened before it was added is told before.
+            biased;
+            Some(event) = events.next() => {
+                report.event(&event);
+                match event {
+                    Event::Refused { error, .. } => return Err(start::refused(plan, &error)),
+                    Event::StorageFailed { error, .. } => {
+                        unusable.get_or_insert(error);
+                    }
+                    _ => {}
+                }
+            }
             added = &mut adding => break added.map_err(|error| start::refused(plan, &error))?,
-            Some(event) = events.next() => report.event(&event),
             asked = &mut asked => {
                 asked?;
                 return Err(failure(Exit::Unfinished, "stopped before what is on disk was checked"));
@@ -138,7 +151,7 @@ async fn in_session<'a>(
     if let (Role::Seed, Some(meta)) = (plan.role, torrent.meta())
         && status.pieces_done < status.pieces
     {
-        return Err(incomplete(meta.name(), plan, &status));
+        return Err(incomplete(meta.name(), plan, &status, unusable.as_ref()));
     }
     report.started(session.listening(), torrent.earlier().uploaded)?;
     let mut run = Run {
@@ -154,12 +167,20 @@ async fn in_session<'a>(
     run.until_end(stop, until).await
 }
 
-fn incomplete(name: &str, plan: &Plan, status: &TorrentStatus) -> anyhow::Error {
+fn incomplete(
+    name: &str,
+    plan: &Plan,
+    status: &TorrentStatus,
+    unusable: Option<&StorageError>,
+) -> anyhow::Error {
     let missing = status.pieces - status.pieces_done;
     let dir = plan.dir.display();
+    let hint = match unusable {
+        Some(error) => start::advised(error),
+        None => String::from("unchoke verify shows where, unchoke download --seed gets them"),
+    };
     let text = format!(
-        "cannot seed {name:?}: {missing} of {} pieces are missing in {dir} or differ; \
-         unchoke verify shows where, unchoke download --seed gets them",
+        "cannot seed {name:?}: {missing} of {} pieces are missing in {dir} or differ; {hint}",
         status.pieces
     );
     failure(Exit::Mismatch, text)

@@ -80,6 +80,18 @@ pub(super) enum Event<'a> {
     Moved { info_hash: String, dir: String },
     /// Complete files were given to this folder as well: under a second name, with shared bytes, as copies, or not anew.
     Linked { info_hash: String, dir: String, linked: usize, cloned: usize, copied: usize, there: usize },
+    /// What was chosen in an earlier run holds, as nothing else was chosen now; what is as usual is null.
+    Recalled {
+        info_hash: String,
+        /// How many files are wanted.
+        wanted: Option<usize>,
+        /// Of how many.
+        files: Option<usize>,
+        order: Option<&'static str>,
+        preallocate: Option<&'static str>,
+        down_limit: Option<u64>,
+        up_limit: Option<u64>,
+    },
     /// Content of files that were there was taken instead of a download.
     Reused {
         info_hash: String,

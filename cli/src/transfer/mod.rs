@@ -5,6 +5,7 @@ mod drive;
 mod event;
 pub(crate) mod live;
 mod origins;
+mod recall;
 pub(crate) mod records;
 mod report;
 mod seek;
@@ -36,11 +37,12 @@ pub(crate) struct Plan {
     /// The folder that holds the torrent's file or folder.
     pub(crate) dir: PathBuf,
     pub(crate) role: Role,
-    pub(crate) order: PieceOrder,
+    /// If one was chosen.
+    pub(crate) order: Option<PieceOrder>,
     /// Where files lie until they are complete, and what is done with them then.
     pub(crate) placing: Placing,
-    /// Whether files take all of their room at once.
-    pub(crate) preallocate: bool,
+    /// Whether files take all of their room at once, if that was chosen.
+    pub(crate) preallocate: Option<bool>,
     /// Whether files that hold something else are overwritten.
     pub(crate) overwrite: bool,
     /// Whether what is there is known to be right.
@@ -49,8 +51,8 @@ pub(crate) struct Plan {
 
 /// A torrent, described or named.
 pub(crate) enum What {
-    /// Its metainfo, and which files are wanted.
-    Torrent(Arc<Torrent>, Selection),
+    /// Its metainfo, and which files are wanted, if that was chosen.
+    Torrent(Arc<Torrent>, Option<Selection>),
     /// A magnet of it, and which files are wanted when they are known; none leaves it to the magnet.
     Magnet(Box<Magnet>, Chosen),
 }
@@ -73,10 +75,18 @@ impl What {
 
     /// Whether it is known to be private.
     fn is_private(&self) -> bool {
-        self.torrent().is_some_and(Torrent::private)
+        self.torrent().is_some_and(|torrent| torrent.private())
     }
 
-    fn torrent(&self) -> Option<&Torrent> {
+    /// Whether nobody chose files.
+    fn leaves_files(&self) -> bool {
+        match self {
+            Self::Torrent(_, files) => files.is_none(),
+            Self::Magnet(_, chosen) => chosen.is_empty(),
+        }
+    }
+
+    fn torrent(&self) -> Option<&Arc<Torrent>> {
         match self {
             Self::Torrent(torrent, _) => Some(torrent),
             Self::Magnet(..) => None,

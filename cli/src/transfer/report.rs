@@ -2,20 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use metainfo::Torrent;
 use storage::StorageError;
 use swarm::engine::{Activity, TorrentStatus};
-use swarm::session;
+use swarm::session::{self, Recalled};
 
 use super::event::{Event, Reason, State, Waiting};
 use super::live::{Live, eta};
 use super::origins::Origins;
 use super::seek::{Seek, waiting};
 use super::waits::Waits;
-use super::{Plan, Role, What};
+use super::{Plan, Role, What, recall};
 use crate::output::Console;
 use crate::output::human::{LABEL, count, plain, rate, size, took};
 use crate::output::json::FileJson;
@@ -49,6 +50,10 @@ pub(super) struct Report<'a> {
     sent: u64,
     /// That what is seeded differs was told.
     differs: bool,
+    /// What the torrent is, once that is known.
+    torrent: Option<Arc<Torrent>>,
+    /// What was chosen before, to be told when it is known what the torrent is.
+    recalled: Option<Recalled>,
 }
 
 impl<'a> Report<'a> {
@@ -69,6 +74,8 @@ impl<'a> Report<'a> {
             moving: None,
             sent: 0,
             differs: false,
+            torrent: plan.what.torrent().cloned(),
+            recalled: None,
         }
     }
 
@@ -107,10 +114,11 @@ impl<'a> Report<'a> {
     }
 
     /// It is known what a magnet link names. Told once.
-    pub(super) fn metadata(&mut self, torrent: &Torrent) -> Result<()> {
+    pub(super) fn metadata(&mut self, torrent: &Arc<Torrent>) -> Result<()> {
         if !std::mem::take(&mut self.is_unknown) {
             return Ok(());
         }
+        self.torrent = Some(torrent.clone());
         self.name = torrent.name().to_owned();
         let (geometry, total) = (torrent.geometry(), torrent.layout().payload());
         let files = FileJson::all(torrent);
@@ -120,6 +128,7 @@ impl<'a> Report<'a> {
                 if torrent.private() { "; it is private: peers come from trackers only" } else { "" };
             let name = plain(&self.name);
             self.live.note(&format!("{LABEL}{name}{LABEL:#}: {} in {files}{private}", size(total)));
+            self.tell_recalled();
             return Ok(());
         }
         self.console.json(&Event::Metadata {
@@ -130,7 +139,17 @@ impl<'a> Report<'a> {
             piece_length: geometry.piece_length(),
             private: torrent.private(),
             files,
-        })
+        })?;
+        self.tell_recalled();
+        Ok(())
+    }
+
+    fn tell_recalled(&mut self) {
+        let Some(torrent) = self.torrent.clone() else { return };
+        if let Some(choices) = self.recalled.take() {
+            let text = format!("{}: {}", plain(&self.name), recall::text(&choices, &torrent));
+            self.tell(&recall::event(self.info_hash(), &choices, &torrent), &text);
+        }
     }
 
     /// Whether it is time to tell how it goes.
@@ -270,7 +289,7 @@ impl<'a> Report<'a> {
     pub(super) fn event(&mut self, event: &session::Event) {
         use session::Event::{
             Anew, Checking, FinishFailed, Linked, MoveFailed, Moved, Moving, PeerBanned, PieceFailed,
-            RecordFailed, Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
+            Recalled, RecordFailed, Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
@@ -296,6 +315,10 @@ impl<'a> Report<'a> {
             Anew { dir, .. } => {
                 let dir = plain(&dir.display().to_string());
                 self.note(&format!("{dir} was deleted since it was downloaded to; it starts anew"));
+            }
+            Recalled { choices, .. } => {
+                self.recalled = Some(choices.clone());
+                self.tell_recalled();
             }
             RecordFailed { error, .. } => {
                 let text = error.to_string();

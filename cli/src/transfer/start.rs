@@ -8,14 +8,14 @@ use storage::record::{Store, StoreError};
 use storage::{Operation, StorageError, Trouble};
 use swarm::session::resolve::Resolver;
 use swarm::session::{
-    AddError, AddOptions, Check, Choice, DhtSettings, FilesError, MagnetOptions, Session, SessionConfig,
-    StartError, Torrent,
+    AddError, AddOptions, AsBefore, Check, Choice, DhtSettings, FilesError, MagnetOptions, Session,
+    SessionConfig, StartError, Torrent,
 };
 
 use super::{Plan, Role, What};
 use crate::dht_state::DhtFile;
 use crate::exit::{Exit, failure, of_io};
-use crate::flags::values::HostPort;
+use crate::flags::values::{HostPort, Rate};
 use crate::flags::{self, Net};
 use crate::output::human::size;
 use crate::settings;
@@ -64,8 +64,9 @@ fn config(net: &Net, port: u16, store: Option<Arc<dyn Store>>, dht: Option<DhtSe
     config.engine.lsd = !net.no_lsd;
     config.engine.min_free = net.min_free.0;
     config.engine.memory_budget = usize::try_from(net.memory.0).unwrap_or(usize::MAX);
-    config.engine.down_limit = net.down_limit.and_then(|rate| rate.limit());
-    config.engine.up_limit = net.up_limit.and_then(|rate| rate.limit());
+    let of_program = |rate: Option<Rate>, is_own: bool| rate.filter(|_| !is_own).and_then(Rate::limit);
+    config.engine.down_limit = of_program(net.down_limit, net.own_limits.down);
+    config.engine.up_limit = of_program(net.up_limit, net.own_limits.up);
     config
 }
 
@@ -93,6 +94,18 @@ pub(super) async fn add(
 ) -> Result<Torrent, AddError> {
     let check = check(plan, net);
     let min_free = Some(net.min_free.0).filter(|bytes| *bytes > 0);
+    let of_torrent = |rate: Option<Rate>, is_own: bool| rate.filter(|_| is_own).and_then(Rate::limit);
+    let (own, order) = (net.own_limits, plan.order.unwrap_or_default());
+    let [down_limit, up_limit] = [of_torrent(net.down_limit, own.down), of_torrent(net.up_limit, own.up)];
+    let preallocate = plan.preallocate.unwrap_or(false);
+    let as_before = AsBefore {
+        files: plan.what.leaves_files(),
+        order: plan.order.is_none(),
+        preallocate: plan.preallocate.is_none(),
+        down_limit: !own.down,
+        up_limit: !own.up,
+        trackers: true,
+    };
     match &plan.what {
         What::Torrent(torrent, files) => {
             let options = match plan.role {
@@ -101,14 +114,17 @@ pub(super) async fn add(
             };
             session
                 .add(AddOptions {
-                    order: plan.order,
+                    order,
                     placing: plan.placing.clone(),
-                    preallocate: plan.preallocate,
+                    preallocate,
+                    down_limit,
+                    up_limit,
+                    as_before,
                     check,
                     new_folder: net.new_folder,
                     overwrite: plan.overwrite,
                     peers,
-                    files: files.clone(),
+                    files: files.clone().unwrap_or_default(),
                     min_free,
                     ..options
                 })
@@ -130,9 +146,12 @@ pub(super) async fn add(
             }
             session
                 .add_magnet(MagnetOptions {
-                    order: plan.order,
+                    order,
                     placing: plan.placing.clone(),
-                    preallocate: plan.preallocate,
+                    preallocate,
+                    down_limit,
+                    up_limit,
+                    as_before,
                     check,
                     new_folder: net.new_folder,
                     overwrite: plan.overwrite,
@@ -160,6 +179,8 @@ pub(super) fn refused(plan: &Plan, error: &AddError) -> anyhow::Error {
         AddError::Storage(error) => of_io(&error.cause),
         AddError::NoSpace { .. } | AddError::Recorded { .. } => Exit::Disk,
         AddError::Store(StoreError::Io { cause, .. }) => of_io(cause),
+        // Of its files, and not of itself.
+        AddError::Store(StoreError::Locked { torrent: Some(_), .. }) => Exit::Disk,
         AddError::NoSuchFile { .. } | AddError::Selection(_) => Exit::Usage,
         AddError::Cancelled => Exit::Unfinished,
         _ => Exit::Failed,

@@ -119,7 +119,7 @@ fn two_torrents_of_one_name_are_not_downloaded_to_one_folder_at_the_same_time() 
     let mut first = scene.env.start(&scene.words("a", &["--json"]));
     let id = first.until("started")["info_hash"].as_str().unwrap().to_owned();
     let ran = scene.env.run(&scene.words("b", &["--overwrite"]));
-    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert_eq!(ran.code, Some(6), "{}", ran.err);
     assert!(ran.err.contains("dst/x.iso is written to by process") && ran.err.contains(&id), "{}", ran.err);
     assert!(!scene.env.path("dst/x.iso").exists());
     first.signal(Signal::TERM);
@@ -164,4 +164,17 @@ fn a_link_in_the_place_of_a_file_is_named_before_anything_is_fetched() {
     assert!(looks(env, "a/x.iso") == before);
     let words = ["seed", "a.torrent", "-d", "dst", "--no-resume"];
     env.fails(6, &[&words[..], &LOCAL].concat(), "dst/x.iso: a link is in the place of the file");
+}
+
+#[test]
+fn a_link_among_the_files_of_a_seed_is_named() {
+    let env = Env::new();
+    env.album();
+    env.ok(&["create", "album"]);
+    fs::rename(env.path("album/two.flac"), env.path("two.flac")).unwrap();
+    std::os::unix::fs::symlink(env.path("two.flac"), env.path("album/two.flac")).unwrap();
+    for more in [&["--no-resume"][..], &["--check", "never"]] {
+        let words = [&["seed", "album.torrent", "-d", "."][..], more, &LOCAL].concat();
+        env.fails(5, &words, "album/two.flac: a link is in the place of the file");
+    }
 }

@@ -1,6 +1,7 @@
 //! The program as its users run it: words in; text, files and exit statuses out.
 
 mod apart;
+mod choices;
 mod config;
 mod console;
 mod create;
@@ -19,6 +20,7 @@ mod magnet;
 mod memory;
 mod metadata;
 mod resume;
+mod rights;
 mod scrape;
 mod show;
 mod status;

@@ -57,10 +57,10 @@ impl Session {
         let (state, opener) = (attempt.state.clone(), link.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            open(&opener, &options, &state.given_up).map(|opened| (opened, options))
+            open(&opener, &options, &state.given_up)
         });
-        let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
-        let run = Run { link: link.clone(), opened, options, reservation };
+        let opened = opened.await.map_err(|_| AddError::Cancelled)??;
+        let run = Run { link: link.clone(), opened, reservation };
         let begun = link.ask(attempt.guard(link.clone(), id, move |plane| run.begin(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
         attempt.succeeded();
@@ -169,15 +169,15 @@ pub(super) fn open(link: &Arc<Link>, options: &AddOptions, cancel: &AtomicBool) 
 struct Run {
     link: Arc<Link>,
     opened: Opened,
-    options: AddOptions,
     reservation: Reservation,
 }
 
 impl Run {
     /// Runs it, on the reactor's thread. `None` when it runs already.
     fn begin(self, plane: &mut Plane) -> Option<Entry> {
-        let Self { link, opened: Opened { claim, begun }, options, reservation } = self;
-        let Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish } = begun;
+        let Self { link, opened: Opened { claim, begun }, reservation } = self;
+        let Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish, options } =
+            begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let is_full = have.is_full();
         let priorities = priorities(&options, &have);

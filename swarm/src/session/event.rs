@@ -10,10 +10,29 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::files_error::FilesError;
 use super::options::AddError;
+use super::selection::Selection;
+use crate::engine::PieceOrder;
 use crate::engine::tracker::Failure;
 
 /// Events that a listener may be behind before it misses some.
 pub(super) const KEPT: usize = 1024;
+
+/// Choices of an earlier run that differ from those of this one, and go over them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recalled {
+    /// Which files are wanted.
+    pub files: Option<Selection>,
+    /// In which order pieces are fetched.
+    pub order: Option<PieceOrder>,
+    /// When files take room.
+    pub preallocate: Option<bool>,
+    /// The download limit, in bytes per second; `Some(None)` is none.
+    pub down_limit: Option<Option<u64>>,
+    /// The upload limit.
+    pub up_limit: Option<Option<u64>>,
+    /// Trackers that were added.
+    pub trackers: Vec<String>,
+}
 
 /// Something that happened in a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +85,13 @@ pub enum Event {
         torrent: TorrentId,
         /// The folder.
         dir: PathBuf,
+    },
+    /// What was chosen for a torrent in an earlier run holds, as nobody chose anew ([`AsBefore`](super::AsBefore)).
+    Recalled {
+        /// Which one.
+        torrent: TorrentId,
+        /// What is not as it would be otherwise.
+        choices: Recalled,
     },
     /// A piece was checked and handed to the file system.
     PieceDone {
@@ -210,6 +236,7 @@ impl Event {
             | Self::NotOpened { torrent, .. }
             | Self::Checking { torrent, .. }
             | Self::Anew { torrent, .. }
+            | Self::Recalled { torrent, .. }
             | Self::PieceDone { torrent, .. }
             | Self::PieceFailed { torrent, .. }
             | Self::Complete { torrent }

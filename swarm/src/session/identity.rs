@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::claims::{Claim, Claimed};
 use super::finishing::Finish;
 use super::magnet::Choice;
+use super::options::{AddOptions, AsBefore};
 use super::persist::Kept;
 use super::reader::Readers;
 use super::selection::Selection;
@@ -56,6 +57,10 @@ pub(super) struct Chosen {
     pub(super) limits: [Option<u64>; 2],
     /// It does nothing.
     pub(super) paused: bool,
+    /// Trackers that were added to it since.
+    pub(super) trackers: Vec<String>,
+    /// Which of these give way to what is recorded, when it is known what it is.
+    pub(super) as_before: AsBefore,
     /// Grows with each choice.
     pub(super) version: u64,
 }
@@ -63,7 +68,8 @@ pub(super) struct Chosen {
 impl Chosen {
     /// When it is added.
     pub(super) fn new(files: Choice, order: PieceOrder, limits: [Option<u64>; 2]) -> Self {
-        Self { files, order, limits, paused: false, version: 0 }
+        let as_before = AsBefore::default();
+        Self { files, order, limits, paused: false, trackers: Vec::new(), as_before, version: 0 }
     }
 }
 
@@ -320,6 +326,24 @@ impl Identity {
         let mut chosen = self.lock();
         choose(&mut chosen);
         chosen.version += 1;
+    }
+
+    /// What was chosen before is known: it counts where nobody chose since.
+    pub(super) fn recall(&self, options: &AddOptions) {
+        let mut chosen = self.lock();
+        let as_before = std::mem::take(&mut chosen.as_before);
+        if as_before.files {
+            chosen.files = options.files.clone().into();
+        }
+        if as_before.order {
+            chosen.order = options.order;
+        }
+        if as_before.down_limit {
+            chosen.limits[0] = options.down_limit;
+        }
+        if as_before.up_limit {
+            chosen.limits[1] = options.up_limit;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Chosen> {

@@ -45,6 +45,24 @@ pub struct Placing {
     pub reuse: Vec<PathBuf>,
 }
 
+/// Which choices nobody makes now: what is recorded of the torrent in its folder goes over them, and they count if nothing is.
+/// [`Event::Recalled`](super::Event::Recalled) tells what that is. Of no effect on a torrent that is only seeded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsBefore {
+    /// Which files are wanted, and how much.
+    pub files: bool,
+    /// In which order pieces are fetched.
+    pub order: bool,
+    /// When files take room.
+    pub preallocate: bool,
+    /// The download limit.
+    pub down_limit: bool,
+    /// The upload limit.
+    pub up_limit: bool,
+    /// Trackers that were added: those of the options come after them.
+    pub trackers: bool,
+}
+
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct AddOptions {
@@ -80,8 +98,11 @@ pub struct AddOptions {
     pub up_limit: Option<u64>,
     /// Refuse to start when what is missing does not fit the disk with this many bytes left; `None` does not look.
     pub min_free: Option<u64>,
-    /// Whether what is missing is fetched: folder and files are made. Else only what is there is seeded.
+    /// Whether what is missing is fetched: folder and files are made. Else only what is there is seeded, and what was chosen
+    /// for the torrent before stays recorded.
     pub create: bool,
+    /// Which of these choices give way to those that are recorded.
+    pub as_before: AsBefore,
 }
 
 impl AddOptions {
@@ -104,6 +125,7 @@ impl AddOptions {
             up_limit: None,
             min_free: None,
             create: true,
+            as_before: AsBefore::default(),
         }
     }
 

@@ -9,7 +9,6 @@ use storage::StorageError;
 
 use super::event::{Event, Events};
 use super::link::{Link, Unavailable};
-use super::magnet;
 use super::options::AddError;
 use super::registry::Entry;
 use super::view::{self, FileProgress, TrackerView};
@@ -130,8 +129,7 @@ impl Torrent {
             .await
     }
 
-    /// Adds a tracker behind those that it has. Of no effect when it has that one already. It is recorded of a torrent that is
-    /// only known by a magnet.
+    /// Adds a tracker behind those that it has, and records it. Of no effect when it has that one already.
     ///
     /// # Errors
     /// When it or its session is gone.
@@ -142,9 +140,23 @@ impl Torrent {
             engine.add_tracker(now, key, tier, &added);
         })
         .await?;
-        if self.link.magnets.add_tracker(self.id(), &url) {
-            magnet::note(&self.link, self.id()).await;
+        let identity = &self.entry.identity;
+        if identity.meta().is_some_and(|meta| meta.trackers().iter().flatten().any(|known| *known == url)) {
+            return Ok(());
         }
+        // Of a torrent whose files are being opened it is recorded when they are.
+        identity.choose(|chosen| {
+            if !chosen.trackers.contains(&url) {
+                chosen.trackers.push(url.clone());
+            }
+        });
+        self.link.magnets.add_tracker(self.id(), &url);
+        self.record(|choices| {
+            if !choices.trackers.contains(&url) {
+                choices.trackers.push(url);
+            }
+        })
+        .await;
         Ok(())
     }
 

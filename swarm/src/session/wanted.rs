@@ -39,7 +39,10 @@ impl Torrent {
         self.open().await?;
         let identity = self.entry.identity.clone();
         self.tell(move |engine, now, key| {
-            identity.choose(|chosen| chosen.order = order);
+            identity.choose(|chosen| {
+                chosen.order = order;
+                chosen.as_before.order = false;
+            });
             if identity.is_open() {
                 engine.set_order(now, key, order);
             }
@@ -56,7 +59,10 @@ impl Torrent {
     pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Unavailable> {
         let identity = self.entry.identity.clone();
         self.tell(move |engine, now, key| {
-            identity.choose(|chosen| chosen.limits = [down, up]);
+            identity.choose(|chosen| {
+                chosen.limits = [down, up];
+                (chosen.as_before.down_limit, chosen.as_before.up_limit) = (false, false);
+            });
             engine.set_torrent_limit(now, key, Direction::Read, down);
             engine.set_torrent_limit(now, key, Direction::Write, up);
         })
@@ -125,7 +131,10 @@ impl Torrent {
             {
                 engine.set_priorities(now, key, selection.pieces(meta));
             }
-            identity.choose(|chosen| chosen.files = choice);
+            identity.choose(|chosen| {
+                chosen.files = choice;
+                chosen.as_before.files = false;
+            });
         })
         .await?;
         let known = self.meta().zip(selection);

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use storage::record::{FileStore, Key, Order, Record, Store};
-use swarm::session::{AddOptions, Event, FilesError, PieceOrder, Priority, Selection, Session, Torrent};
+use storage::record::{Choices, FileStore, Key, Order, Record, Store};
+use swarm::session::{
+    AddOptions, AsBefore, Event, FilesError, PieceOrder, Priority, Recalled, Selection, Session, Torrent,
+};
 use tempfile::TempDir;
 
 use crate::world::{Content, add, end, event, keeping, listed, seeder, soon};
@@ -75,6 +77,9 @@ async fn priorities_and_order_are_kept_for_the_next_run() {
     let torrent = add(&session, options).await;
     torrent.set_priorities(vec![(2, Priority::Skip), (0, Priority::Normal)]).await.unwrap();
     torrent.set_order(PieceOrder::Sequential).await.unwrap();
+    for _ in 0..2 {
+        torrent.add_tracker("http://127.0.0.1:1/by-hand".into()).await.unwrap();
+    }
     let none = torrent.set_priorities(vec![(5, Priority::Skip)]).await.unwrap_err();
     assert_eq!(none, FilesError::NoSuchFile { index: 5, files: 5 });
     let wanted = torrent.status().await.unwrap().wanted;
@@ -86,6 +91,73 @@ async fn priorities_and_order_are_kept_for_the_next_run() {
     let kept = store.load(&Key { id: content.meta.id(), dir: summary.dir }).unwrap().unwrap();
     assert_eq!(kept.state.choices.priorities, [2, 1, 0, 2, 2]);
     assert_eq!(kept.state.choices.order, Order::Sequential);
+    assert_eq!(kept.state.choices.trackers, ["http://127.0.0.1:1/by-hand"]);
+}
+
+#[tokio::test]
+async fn what_nobody_chooses_anew_is_as_it_was() {
+    let content = content(303);
+    let (to, state) = (content.placed(), TempDir::new().unwrap());
+    let choices = || {
+        let store = FileStore::open(state.path()).unwrap();
+        let dir = store.list().unwrap().summaries.remove(0).dir;
+        store.load(&Key { id: content.meta.id(), dir }).unwrap().unwrap().state.choices
+    };
+    let (high, normal) = (Priority::High, Priority::Normal);
+    let files = Selection::Ranked(vec![high, Priority::Skip, normal, normal, normal]);
+    let usual = AddOptions::download(content.meta.clone(), to.path());
+    let chosen = AddOptions {
+        files: files.clone(),
+        order: PieceOrder::Sequential,
+        preallocate: true,
+        up_limit: Some(5 << 20),
+        trackers: vec!["http://127.0.0.1:1/a".into()],
+        ..usual.clone()
+    };
+    let session = keeping(state.path()).await;
+    let wanted = add(&session, chosen).await.status().await.unwrap().wanted;
+    end([session]).await;
+    let recorded = choices();
+    // A seed chooses nothing.
+    let session = keeping(state.path()).await;
+    let seed = AddOptions { up_limit: Some(1 << 20), ..AddOptions::seed(content.meta.clone(), to.path()) };
+    drop(add(&session, seed).await);
+    end([session]).await;
+    assert_eq!(choices(), recorded);
+
+    let session = keeping(state.path()).await;
+    let mut events = session.events();
+    let as_before = AsBefore {
+        files: true,
+        order: true,
+        preallocate: true,
+        down_limit: true,
+        up_limit: false,
+        trackers: true,
+    };
+    let trackers = vec!["http://127.0.0.1:1/b".into()];
+    let torrent =
+        add(&session, AddOptions { as_before, trackers, down_limit: Some(3 << 20), ..usual.clone() }).await;
+    assert_eq!(torrent.status().await.unwrap().wanted, wanted);
+    let said = loop {
+        if let Event::Recalled { choices, .. } = soon(events.next()).await.unwrap() {
+            break choices;
+        }
+    };
+    let down_limit = Some(None);
+    let (order, preallocate, trackers) =
+        (Some(PieceOrder::Sequential), Some(true), recorded.trackers.clone());
+    let recalled =
+        Recalled { files: Some(files), order, preallocate, down_limit, trackers, ..Recalled::default() };
+    assert_eq!(said, recalled);
+    end([session]).await;
+    let trackers = vec!["http://127.0.0.1:1/a".into(), "http://127.0.0.1:1/b".into()];
+    assert_eq!(choices(), Choices { up_limit: None, trackers, ..recorded });
+
+    let session = keeping(state.path()).await;
+    drop(add(&session, usual).await);
+    end([session]).await;
+    assert_eq!(choices(), Choices::default(), "what the options say counts");
 }
 
 #[tokio::test]

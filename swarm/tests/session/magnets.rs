@@ -10,8 +10,8 @@ use storage::record::{Order, Store};
 use swarm::engine::Activity;
 use swarm::engine::changes::Columns;
 use swarm::session::{
-    AddError, AddOptions, Choice, Event, FilesError, MagnetOptions, PieceOrder, Priority, RedbStore,
-    Selection, Session, SessionConfig, Torrent, Unavailable, WaitError,
+    AddError, AddOptions, AsBefore, Choice, Event, FilesError, MagnetOptions, PieceOrder, Priority,
+    RedbStore, Selection, Session, SessionConfig, Torrent, Unavailable, WaitError,
 };
 use tempfile::TempDir;
 
@@ -230,6 +230,42 @@ async fn what_is_learnt_before_it_is_known_is_recorded() {
     soon(torrent.wait_complete()).await.unwrap();
     content.assert_all(&to);
     end([leech, seed]).await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_added_again_leaves_what_was_chosen() {
+    let (content, dir) = (wanted(), TempDir::new().unwrap());
+    let store = store(dir.path());
+    let start = || Session::start(SessionConfig { store: Some(store.clone()), ..alone() });
+    let named = Magnet::new(*content.meta.info_hashes());
+    let record = || {
+        let key = storage::record::Key { id: content.meta.id(), dir: dir.path().canonicalize().unwrap() };
+        store.load(&key).unwrap().unwrap()
+    };
+    let usual = MagnetOptions::download(named, dir.path());
+    let chosen = MagnetOptions {
+        files: Selection::Files(vec![1, 3]).into(),
+        names: vec![(3, "renamed".into())],
+        order: PieceOrder::FirstLast,
+        up_limit: Some(40_000_000),
+        ..usual.clone()
+    };
+    let session = start().await.unwrap();
+    add_magnet(&session, chosen).await.set_priorities(vec![(3, Priority::High)]).await.unwrap();
+    end([session]).await;
+    let before = record();
+    let session = start().await.unwrap();
+    let as_before =
+        AsBefore { files: true, order: true, down_limit: true, up_limit: true, ..AsBefore::default() };
+    let torrent = add_magnet(&session, MagnetOptions { as_before, ..usual.clone() }).await;
+    assert_eq!((record().state.choices, record().source), (before.state.choices, before.source.clone()));
+    torrent.set_order(PieceOrder::Sequential).await.unwrap();
+    end([session]).await;
+    assert_eq!((record().state.choices.order, record().source), (Order::Sequential, before.source.clone()));
+    let session = start().await.unwrap();
+    add_magnet(&session, usual).await;
+    end([session]).await;
+    assert_ne!(record().source, before.source, "what the options say counts");
 }
 
 #[tokio::test]

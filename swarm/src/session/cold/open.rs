@@ -14,7 +14,7 @@ use crate::session::event::Event;
 use crate::session::identity::Chosen;
 use crate::session::link::{Link, Unavailable};
 use crate::session::magnet::{Ready, with};
-use crate::session::options::{AddError, AddOptions};
+use crate::session::options::AddError;
 use crate::session::registry::Entry;
 use crate::session::restore::{self, Added};
 use crate::session::torrent::Torrent;
@@ -29,11 +29,11 @@ pub(super) async fn open(link: Arc<Link>, id: TorrentId, cold: Cold, permit: Opt
         _ => Err(AddError::Unavailable(Unavailable::Removed)),
     };
     let outcome = match prepared {
-        Ok((opened, options, chosen)) => {
+        Ok((opened, chosen)) => {
             let Cold { entry, held, lease, .. } = cold;
-            let meta = options.torrent.clone();
+            let meta = opened.begun.options.torrent.clone();
             entry.identity.found(meta.clone());
-            let done = Ready::new(entry.clone(), opened, options, held, chosen).run(&link).await;
+            let done = Ready::new(entry.clone(), opened, held, chosen).run(&link).await;
             // Its own lease counts by now.
             let released = tokio::task::spawn_blocking(move || drop(lease));
             if let Err(error) = &done {
@@ -65,7 +65,7 @@ async fn prepare(
     link: &Arc<Link>,
     cold: &Cold,
     permit: Option<OwnedSemaphorePermit>,
-) -> Result<(Opened, AddOptions, Chosen), AddError> {
+) -> Result<(Opened, Chosen), AddError> {
     let (opener, identity) = (link.clone(), cold.entry.identity.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -82,7 +82,7 @@ async fn prepare(
         let (files, chosen) = (options.files.clone(), identity.chosen());
         let options = with(options, files, &chosen);
         let opened = add::open(&opener, &options, identity.given_up())?;
-        Ok((opened, options, chosen))
+        Ok((opened, chosen))
     });
     opened.await.map_err(|_| AddError::Cancelled)?
 }

@@ -14,6 +14,7 @@ use super::named::{self, Named};
 use crate::engine::metadata::Info;
 use crate::session::identity::Chosen;
 use crate::session::link::Link;
+use crate::session::options::AsBefore;
 use crate::session::registry::Entry;
 
 /// Torrents that are made whole at a time.
@@ -85,7 +86,12 @@ impl Desk {
     pub(super) fn chosen(&self, id: TorrentId) -> Option<(Entry, MagnetOptions)> {
         self.amend(id, |Wanted { entry, options, .. }| {
             let Chosen { files, order, limits: [down_limit, up_limit], .. } = entry.identity.chosen();
-            (entry.clone(), MagnetOptions { files, order, down_limit, up_limit, ..options.clone() })
+            // It is what counts now, whatever was recorded.
+            let as_before = AsBefore::default();
+            (
+                entry.clone(),
+                MagnetOptions { files, order, down_limit, up_limit, as_before, ..options.clone() },
+            )
         })
     }
 
@@ -95,16 +101,13 @@ impl Desk {
         ids.iter().copied().filter(|id| waiting.awaiting.contains_key(id)).collect()
     }
 
-    /// A torrent is told of one more tracker. Whether that is to be recorded.
-    pub(in crate::session) fn add_tracker(&self, id: TorrentId, url: &str) -> bool {
-        let added = self.amend(id, |Wanted { options, .. }| {
-            let is_new = !options.all_trackers().any(|known| known == url);
-            if is_new {
+    /// A torrent is told of one more tracker.
+    pub(in crate::session) fn add_tracker(&self, id: TorrentId, url: &str) {
+        self.amend(id, |Wanted { options, .. }| {
+            if !options.all_trackers().any(|known| known == url) {
                 options.trackers.push(url.to_owned());
             }
-            is_new
         });
-        added.unwrap_or(false)
     }
 
     /// Names of peers that are to be looked up.

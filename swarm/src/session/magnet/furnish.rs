@@ -88,6 +88,7 @@ async fn furnish(link: &Arc<Link>, wanted: Wanted, known: Known) -> Result<(), A
         // Nobody said where to put it, or it is there already.
         entry.identity.choose(|chosen| {
             (chosen.files, chosen.order) = (file.files.clone().into(), file.order);
+            chosen.as_before = file.as_before;
             let [down, up] = chosen.limits;
             chosen.limits = [file.down_limit.or(down), file.up_limit.or(up)];
         });
@@ -111,10 +112,11 @@ async fn furnish(link: &Arc<Link>, wanted: Wanted, known: Known) -> Result<(), A
         let _permit = permit;
         // From here on the torrent's own record counts.
         drop(opener.magnets.noting());
-        add::open(&opener, &options, identity.given_up()).map(|opened| (opened, options))
+        add::open(&opener, &options, identity.given_up())
     });
-    let (opened, options) = opened.await.map_err(|_| AddError::Cancelled)??;
-    Ready::new(entry.clone(), opened, options, held, chosen).run(link).await?;
+    let opened = opened.await.map_err(|_| AddError::Cancelled)??;
+    entry.identity.recall(&opened.begun.options);
+    Ready::new(entry.clone(), opened, held, chosen).run(link).await?;
     forget_note(link, entry.identity.clone()).await;
     Torrent::new(link, entry).go_on_moving();
     Ok(())
@@ -142,7 +144,9 @@ async fn decide(chosen: &Chosen, meta: &Arc<Meta>) -> Result<Selection, AddError
 
 pub(in crate::session) fn with(options: AddOptions, files: Selection, chosen: &Chosen) -> AddOptions {
     let [down_limit, up_limit] = chosen.limits;
-    AddOptions { files, order: chosen.order, down_limit, up_limit, ..options }
+    let mut trackers = options.trackers;
+    trackers.extend(lacking(&trackers.clone(), &chosen.trackers));
+    AddOptions { files, order: chosen.order, down_limit, up_limit, trackers, ..options }
 }
 
 /// What counts as soon as it is known what a torrent is.
@@ -240,9 +244,8 @@ fn parse(info: &[u8], magnet: &Magnet) -> Result<Arc<Meta>, AddError> {
 /// A torrent that runs, and whose files are open now.
 pub(in crate::session) struct Ready {
     entry: Entry,
-    opened: Opened,
     /// With what is chosen, `chosen`.
-    options: AddOptions,
+    opened: Opened,
     held: watch::Sender<()>,
     chosen: Chosen,
     /// Whether its record says something else.
@@ -250,15 +253,14 @@ pub(in crate::session) struct Ready {
 }
 
 impl Ready {
-    /// With options as was `chosen`.
+    /// Opened with options as was `chosen`.
     pub(in crate::session) fn new(
         entry: Entry,
         opened: Opened,
-        options: AddOptions,
         held: watch::Sender<()>,
         chosen: Chosen,
     ) -> Self {
-        Self { entry, opened, options, held, chosen, is_chosen_again: false }
+        Self { entry, opened, held, chosen, is_chosen_again: false }
     }
 
     /// Makes it whole, with what is chosen by then.
@@ -280,14 +282,14 @@ impl Ready {
             return Ok(self);
         }
         self.chosen = self.entry.identity.chosen();
-        let selection = decide(&self.chosen, &self.options.torrent).await?;
-        if selection != self.options.files {
-            let (files, left_out) =
-                (self.opened.begun.files.clone(), selection.left_out(&self.options.torrent));
+        let Begun { files, options, .. } = &mut self.opened.begun;
+        let selection = decide(&self.chosen, &options.torrent).await?;
+        if selection != options.files {
+            let (files, left_out) = (files.clone(), selection.left_out(&options.torrent));
             let kept = tokio::task::spawn_blocking(move || files.set_skipped(&left_out));
             kept.await.map_err(|_| AddError::Cancelled)??;
         }
-        self.options = with(self.options, selection, &self.chosen);
+        *options = with(options.clone(), selection, &self.chosen);
         self.is_chosen_again = true;
         Ok(self)
     }
@@ -298,9 +300,10 @@ impl Ready {
         if !self.entry.identity.is_chosen_so(&self.chosen) {
             return Ok(Some(Box::new(self)));
         }
-        let Self { entry, opened, options, held, chosen, is_chosen_again } = self;
+        let Self { entry, opened, held, chosen, is_chosen_again } = self;
+        let Begun { files, have, partial, peers, kept, unverified, unseen, finish, options, .. } =
+            opened.begun;
         let meta = &options.torrent;
-        let Begun { files, have, partial, peers, kept, unverified, unseen, finish, .. } = opened.begun;
         let priorities = add::priorities(&options, &have);
         let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
         let place = Place::of(&claimed);
@@ -324,6 +327,7 @@ impl Ready {
                 choices.priorities = options.files.encode(meta);
                 choices.order = wanted::recorded(options.order);
                 (choices.down_limit, choices.up_limit) = (options.down_limit, options.up_limit);
+                choices.trackers.clone_from(&options.trackers);
             });
             link.saver.changed(meta.id());
         }
@@ -332,6 +336,10 @@ impl Ready {
         plane.engine().set_order(now, entry.key, options.order);
         plane.engine().set_torrent_limit(now, entry.key, Direction::Read, options.down_limit);
         plane.engine().set_torrent_limit(now, entry.key, Direction::Write, options.up_limit);
+        for url in &options.trackers {
+            // Those of an earlier run; others are there.
+            plane.engine().add_tracker(now, entry.key, entry.identity.next_tier(), url);
+        }
         plane.engine().add_peers(now, entry.key, &peers, Source::Resume, Scope::Loopback);
         Ok(None)
     }

@@ -79,6 +79,7 @@ fn join(wanted: &mut Wanted, options: MagnetOptions) {
     if wanted.options.dir.is_none() && options.dir.is_some() {
         wanted.entry.identity.choose(|chosen| {
             (chosen.files, chosen.order) = (options.files.clone(), options.order);
+            chosen.as_before = options.as_before;
         });
         let MagnetOptions { magnet, trackers, peers, .. } = wanted.options.clone();
         wanted.options = MagnetOptions { magnet, trackers, peers, ..options };

@@ -63,6 +63,7 @@ impl Session {
         }
         let attempt = Attempt::new(link.reactor.clone());
         let earlier = note.as_ref().map(Note::earlier).unwrap_or_default();
+        let options = note.as_ref().map_or(options, Note::options);
         let begin = Begin { link: link.clone(), options, earlier, reservation };
         let begun = link.ask(attempt.guard(link.clone(), id, move |plane| begin.run(plane)));
         let entry = begun.await??.ok_or(AddError::Duplicate(id))?;
@@ -101,6 +102,7 @@ impl Begin {
         engine.set_torrent_limit(now, key, Direction::Write, options.up_limit);
         let limits = [options.down_limit, options.up_limit];
         let chosen = Chosen::new(options.files.clone(), options.order, limits);
+        let chosen = Chosen { as_before: options.as_before, ..chosen };
         let identity = Identity::named(&options.magnet, chosen);
         let held = watch::Sender::new(());
         let entry = Entry { key, identity, files: held.subscribe() };

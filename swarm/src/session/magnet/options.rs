@@ -8,7 +8,7 @@ use metainfo::{Magnet, Torrent};
 
 use super::Choice;
 use crate::engine::PieceOrder;
-use crate::session::options::{AddOptions, Check, Placing};
+use crate::session::options::{AddOptions, AsBefore, Check, Placing};
 use crate::session::selection::Selection;
 
 /// What to look for, and what to do when it is found. See [`AddOptions`] for what has the same name there.
@@ -44,6 +44,8 @@ pub struct MagnetOptions {
     pub down_limit: Option<u64>,
     /// Upload limit in bytes per second.
     pub up_limit: Option<u64>,
+    /// Which of these choices give way to those that are recorded.
+    pub as_before: AsBefore,
 }
 
 impl MagnetOptions {
@@ -70,6 +72,7 @@ impl MagnetOptions {
             trackers: Vec::new(),
             down_limit: None,
             up_limit: None,
+            as_before: AsBefore::default(),
         }
     }
 
@@ -95,6 +98,7 @@ impl MagnetOptions {
             trackers: self.trackers.clone(),
             down_limit: self.down_limit,
             up_limit: self.up_limit,
+            as_before: self.as_before,
             ..AddOptions::download(torrent, dir)
         })
     }

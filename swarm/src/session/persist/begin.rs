@@ -17,6 +17,7 @@ use storage::{
 };
 use wire::peer::Bitfield;
 
+use super::choices;
 use super::durable::make_durable;
 use super::foreign::{self, Strangers};
 use super::kept::{self, Kept, lease_names, lease_with_names};
@@ -30,7 +31,6 @@ use crate::session::event::Event;
 use crate::session::finishing::Finish;
 use crate::session::link::Link;
 use crate::session::options::{AddError, AddOptions, Check};
-use crate::session::wanted;
 
 /// Files that are open, and what is in them.
 pub(in crate::session) struct Begun {
@@ -49,6 +49,8 @@ pub(in crate::session) struct Begun {
     pub(in crate::session) kept: Option<Arc<Kept>>,
     /// What is to be done with complete files.
     pub(in crate::session) finish: Option<Arc<Finish>>,
+    /// The options, with what was chosen before where nobody chose now.
+    pub(in crate::session) options: AddOptions,
 }
 
 /// What is there.
@@ -82,8 +84,12 @@ pub(in crate::session) fn begin(
     claim: impl FnOnce(&FileStorage) -> Result<(), AddError>,
 ) -> Result<Begun, AddError> {
     let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
-    let meta = &options.torrent;
     let mut record = prior.as_mut().and_then(|prior| prior.record.take());
+    let (chosen, recalled) = choices::recall(options, record.as_ref());
+    let (options, meta) = (&chosen, &chosen.torrent);
+    if let Some(choices) = recalled {
+        link.tell(Event::Recalled { torrent: meta.id(), choices });
+    }
     let (files, rules) = match (open(&link.open_files, options, record.as_mut(), false), &mut record) {
         (Err(error), Some(record)) if options.create && was_deleted(options, record, &error) => {
             link.tell(Event::Anew { torrent: meta.id(), dir: error.path });
@@ -135,7 +141,7 @@ pub(in crate::session) fn begin(
         .transpose()?;
     let There { have, partial, unseen, .. } = there;
     let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
-    Ok(Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish })
+    Ok(Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish, options: chosen })
 }
 
 impl There {
@@ -398,6 +404,7 @@ fn keep(
     let now = kept::now_ms();
     let Prior { store, lease, away, key, .. } = prior;
     let is_known = record.as_ref().is_some_and(|record| record.source.is_some());
+    let was_chosen = record.is_some();
     let mut record = record.unwrap_or_else(|| fresh(options, key.dir.clone(), now));
     record.source = if is_known { None } else { torrent_file(meta).ok().map(Source::Torrent) };
     let Record { summary, state, .. } = &mut record;
@@ -415,14 +422,13 @@ fn keep(
     let goal = state.moving_to.as_deref().and_then(|to| RootId::of(to).ok());
     state.goal = goal.map(Into::into);
     state.renaming.clear();
-    state.finishing = rules;
+    state.finishing = match options.create {
+        true => rules,
+        // Where they lie now, and what is to be done with them as it was.
+        false => Finishing { unfinished_in: rules.unfinished_in, ..state.finishing.clone() },
+    };
     state.choices.names = kept::names(files);
-    state.choices.preallocate = options.preallocate;
-    state.choices.down_limit = options.down_limit;
-    state.choices.up_limit = options.up_limit;
-    state.choices.trackers.clone_from(&options.trackers);
-    state.choices.priorities = options.files.encode(meta);
-    state.choices.order = wanted::recorded(options.order);
+    choices::write(options, was_chosen, &mut state.choices);
     state.generation += 1;
     summary.generation = state.generation;
     // A folder that cannot be looked at is noticed when it is used.

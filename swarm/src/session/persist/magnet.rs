@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use metainfo::TorrentId;
+use metainfo::{MAX_MAGNET, Magnet, TorrentId};
 use storage::record::{
     Flags, Key, NAME_RULES, Record, Source, State, Store, StoreError, Summary, Times, Totals,
 };
 
-use super::{kept, placing};
+use super::{choices, kept, placing};
 use crate::engine::{ResumeState, TrackerMemo};
 use crate::session::magnet::{MagnetOptions, Noted};
 use crate::session::options::AddError;
@@ -23,6 +23,7 @@ pub(in crate::session) struct Note {
     key: Key,
     is_new: bool,
     earlier: Earlier,
+    options: MagnetOptions,
 }
 
 /// What an earlier run learnt.
@@ -38,6 +39,11 @@ impl Note {
     /// What an earlier run learnt of it.
     pub(in crate::session) fn earlier(&self) -> Earlier {
         self.earlier.clone()
+    }
+
+    /// What to look for, with what was chosen before where nobody chose now.
+    pub(in crate::session) fn options(&self) -> MagnetOptions {
+        self.options.clone()
     }
 
     /// The magnet runs.
@@ -86,13 +92,15 @@ pub(in crate::session) fn note(
     }
     let is_new = known.is_none();
     let earlier = known.as_ref().map(earlier).unwrap_or_default();
+    let is_noted = known.as_ref().filter(|record| record.summary.flags.no_metadata);
+    let options = is_noted.map_or_else(|| options.clone(), |record| choices::recall_magnet(options, record));
     if known.as_ref().is_none_or(|record| record.summary.flags.no_metadata) {
-        let mut record = known.unwrap_or_else(|| fresh(options, key.dir.clone()));
+        let mut record = known.unwrap_or_else(|| fresh(&options, key.dir.clone()));
         record.summary.dir.clone_from(&key.dir);
-        choose(&mut record, options);
+        choose(&mut record, &options);
         store.save(&[record])?;
     }
-    Ok(Some(Note { store, registry: registry.clone(), key, is_new, earlier }))
+    Ok(Some(Note { store, registry: registry.clone(), key, is_new, earlier, options }))
 }
 
 fn earlier(record: &Record) -> Earlier {
@@ -170,7 +178,28 @@ fn choose(record: &mut Record, options: &MagnetOptions) {
     state.choices.order = wanted::recorded(options.order);
     // What the folders are called is found out again when the torrent is known.
     state.finishing = placing::asked(&options.placing).unwrap_or_default();
-    *source = Some(Source::Magnet(magnet.to_string()));
+    *source = Some(Source::Magnet(fitting(magnet)));
+}
+
+/// A link that can be read again: of what is too long for one, the first of its peers, web seeds and trackers.
+fn fitting(mut magnet: Magnet) -> String {
+    fn halve<T>(list: &mut Vec<T>) -> bool {
+        list.truncate(list.len() / 2);
+        true
+    }
+    loop {
+        let link = magnet.to_string();
+        let is_cut = link.len() > MAX_MAGNET
+            && match &mut magnet {
+                Magnet { peers, .. } if !peers.is_empty() => halve(peers),
+                Magnet { web_seeds, .. } if !web_seeds.is_empty() => halve(web_seeds),
+                Magnet { trackers, .. } if !trackers.is_empty() => halve(trackers),
+                Magnet { name, .. } => name.take().is_some(),
+            };
+        if !is_cut {
+            return link;
+        }
+    }
 }
 
 /// Forgets it again, unless more is known by now. Blocks.
@@ -185,7 +214,25 @@ pub(in crate::session) fn forget(store: &dyn Store, key: &Key) -> Result<(), Sto
 mod tests {
     use super::*;
     use crate::session::RedbStore;
-    use metainfo::{InfoHashV1, InfoHashes, Magnet};
+    use metainfo::{InfoHashV1, InfoHashes};
+
+    #[test]
+    fn what_is_too_long_for_a_link_is_cut_so_that_it_can_be_read() {
+        let many = |what: &str, len: usize| -> Vec<String> {
+            (0..len).map(|n| format!("http://{what}.test/{n}/{}", "ü".repeat(50))).collect()
+        };
+        let plain = Magnet::new(InfoHashes::v1_only(InfoHashV1([1; 20])));
+        let read = |magnet: &Magnet| fitting(magnet.clone()).parse::<Magnet>().unwrap();
+        let short = Magnet { trackers: many("tracker", 3), web_seeds: many("seed", 2), ..plain.clone() };
+        assert_eq!(read(&short), short);
+        let long =
+            Magnet { peers: vec![("host".into(), 1); 9], web_seeds: many("seed", 900), ..short.clone() };
+        let left = read(&long);
+        assert_eq!((&left.trackers, left.peers.len()), (&short.trackers, 0));
+        assert!(!left.web_seeds.is_empty() && left.web_seeds[..] == long.web_seeds[..left.web_seeds.len()]);
+        let longer = Magnet { trackers: many("tracker", 900), name: Some("ü".repeat(40_000)), ..plain };
+        assert_eq!(read(&longer).info_hashes, longer.info_hashes);
+    }
 
     #[tokio::test]
     async fn a_note_of_what_was_given_up_goes_again() {

@@ -12,6 +12,7 @@
 
 mod batch;
 mod begin;
+mod choices;
 mod database;
 mod durable;
 mod foreign;
