@@ -1,9 +1,13 @@
 //! Nodes to begin with: when they are asked, and that they are asked again.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use swarm::engine::dht::{DhtConfig, DhtState, Id};
+use wire::krpc::{Body, Method, Packet};
 
 use crate::net::Net;
 
@@ -90,4 +94,43 @@ fn who_finds_itself_in_another_network_begins_anew() {
     let stats = net.complete(30, |dht, now| dht.find_nodes(now, target).unwrap());
     assert!(stats.answers >= 8, "{stats:?} of {addr}");
     net.dht(30).check();
+}
+
+#[test]
+fn lookups_whose_router_was_asked_often_enough_ask_other_nodes_meanwhile() {
+    let mut net = Net::new(75);
+    let (addr, router) = (net.address(), net.address());
+    let node = net.add(addr, DhtConfig { external: vec![addr.ip()], ..DhtConfig::default() });
+    // Whose hashes the router and the others were asked for. Nobody answers.
+    let asked: [Rc<RefCell<BTreeSet<[u8; 20]>>>; 2] = Default::default();
+    for n in 0..8 {
+        let (at, seen) = if n == 0 { (router, &asked[0]) } else { (net.address(), &asked[1]) };
+        let seen = seen.clone();
+        let script = move |_, _, bytes: &[u8]| {
+            let query = Packet::parse(bytes).map(|packet| packet.body);
+            if let Ok(Body::Query(query)) = query
+                && let Method::GetPeers { info_hash, .. } = query.method
+            {
+                seen.borrow_mut().insert(info_hash);
+            }
+            Vec::new()
+        };
+        net.script(at, Box::new(script));
+        if n > 0 {
+            let (id, now) = (Id::of_address(at.ip(), &mut net.rng), net.now);
+            net.dht(node).vouch(now, id, at);
+        }
+    }
+    let now = net.now;
+    net.dht(node).bootstrap(now, &[router]);
+    let hashes: BTreeSet<_> = (0..7).map(|_| Id::random(&mut net.rng)).collect();
+    for hash in &hashes {
+        net.dht(node).get_peers(now, *hash, None).unwrap();
+    }
+    net.settle(node);
+    net.run(Duration::from_millis(150));
+    let [by_router, by_others] = asked.map(|asked| asked.borrow().clone());
+    println!("{} asked the router, {} others", by_router.len(), by_others.len());
+    assert!((1..7).contains(&by_router.len()), "the router is needed, and not asked by all");
+    assert_eq!(by_others, hashes.into_iter().map(|hash| hash.0).collect(), "nobody waits for it");
 }
