@@ -25,6 +25,12 @@ const HESITATION: Duration = Duration::from_secs(4);
 /// The peer id of somebody who was told of the torrent by nobody.
 const STRANGER: &[u8; 20] = b"-XX0000-a stranger!!";
 
+/// How a handshake begins. Eight bytes of flags follow.
+const PROTOCOL: &[u8] = b"\x13BitTorrent protocol";
+
+/// How a message begins that tells the port of a node (BEP 5).
+const PORT: &[u8] = b"\0\0\0\x03\x09";
+
 #[test]
 fn a_private_torrent_is_told_to_its_tracker_only() -> Result<()> {
     inside(concat!(module_path!(), "::a_private_torrent_is_told_to_its_tracker_only"), || {
@@ -33,6 +39,9 @@ fn a_private_torrent_is_told_to_its_tracker_only() -> Result<()> {
         ensure!(strangers.clone().count() == 0, "told by UDP: {:?}", strangers.collect::<Vec<_>>());
         let ours = seen.packets.iter().filter(|packet| !packet.has(STRANGER));
         ensure!(!ours.clone().any(|packet| packet.has(b"ut_pex")), "peers are exchanged");
+        ensure!(ours.clone().any(|packet| packet.has(PROTOCOL)), "the watch sees no handshake");
+        ensure!(!ours.clone().any(offers_dht), "a handshake offers the DHT");
+        ensure!(!ours.clone().any(|packet| packet.has(PORT)), "a node is told of");
         ensure!(!seen.has(b"8:msg_typei1e"), "metadata is given to whoever asks");
         ensure!(seen.has(PRIVATE.info_hash_bytes().as_slice()), "the watch is blind");
         Ok(())
@@ -44,6 +53,8 @@ fn a_public_torrent_shows_that_the_watch_sees() -> Result<()> {
     inside(concat!(module_path!(), "::a_public_torrent_shows_that_the_watch_sees"), || {
         let seen = session(&MULTI)?;
         ensure!(seen.packets.iter().any(|packet| packet.udp && packet.from == host(2)), "no DHT and no LSD");
+        ensure!(seen.packets.iter().any(offers_dht), "no handshake offers the DHT");
+        ensure!(seen.has(PORT), "nobody tells of its node");
         ensure!(seen.has(b"8:msg_typei1e"), "no metadata for whoever asks");
         Ok(())
     })
@@ -68,6 +79,7 @@ fn a_magnet_that_turns_out_private_is_told_to_nobody_from_then_on() -> Result<()
         let late = after.iter().filter(asks).count();
         ensure!(late <= 8, "it looks in the DHT after it is known: {late} packets");
         ensure!(!ours.iter().any(|packet| packet.has(b"announce_peer")), "announced to the DHT");
+        ensure!(!ours.iter().any(|packet| packet.has(PORT)), "a node is told of");
         ensure!(!ours.iter().any(|packet| packet.has(b"BT-SEARCH")), "told to the local network");
         ensure!(!ours.iter().any(|packet| packet.has(b"5:added")), "peers are exchanged");
         ensure!(
@@ -150,6 +162,12 @@ fn extended(id: u8, body: &[u8]) -> Vec<u8> {
     out.extend([20, id]);
     out.extend(body);
     out
+}
+
+/// Whether a handshake is in it whose flags say that there is a node of the DHT (BEP 5).
+fn offers_dht(packet: &Packet) -> bool {
+    let mut beginnings = packet.payload.windows(PROTOCOL.len() + 8);
+    beginnings.any(|bytes| bytes.starts_with(PROTOCOL) && bytes.last().is_some_and(|flags| flags & 1 != 0))
 }
 
 struct Seen {
