@@ -11,6 +11,8 @@ mod faults;
 #[cfg(feature = "files")]
 mod files;
 #[cfg(feature = "files")]
+mod golden_names;
+#[cfg(feature = "files")]
 mod marker;
 #[cfg(feature = "files")]
 mod mounts;
