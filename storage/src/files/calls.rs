@@ -227,6 +227,14 @@ pub(super) fn rename(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Re
     )
 }
 
+/// The same in another folder.
+pub(super) fn rename_over(from: impl AsFd, old: &str, to: impl AsFd, new: &str) -> Result<(), Errno> {
+    note!(
+        call(Call::Rename, || rustix::fs::renameat(&from, old, &to, new)),
+        Change::Rename { from: node(&from), old: old.to_owned(), to: node(&to), new: new.to_owned() }
+    )
+}
+
 /// Renames over what is there, as one step.
 pub(super) fn replace(dir: impl AsFd, old: &str, new: &str) -> Result<(), Errno> {
     note!(

@@ -89,6 +89,7 @@ impl FileStorage {
             .map_err(failed(Operation::Open))??;
         if way == Way::Link {
             self.sole.forget(index);
+            self.deeds.named(index);
         }
         let durable = || {
             let given = to.open_at(new, OFlags::RDONLY | super::opening::PLAIN, Mode::empty())?;

@@ -1,14 +1,22 @@
 //! Other names for files: the user's, and the right one of a file that is finished.
 
+use super::beneath::Root;
 use super::names::has_part_ending_in;
 use super::places::Places;
-use super::relocate::rename;
+use super::relocate::{rename, rename_over};
 use super::stamps::is_absent;
 use super::{FileNames, FileStorage};
 use crate::{Operation, StorageError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+
+/// Whether both are names of one file that has no other.
+fn is_one(root: &Root, old: &str, new: &str) -> bool {
+    let stat = |path| root.stat_file(path).ok().map(|stat| (stat.st_dev, stat.st_ino, stat.st_nlink));
+    old.to_lowercase() == new.to_lowercase()
+        && stat(old).zip(stat(new)).is_some_and(|(old, new)| old == new && old.2 == 1)
+}
 
 impl FileStorage {
     /// What the names of unfinished files end in.
@@ -77,7 +85,14 @@ impl FileStorage {
         let failed = |cause| StorageError::new(Operation::Rename, root.show(new), None, cause);
         root.check().map_err(|cause| Self::root_error(Operation::Open, root, cause))?;
         root.make_folders(new, |folder| self.made().note(folder)).map_err(failed)?;
-        rename(root, old, root, new).map_err(failed)?;
+        match rename(root, old, root, new) {
+            // Where names that differ by case only are one, the file itself is what has the name.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_one(root, old, new) => {
+                rename_over(root, old, new).map_err(failed)?;
+            }
+            renamed => renamed.map_err(failed)?,
+        }
+        self.deeds.named(index);
         let mut made = self.made();
         made.touch(old);
         made.touch(new);

@@ -13,6 +13,8 @@ pub struct Stamp {
     pub len: u64,
     /// When it was last written, in nanoseconds of Unix time.
     pub mtime_ns: i64,
+    /// When anything of it was changed last, its names too, in nanoseconds of Unix time; 0 where that does not last.
+    pub ctime_ns: i64,
     /// Its number on its file system; 0 where numbers do not last.
     pub inode: u64,
     /// The device it is on, as the system numbers it; it may get another number when the system starts anew.
@@ -31,17 +33,20 @@ impl Stamp {
     /// numbers.
     pub(super) fn coarse(self) -> Self {
         const STEP: i64 = 2_000_000_000;
-        Self { mtime_ns: self.mtime_ns.div_euclid(STEP) * STEP, inode: 0, ..self }
+        Self { mtime_ns: self.mtime_ns.div_euclid(STEP) * STEP, ctime_ns: 0, inode: 0, ..self }
     }
 }
 
 impl From<Stat> for Stamp {
     #[allow(clippy::useless_conversion, reason = "the types differ between systems")]
     fn from(stat: Stat) -> Self {
-        let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+        let [mtime_nsec, ctime_nsec] = [i64::try_from(stat.st_mtime_nsec), i64::try_from(stat.st_ctime_nsec)]
+            .map(|nanos| nanos.unwrap_or(0));
         Self {
             len: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime_ns: i64::from(stat.st_mtime).saturating_mul(1_000_000_000).saturating_add(nanos),
+            mtime_ns: nanos(i64::from(stat.st_mtime), mtime_nsec),
+            ctime_ns: nanos(i64::from(stat.st_ctime), ctime_nsec),
             inode: stat.st_ino,
             device: stat.st_dev,
         }

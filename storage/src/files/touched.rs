@@ -14,6 +14,8 @@ pub struct Touched {
     pub made: bool,
     /// It made it of what the part file had, or moved the part file that has bytes of it.
     pub folded: bool,
+    /// It gave it another name, or a second one.
+    pub named: bool,
     /// It gave it another place, or bytes of its own: how the file was before, and after.
     pub moved: Option<(Stamp, Stamp)>,
 }
@@ -40,6 +42,9 @@ pub(super) struct Deeds {
 const WRITTEN: u64 = 1 << 63;
 const MADE: u64 = 1 << 62;
 const FOLDED: u64 = 1 << 61;
+const NAMED: u64 = 1 << 60;
+/// All that is not a count of writes.
+const BITS: u64 = WRITTEN | MADE | FOLDED | NAMED;
 
 impl Deeds {
     pub(super) fn new(files: usize) -> Self {
@@ -65,11 +70,18 @@ impl Deeds {
     pub(super) fn activity(&self, index: usize) -> Activity {
         let word = self.files.get(index).map_or(0, |word| word.load(Ordering::SeqCst));
         let count = self.counts.get(index).map_or(0, |count| count.load(Ordering::SeqCst));
-        Activity { count, is_busy: word & !(WRITTEN | MADE | FOLDED) != 0 }
+        Activity { count, is_busy: word & !BITS != 0 }
     }
 
     pub(super) fn made(&self, index: usize) {
         self.note(index, MADE | WRITTEN);
+    }
+
+    pub(super) fn named(&self, index: usize) {
+        // That is not looked at as if it had been written to.
+        if let Some(word) = self.files.get(index) {
+            word.fetch_or(NAMED, Ordering::SeqCst);
+        }
     }
 
     pub(super) fn folded(&self, index: usize) {
@@ -79,7 +91,8 @@ impl Deeds {
     /// A file that looked like the one looks like the other now. To be called before anybody else may look where it is.
     pub(super) fn moved(&self, index: usize, from: Stamp, to: Stamp) {
         self.note(index, 0);
-        let is_written = self.files.get(index).is_some_and(|word| word.load(Ordering::SeqCst) & !FOLDED != 0);
+        let is_written =
+            self.files.get(index).is_some_and(|word| word.load(Ordering::SeqCst) & !(FOLDED | NAMED) != 0);
         let mut moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
         let first = match moves.get(&index) {
             // Nobody else changed it between the two moves.
@@ -124,12 +137,12 @@ impl FileStorage {
         let are_parts_written = self.deeds.parts.swap(false, Ordering::SeqCst);
         let mut moves = std::mem::take(&mut *self.deeds.moves.lock().unwrap_or_else(PoisonError::into_inner));
         let words = self.deeds.files.iter().enumerate();
-        let taken =
-            words.map(|(index, word)| (index, word.fetch_and(!(WRITTEN | MADE | FOLDED), Ordering::SeqCst)));
+        let taken = words.map(|(index, word)| (index, word.fetch_and(!BITS, Ordering::SeqCst)));
         let touched = taken.map(|(index, deeds)| Touched {
-            written: deeds & !(MADE | FOLDED) != 0 || are_parts_written && self.has_parts_of(index),
+            written: deeds & !(MADE | FOLDED | NAMED) != 0 || are_parts_written && self.has_parts_of(index),
             made: deeds & MADE != 0,
             folded: deeds & FOLDED != 0,
+            named: deeds & NAMED != 0,
             moved: moves.remove(&index),
         });
         // In this order: what is written in between is explained by the next call.

@@ -36,6 +36,14 @@ impl Baseline {
                 (Some(_), None) => {
                     self.missing.insert(file);
                 }
+                // What else somebody changed of it is not recorded, so that the next start checks the file.
+                (Some(old), Some(new))
+                    if old.is_same(&new) && !touched.made && *touched == Touched::default() => {}
+                (Some(old), Some(new))
+                    if old.is_same(&new) && !touched.made && !self.changed.contains(&file) =>
+                {
+                    *stamp = *now;
+                }
                 (old, Some(_)) if old == *now && !touched.made => {}
                 (old, Some(new)) if !self.changed.contains(&file) && is_explained(old, new, *touched) => {
                     *stamp = *now;
@@ -79,7 +87,7 @@ mod tests {
     use super::*;
 
     fn stamp(len: u64, mtime: u64, inode: u64) -> Option<FileStamp> {
-        Some(FileStamp { len, mtime, inode })
+        Some(FileStamp { len, mtime, inode, ctime: 0 })
     }
 
     #[test]
@@ -90,7 +98,7 @@ mod tests {
         let moved = |from: Option<FileStamp>, to: Option<FileStamp>| {
             let stamp = |stamp: FileStamp| {
                 let mtime_ns = i64::try_from(stamp.mtime).unwrap();
-                crate::Stamp { len: stamp.len, mtime_ns, inode: stamp.inode, device: 1 }
+                crate::Stamp { len: stamp.len, mtime_ns, ctime_ns: 0, inode: stamp.inode, device: 1 }
             };
             Touched { moved: from.map(stamp).zip(to.map(stamp)), ..nothing }
         };
@@ -132,6 +140,18 @@ mod tests {
             baseline.update(&[now], &[touched]);
             assert_eq!(baseline.stamps(), [recorded], "line {at}");
             assert_eq!(baseline.doubted().next().is_some(), is_doubted, "line {at}");
+        }
+    }
+
+    #[test]
+    fn what_else_is_changed_of_a_file_is_recorded_if_it_was_ours() {
+        let at = |ctime| stamp(10, 5, 1).map(|stamp| FileStamp { ctime, ..stamp });
+        let nothing = Touched::default();
+        let ours = [Touched { named: true, ..nothing }, Touched { written: true, ..nothing }];
+        for (touched, recorded) in [(nothing, 6), (ours[0], 7), (ours[1], 7)] {
+            let mut baseline = Baseline::new(vec![at(6)]);
+            baseline.update(&[at(7)], &[touched]);
+            assert_eq!((baseline.stamps(), baseline.doubted().count()), (&[at(recorded)][..], 0));
         }
     }
 

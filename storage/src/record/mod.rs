@@ -22,6 +22,7 @@
 
 #[cfg(feature = "files")]
 mod baseline;
+mod boot;
 mod bytes;
 mod error;
 #[cfg(feature = "files")]
@@ -38,6 +39,7 @@ mod summary;
 
 #[cfg(feature = "files")]
 pub use baseline::Baseline;
+pub use boot::{BootId, boot};
 pub use error::{Damage, StoreError};
 #[cfg(feature = "files")]
 pub use file::{FileStore, SessionLeases};
@@ -52,8 +54,9 @@ pub use summary::{Flags, Folder, Summary, Times, Totals};
 
 /// The newest version. Older ones are read; newer ones are refused. Version 2 of a [`State`] says what was under way with
 /// its files, version 3 how they are finished, version 4 which folder they are being moved to, version 5 when they were made;
-/// version 7 of a [`Summary`] has an [`Outline`]. Each is written only when there is something to say.
-pub const VERSION: u8 = 7;
+/// version 6 has markers and mount points of folders, version 7 of a [`Summary`] an [`Outline`], version 8 of a [`State`] the start
+/// of the system and times of change. Each is written only when there is something to say.
+pub const VERSION: u8 = 8;
 
 /// The rules by which `metainfo` turns names of a torrent into file names. Kept with each torrent, so that a program with
 /// other rules knows which ones its files were named by.

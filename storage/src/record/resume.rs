@@ -10,6 +10,9 @@
 //! - Any other change was not ours, so every piece of that file is checked: the recorded ones may be bad, the others good.
 //! - Of a file that is gone nothing is there, also when it was gone already when the record was written.
 //! - A file that cannot be looked at may hold all that it held, and more: every piece of it is checked when it can be read.
+//! - A file of which only something else was changed (a name, a right, or the bytes, and its time was set back) may hold other bytes:
+//!   it is checked.
+//! - After a crash of the system its clock may have gone back: what was written later than the record is not ours then.
 //! - Pieces that the record doubts are checked, however the files look.
 
 use super::pieces::PieceSet;
@@ -18,6 +21,7 @@ use super::{Record, State};
 use crate::{Operation, Storage, StorageError};
 use metainfo::{PieceRange, Torrent};
 use std::io::{Error, ErrorKind, IoSlice, IoSliceMut};
+use std::ops::RangeInclusive;
 
 /// Longer than this after its last save no write of ours can come: saves follow writes within seconds. In nanoseconds.
 const OURS: u64 = 30_000_000_000;
@@ -63,6 +67,17 @@ pub fn judge(
     stamps: &[Option<FileStamp>],
     unseen: &[usize],
 ) -> Judgement {
+    let is_same_boot = record.state.boot.is_none_or(|then| super::boot().is_none_or(|now| then == now));
+    judge_in(record, torrent, stamps, unseen, is_same_boot)
+}
+
+fn judge_in(
+    record: &Record,
+    torrent: &Torrent,
+    stamps: &[Option<FileStamp>],
+    unseen: &[usize],
+    is_same_boot: bool,
+) -> Judgement {
     let Record { summary, state, .. } = record;
     let pieces = torrent.geometry().piece_count();
     let files = torrent.layout().files();
@@ -78,14 +93,18 @@ pub fn judge(
     };
     judgement.doubtful.subtract(&state.pieces);
     let saved = summary.times.saved.saturating_mul(1_000_000);
+    let until = if is_same_boot { saved.saturating_add(OURS) } else { saved };
+    // A move or a new name that a crash cut short shows as a change of its own.
+    let is_moving = state.moving_to.is_some() || !state.renaming.is_empty();
+    let without = |stamp: &FileStamp| FileStamp { ctime: if is_moving { 0 } else { stamp.ctime }, ..*stamp };
     let looks = state.stamps.iter().zip(stamps).enumerate().map(|(file, (old, new))| match (old, new) {
         _ if unseen.binary_search(&file).is_ok() => Look::Unseen,
         (None, None) if claims(state, torrent, file) => Look::Gone,
-        (old, new) => Look::of(*old, *new, saved, summary.flags.clean),
+        (old, new) => Look::of(old.as_ref().map(without), *new, saved..=until, summary.flags.clean),
     });
     let looks: Vec<Look> = looks.collect();
     // What is gone comes last, because a piece that reaches into such a file needs no check.
-    for pass in [Look::Ours, Look::Unseen, Look::Foreign, Look::Gone] {
+    for pass in [Look::Ours, Look::Unseen, Look::Touched, Look::Foreign, Look::Gone] {
         for (file, look) in looks.iter().enumerate().filter(|(_, look)| **look == pass) {
             if files.get(file).is_some_and(|file| file.is_pad()) {
                 continue;
@@ -104,6 +123,8 @@ enum Look {
     Same,
     /// As recorded or later, and if it was written, then by us.
     Ours,
+    /// As recorded, but somebody changed something else of it, or hides that it was written to.
+    Touched,
     /// Changed by somebody else.
     Foreign,
     /// It was there and is not any more.
@@ -113,7 +134,9 @@ enum Look {
 }
 
 impl Look {
-    fn of(old: Option<FileStamp>, new: Option<FileStamp>, saved: u64, is_clean: bool) -> Self {
+    /// `ours` is from when the record was written until when we may have written to files.
+    fn of(old: Option<FileStamp>, new: Option<FileStamp>, ours: RangeInclusive<u64>, is_clean: bool) -> Self {
+        let (saved, until) = ours.into_inner();
         match (old, new) {
             (None, None) => Self::Same,
             (Some(_), None) => Self::Gone,
@@ -125,10 +148,12 @@ impl Look {
                 let may_be_ours = !is_clean
                     && is_same_file
                     && new.len >= old.len
-                    && (old.mtime..=saved.saturating_add(OURS)).contains(&new.mtime);
+                    && (old.mtime..=until).contains(&new.mtime);
+                let is_touched = old.is_touched(&new) && (is_clean || new.ctime > until);
                 // Somebody may have written to it after it was looked at, within the same step.
                 let may_hide = (old.inode, new.inode) == (0, 0) && new.mtime.saturating_add(STEP) > saved;
                 match (is_same && !may_hide, may_be_ours && is_recent) {
+                    (true, _) if is_touched => Self::Touched,
                     (true, false) => Self::Same,
                     (_, true) => Self::Ours,
                     (false, false) => Self::Foreign,
@@ -141,7 +166,7 @@ impl Look {
 impl Judgement {
     fn apply(&mut self, look: Look, file: usize, torrent: &Torrent) {
         match look {
-            Look::Same | Look::Ours | Look::Unseen => {}
+            Look::Same | Look::Ours | Look::Unseen | Look::Touched => {}
             Look::Foreign => self.changed.push(file),
             Look::Gone => self.gone.push(file),
         }
@@ -150,7 +175,7 @@ impl Judgement {
                 Look::Same => {}
                 Look::Ours if self.have.contains(piece) => {}
                 Look::Ours => self.doubtful.set(piece, true),
-                Look::Foreign | Look::Unseen => {
+                Look::Foreign | Look::Unseen | Look::Touched => {
                     self.have.set(piece, false);
                     self.doubtful.set(piece, true);
                 }
@@ -178,7 +203,9 @@ fn kept(state: &State, torrent: &Torrent, looks: &[Look]) -> Vec<Partial> {
     let is_kept = |partial: &&Partial| {
         let Ok(piece) = geometry.piece(partial.piece) else { return false };
         let blocks = geometry.piece_len(piece).div_ceil(metainfo::BLOCK);
-        let ours = |file: usize| matches!(looks.get(file), Some(Look::Same | Look::Ours | Look::Unseen));
+        let ours = |file: usize| {
+            matches!(looks.get(file), Some(Look::Same | Look::Ours | Look::Unseen | Look::Touched))
+        };
         let mut segments = torrent.layout().segments(geometry.whole(piece));
         let is_there = segments.all(|segment| segment.pad || ours(segment.file));
         is_there && blocks == partial.blocks.len() && !state.pieces.contains(partial.piece)
@@ -234,7 +261,7 @@ mod tests {
     }
 
     fn stamp(mtime: u64) -> Option<FileStamp> {
-        Some(FileStamp { len: 65536, mtime, inode: 9 })
+        Some(FileStamp { len: 65536, mtime, inode: 9, ctime: 0 })
     }
 
     /// Pieces as a picture: `#` is in the set.
@@ -270,8 +297,10 @@ mod tests {
         let old = SAVED - 100 * SECOND;
         let same = [stamp(old), stamp(old), stamp(old)];
         let other = |mtime| [stamp(old), stamp(mtime), stamp(old)];
-        let shorter = [stamp(old), Some(FileStamp { len: 1, mtime: old + 1, inode: 9 }), stamp(old)];
-        let replaced = [stamp(old), Some(FileStamp { len: 65536, mtime: old, inode: 8 }), stamp(old)];
+        let shorter =
+            [stamp(old), Some(FileStamp { len: 1, mtime: old + 1, inode: 9, ctime: 0 }), stamp(old)];
+        let replaced =
+            [stamp(old), Some(FileStamp { len: 65536, mtime: old, inode: 8, ctime: 0 }), stamp(old)];
         let gone = [stamp(old), None, stamp(old)];
         // recorded, files as recorded, clean, files now, had, doubtful
         let table: &[(&str, Stamps, bool, Stamps, &str, &str)] = &[
@@ -307,8 +336,56 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_which_only_something_else_changed_is_checked() {
+        let old = SAVED - 100 * SECOND;
+        let changed = |ctime| [stamp(old), stamp(old).map(|stamp| FileStamp { ctime, ..stamp }), stamp(old)];
+        // recorded, clean, now, had, doubtful
+        let table = [
+            (old, true, old, "##.#..", "......"),
+            (old, true, old + 1, "##....", "..##.."),
+            (old, true, old - 1, "##....", "..##.."),
+            // By us, or not.
+            (old, false, SAVED + SECOND, "##.#..", "......"),
+            (old, false, SAVED + 3600 * SECOND, "##....", "..##.."),
+            // Not known then, or now.
+            (0, true, old, "##.#..", "......"),
+            (old, true, 0, "##.#..", "......"),
+        ];
+        for (at, (then, is_clean, now, had, doubtful)) in table.into_iter().enumerate() {
+            let found = judge(&record("##.#..", changed(then), is_clean), &torrent(), &changed(now), &[]);
+            assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)), "line {at}");
+            assert_eq!((found.partial.len(), found.changed.len()), (1, 0), "line {at}");
+        }
+        // We may have moved it just before a crash.
+        let mut moving = record("##.#..", changed(old), true);
+        moving.state.moving_to = Some("/elsewhere".into());
+        assert!(judge(&moving, &torrent(), &changed(old + 1), &[]).doubtful.is_none());
+    }
+
+    #[test]
+    fn what_was_written_after_the_record_and_before_another_start_of_the_system_is_checked() {
+        let old = stamp(SAVED - 100 * SECOND);
+        for (mtime, is_same_boot, had, doubtful) in [
+            (SAVED + SECOND, true, "##.#..", "..#..."),
+            (SAVED + SECOND, false, "##....", "..##.."),
+            (SAVED - SECOND, false, "##.#..", "..#..."),
+        ] {
+            let now = [old, stamp(mtime), old];
+            let found = judge_in(&record("##.#..", [old; 3], false), &torrent(), &now, &[], is_same_boot);
+            assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)));
+        }
+        let mut record = record("##.#..", [old; 3], false);
+        let now = [old, stamp(SAVED + SECOND), old];
+        for (boot, had) in [(super::super::boot(), "##.#.."), (Some([7; 16]), "##....")] {
+            record.state.boot = boot;
+            let had = if super::super::boot().is_some() { had } else { "##.#.." };
+            assert_eq!(judge(&record, &torrent(), &now, &[]).have, set(had));
+        }
+    }
+
+    #[test]
     fn where_times_are_coarse_a_file_that_was_just_written_is_checked() {
-        let coarse = |mtime| Some(FileStamp { len: 65536, mtime, inode: 0 });
+        let coarse = |mtime| Some(FileStamp { len: 65536, mtime, inode: 0, ctime: 0 });
         let old = coarse(SAVED - 100 * SECOND);
         let stamps = [old, coarse(SAVED - SECOND), old];
         let found = judge(&record("##.#..", stamps, true), &torrent(), &stamps, &[]);

@@ -1,5 +1,6 @@
 //! The sheet that is read to run a torrent.
 
+use super::boot::BootId;
 use super::bytes::{Reader, Writer};
 use super::error::Damage;
 use super::finishing::Finishing;
@@ -25,6 +26,8 @@ pub struct State {
     /// When each file of the layout was made, in nanoseconds since 1970; 0 where that is not known. Empty when none is. With
     /// the number in its stamp it tells a file from any other one that ever had its name.
     pub births: Vec<u64>,
+    /// Which start of the system it was written in.
+    pub boot: Option<BootId>,
     /// Files and folders that were made for it, relative to its folder.
     pub created: Vec<PathBuf>,
     /// What the user chose.
@@ -61,6 +64,21 @@ pub struct FileStamp {
     pub mtime: u64,
     /// Which file it is among those of its device; 0 when that is not known.
     pub inode: u64,
+    /// When anything of it was changed last, its names and rights too, in nanoseconds since 1970; 0 when that is not known. No
+    /// program can set it.
+    pub ctime: u64,
+}
+
+impl FileStamp {
+    /// Whether length, time and number are the same. What else was changed may be a name.
+    pub fn is_same(&self, now: &Self) -> bool {
+        (self.len, self.mtime, self.inode) == (now.len, now.mtime, now.inode)
+    }
+
+    /// Whether anything is known to have been changed.
+    pub(super) fn is_touched(&self, now: &Self) -> bool {
+        self.ctime != now.ctime && self.ctime != 0 && now.ctime != 0
+    }
 }
 
 /// What the user chose.
@@ -108,7 +126,9 @@ pub struct Tracker {
 #[cfg(feature = "files")]
 impl From<crate::Stamp> for FileStamp {
     fn from(stamp: crate::Stamp) -> Self {
-        Self { len: stamp.len, mtime: u64::try_from(stamp.mtime_ns).unwrap_or(0), inode: stamp.inode }
+        let nanos = |nanos: i64| u64::try_from(nanos).unwrap_or(0);
+        let crate::Stamp { len, mtime_ns, ctime_ns, inode, .. } = stamp;
+        Self { len, mtime: nanos(mtime_ns), inode, ctime: nanos(ctime_ns) }
     }
 }
 
@@ -122,6 +142,7 @@ impl State {
             partial: Vec::new(),
             stamps: Vec::new(),
             births: Vec::new(),
+            boot: None,
             created: Vec::new(),
             choices: Choices::default(),
             peers: Vec::new(),
@@ -175,12 +196,20 @@ impl State {
         if version >= 6 {
             self.goal.iter().for_each(|goal| goal.write_more(&mut out));
         }
+        if version >= 8 {
+            out.flag(self.boot.is_some());
+            out.raw(self.boot.as_ref().map_or(&[], |boot| &boot[..]));
+            let stamps = self.stamps.iter().flatten();
+            stamps.for_each(|stamp| out.optional(later(stamp)));
+        }
         sheet::seal_as(Kind::State, version, &out.0)
     }
 
     /// The first version that has all there is.
     fn version(&self) -> u8 {
-        if self.goal.as_ref().is_some_and(Folder::has_more) {
+        if self.boot.is_some() || self.stamps.iter().flatten().any(|stamp| stamp.ctime != 0) {
+            8
+        } else if self.goal.as_ref().is_some_and(Folder::has_more) {
             6
         } else if self.births.iter().any(|birth| *birth != 0) {
             5
@@ -212,6 +241,7 @@ impl State {
             })?,
             stamps: read_stamps(from)?,
             births: Vec::new(),
+            boot: None,
             created: from.list(MAX_LIST, "created paths", |from| from.path("a created path"))?,
             choices: Choices::read(from)?,
             peers: from.list(MAX_LIST, "peers", Reader::address)?,
@@ -236,6 +266,13 @@ impl State {
         }
         if let Some(goal) = state.goal.as_mut().filter(|_| version >= 6) {
             goal.read_more(from)?;
+        }
+        if version >= 8 {
+            state.boot = if from.flag("a start")? { Some(from.array()?) } else { None };
+            for stamp in state.stamps.iter_mut().flatten() {
+                let later = from.optional("a time")?;
+                stamp.ctime = later.map_or(0, |later| stamp.mtime.wrapping_add(unzigzag(later)));
+            }
         }
         from.end()?;
         Ok(state)
@@ -325,7 +362,7 @@ impl Tracker {
 /// Times are kept as differences to the one before: files of a torrent were mostly written together.
 fn write_stamps(stamps: &[Option<FileStamp>], out: &mut Writer) {
     out.count(stamps.len());
-    let mut before = FileStamp { len: 0, mtime: 0, inode: 0 };
+    let mut before = FileStamp { len: 0, mtime: 0, inode: 0, ctime: 0 };
     for stamp in stamps {
         out.flag(stamp.is_some());
         if let Some(stamp) = stamp {
@@ -338,7 +375,7 @@ fn write_stamps(stamps: &[Option<FileStamp>], out: &mut Writer) {
 }
 
 fn read_stamps(from: &mut Reader<'_>) -> Result<Vec<Option<FileStamp>>, Damage> {
-    let mut before = FileStamp { len: 0, mtime: 0, inode: 0 };
+    let mut before = FileStamp { len: 0, mtime: 0, inode: 0, ctime: 0 };
     from.list(MAX_LIST, "stamps", |from| {
         if !from.flag("a stamp")? {
             return Ok(None);
@@ -347,9 +384,15 @@ fn read_stamps(from: &mut Reader<'_>) -> Result<Vec<Option<FileStamp>>, Damage> 
             len: from.number()?,
             mtime: before.mtime.wrapping_add(unzigzag(from.number()?)),
             inode: before.inode.wrapping_add(unzigzag(from.number()?)),
+            ctime: 0,
         };
         Ok(Some(before))
     })
+}
+
+/// How much later than written to the file was changed, if that is known.
+fn later(stamp: &FileStamp) -> Option<u64> {
+    (stamp.ctime != 0).then(|| zigzag(stamp.ctime.wrapping_sub(stamp.mtime)))
 }
 
 fn write_births(births: &[u64], out: &mut Writer) {

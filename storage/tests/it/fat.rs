@@ -117,6 +117,15 @@ fn a_real_fat_keeps_to_all_of_it() {
         let error = put(1).unwrap_err();
         assert_eq!((error.trouble(), &error.path), (Trouble::SameFile, &root.join("case/t/name")));
         assert!(fs::read(root.join("case/t/Name")).unwrap() == sample.file(0));
+        // Another case of the same name is another name.
+        let sample = Sample::folder(Version::V1, 16_384, &[("Name", 16_384)]);
+        let storage = open(&root.join("other"), &sample.torrent);
+        sample.write_to(&storage);
+        assert_eq!(storage.rename_file(0, "t/nAME").unwrap(), "t/nAME");
+        let names: Vec<_> =
+            fs::read_dir(root.join("other/t")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["nAME"]);
+        assert!(fs::read(root.join("other/t/nAME")).unwrap() == sample.file(0));
         drop(storage);
         assert!(sh("umount \"$1\"", &[&disk]));
     });

@@ -352,6 +352,13 @@ pub(super) fn rename(from: &Root, old: &str, to: &Root, new: &str) -> io::Result
     })
 }
 
+/// Renames a file over whatever has the name.
+pub(super) fn rename_over(root: &Root, old: &str, new: &str) -> io::Result<()> {
+    root.in_folder_of(old, |old_folder, old| {
+        root.in_folder_of(new, |new_folder, new| Ok(calls::rename_over(old_folder, old, new_folder, new)?))
+    })
+}
+
 fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }

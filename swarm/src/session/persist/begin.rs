@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use storage::record::resume::{Judgement, Shown, judge};
 use storage::record::{
     FileStamp, Finishing, Flags, Key, Lease, NAME_RULES, Partial, PieceSet, Record, Source, State, Store,
-    StoreError, Summary, Times, Totals,
+    StoreError, Summary, Times, Totals, boot,
 };
 use storage::{
     Allocation, FileOptions, FileStorage, OpenFiles, Operation, Progress, RootId, ScanOptions, Stamp,
@@ -83,7 +83,16 @@ pub(in crate::session) fn begin(
     cancel: &AtomicBool,
     claim: impl FnOnce(&FileStorage) -> Result<(), AddError>,
 ) -> Result<Begun, AddError> {
-    let mut prior = link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose()?;
+    let mut prior = match link.store.as_ref().map(|store| Prior::find(link, store, options)).transpose() {
+        // What can be seeded is, also where nothing can be recorded.
+        Err(AddError::Store(error @ (StoreError::Io { .. } | StoreError::Database { .. })))
+            if !options.create =>
+        {
+            link.tell(Event::RecordFailed { torrent: options.torrent.id(), error });
+            None
+        }
+        found => found?,
+    };
     let mut record = prior.as_mut().and_then(|prior| prior.record.take());
     let (chosen, recalled) = choices::recall(options, record.as_ref());
     let (options, meta) = (&chosen, &chosen.torrent);
@@ -411,6 +420,7 @@ fn keep(
     state.pieces = there.right.clone();
     state.doubtful = kept::pieces(&there.claimed());
     state.doubtful.subtract(&there.right);
+    state.boot = boot();
     state.births = foreign::births(files, (&state.stamps, &state.births), &stamps, PartialEq::eq);
     state.stamps = stamps;
     state.partial.clone_from(&there.partial);

@@ -55,7 +55,9 @@ impl Strangers {
             return Self { unknown: Vec::new(), changed: Vec::new() };
         }
         let recorded = record.map(|record| &record.state.stamps[..]).unwrap_or_default();
-        let is_changed = |(then, now): (&Option<FileStamp>, &Option<FileStamp>)| now.is_some() && then != now;
+        let is_changed = |(then, now): (&Option<FileStamp>, &Option<FileStamp>)| {
+            now.is_some_and(|now| !then.is_some_and(|then| then.is_same(&now)))
+        };
         let looks = recorded.iter().zip(stamps).enumerate();
         let changed =
             looks.filter(|(index, look)| is_changed(*look) && strangers.binary_search(index).is_err());
@@ -201,7 +203,7 @@ impl<'a> Known<'a> {
         match state.stamps.get(index).copied().flatten() {
             Some(then) if self.is_claimed(index) => {
                 let is_same = then.inode == now.inode && now.inode != 0;
-                then == now || is_same && is_birth(self.files, index, state.births.get(index))
+                then.is_same(&now) || is_same && is_birth(self.files, index, state.births.get(index))
             }
             Some(_) => false,
             None => self.was_just_made(index, now),
@@ -283,7 +285,7 @@ fn recorded_owner(
         let inodes: HashMap<u64, usize> = inodes.collect();
         let is_its = |(index, is_known, now): &&(usize, bool, FileStamp)| {
             inodes.get(&now.inode).is_some_and(|at| {
-                (!is_known || state.stamps.get(*at) == Some(&Some(*now)))
+                (!is_known || state.stamps.get(*at).copied().flatten().is_some_and(|then| then.is_same(now)))
                     && is_birth(files, *index, state.births.get(*at))
             })
         };

@@ -157,7 +157,10 @@ impl Kept {
 
     /// Changes what is recorded besides how far the torrent is, at once. Blocks.
     pub(in crate::session) fn amend(&self, amend: impl FnOnce(&mut record::State)) -> Result<(), StoreError> {
-        let _alone = self.saving();
+        let mut baseline = self.saving();
+        if let Some(files) = self.files() {
+            compare(&mut baseline, &files);
+        }
         let record = {
             let mut state = self.state();
             if state.held.is_none() {
@@ -165,6 +168,14 @@ impl Kept {
             }
             let mut record = state.next();
             amend(&mut record.state);
+            // What we changed of a file besides its bytes, such as its name, is no reason to check it.
+            for (then, now) in record.state.stamps.iter_mut().zip(baseline.stamps()) {
+                if let (Some(then), Some(now)) = (then, now)
+                    && then.is_same(now)
+                {
+                    *then = *now;
+                }
+            }
             record.state.goal = record.state.goal.filter(|_| record.state.moving_to.is_some());
             state.choices.clone_from(&record.state.choices);
             record
@@ -329,6 +340,7 @@ impl State {
         let mut record = Record { source: None, ..self.record.clone() };
         record.state.choices.clone_from(&self.choices);
         record.summary.flags.paused = self.paused;
+        record.state.boot = record::boot();
         record.state.generation += 1;
         record.summary.generation = record.state.generation;
         record

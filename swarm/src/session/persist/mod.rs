@@ -16,6 +16,8 @@ mod choices;
 mod database;
 mod durable;
 mod foreign;
+#[cfg(test)]
+mod hidden;
 mod kept;
 pub(super) mod magnet;
 mod outline;
