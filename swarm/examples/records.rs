@@ -109,6 +109,7 @@ fn record(n: u32) -> Record {
         len: 5 << 20,
         mtime: 1_700_000_000_000_000_000 + file * 50_000_000,
         inode: 9000 + file,
+        ctime: 1_700_000_000_000_000_000 + file * 50_000_000 + 1_000_000,
     };
     let summary = Summary {
         generation: 1,
