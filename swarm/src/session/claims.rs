@@ -131,7 +131,7 @@ fn folds_case(path: &Path) -> bool {
     let cases = named.filter_map(|name| {
         let name = name.into_string().ok()?;
         let other: String = name.chars().map(other_case).collect();
-        (other != name).then(|| [name, other])
+        (other != name).then_some([name, other])
     });
     match cases.map(|names| names.map(|name| number(&folder.join(name)))).next() {
         Some([Ok(one), Ok(other)]) => one == other,
@@ -176,9 +176,9 @@ impl Claim {
         let mut added = Vec::new();
         for path in paths {
             let (folded, exact) = self.claims.key(&path);
-            let others = owners.of(folded).filter(|owner| owner.id != self.id);
+            let mut others = owners.of(folded).filter(|owner| owner.id != self.id);
             // Where it cannot be known they may be one.
-            let taken = others.filter(|other| other.exact == exact || (self.claims.folds)(&path)).next();
+            let taken = others.find(|other| other.exact == exact || (self.claims.folds)(&path));
             if let Some(Owner { id: by, .. }) = taken {
                 return Err(Taken { path, by: *by });
             }
