@@ -155,8 +155,8 @@ impl FileStorage {
         let suffix = options.suffix.filter(|suffix| is_suffix(suffix));
         let suffix = suffix.filter(|suffix| !options.names.any_ends_in(layout, suffix));
         let suffix = suffix.map(String::into_boxed_str);
-        let parted = torrent.layout().files().iter().map(|_| false).collect();
-        let places = Places { root, next: None, names: options.names, suffix, parted };
+        let [parted, skipped] = [(); 2].map(|()| torrent.layout().files().iter().map(|_| false).collect());
+        let places = Places { root, next: None, names: options.names, suffix, parted, skipped };
         let storage = Self {
             reserved: Reserved::new(space),
             unsynced: Unsynced::new(space),

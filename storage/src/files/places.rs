@@ -20,6 +20,8 @@ pub(super) struct Places {
     pub(super) suffix: Option<Box<str>>,
     /// For each file, whether it is kept in the part file: it is skipped and was not there.
     pub(super) parted: Box<[bool]>,
+    /// For each file, whether it is not wanted, as was said last.
+    pub(super) skipped: Box<[bool]>,
 }
 
 /// The goal of a move that is under way.

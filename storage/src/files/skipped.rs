@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 /// Bytes that are copied at a time.
@@ -20,40 +21,51 @@ const STEP: u64 = 1 << 20;
 
 impl FileStorage {
     /// Says which files are not wanted, by index; all others are. A skipped file that is not there is not made. One that is
-    /// wanted again gets what the part file has of it.
+    /// wanted again gets what the part file has of it; that waits for a move that is under way, and skipping does not.
     ///
     /// # Errors
     /// When what the part file has of a file could not be moved into it. The file then stays with the part file.
     pub fn set_skipped(&self, skipped: &[usize]) -> Result<(), StorageError> {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places = self.places_mut();
-        let mut wanted = vec![true; places.parted.len()];
-        for index in skipped {
-            if let Some(wanted) = wanted.get_mut(*index) {
-                *wanted = false;
-            }
-        }
-        if wanted.iter().zip(&places.parted).all(|(wanted, parted)| *wanted && !parted) {
+        if !self.skip(skipped) {
             return Ok(());
         }
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places_mut();
         let mut result = Ok(());
-        for (index, is_wanted) in wanted.into_iter().enumerate() {
-            let (is_kept, is_skipped) = (places.is_in_parts(index), !is_wanted);
-            if is_skipped && !is_kept {
-                let found = places.find(self.layout(), index);
-                places.parted[index] = found.is_err_and(|error| is_absent(&error));
-            } else if is_kept && !is_skipped {
-                match self.fold_in(&mut places, index) {
-                    Ok(()) if self.file(index).length == 0 => {
-                        places.parted[index] = false;
-                        self.is_prepared.store(false, std::sync::atomic::Ordering::Release);
+        for index in 0..places.parted.len() {
+            // Somebody may have chosen again meanwhile: what was said last counts.
+            if !places.is_in_parts(index) || places.skipped[index] {
+                continue;
+            }
+            match self.fold_in(&mut places, index) {
+                Ok(()) => {
+                    places.parted[index] = false;
+                    if self.file(index).length == 0 {
+                        self.is_prepared.store(false, Ordering::Release);
                     }
-                    Ok(()) => places.parted[index] = false,
-                    Err(error) => result = Err(error),
                 }
+                Err(error) => result = Err(error),
             }
         }
-        self.give_up_parts(&places).and(result)
+        self.fold_in_wanted(&mut places).and(result)
+    }
+
+    /// Notes which files are not wanted. Whether any is with the part file that is wanted.
+    fn skip(&self, skipped: &[usize]) -> bool {
+        let mut places = self.places_mut();
+        places.skipped.fill(false);
+        for index in skipped {
+            if let Some(skipped) = places.skipped.get_mut(*index) {
+                *skipped = true;
+            }
+        }
+        for index in 0..places.parted.len() {
+            if places.skipped[index] && !places.is_in_parts(index) {
+                let found = places.find(self.layout(), index);
+                places.parted[index] = found.is_err_and(|error| is_absent(&error));
+            }
+        }
+        places.parted.iter().zip(&places.skipped).any(|(parted, skipped)| *parted && !skipped)
     }
 
     /// Moves into wanted files what an earlier run left of them in the part file.

@@ -4,8 +4,9 @@ use crate::support::{Sample, Tree, memory_dir, read};
 use metainfo::Version;
 use std::fs;
 use std::io::IoSlice;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use storage::{FileOptions, FileStorage, MoveOptions, Storage, Verdict, recheck};
+use storage::{FileOptions, FileStorage, MoveOptions, Progress, Storage, Verdict, recheck};
 
 /// Pieces of 16 KiB: 0 is `a` and `b`, 1 to 4 are `b`, 4 is all but `a`, 5 and 6 are `e`.
 const FILES: [(&str, u64); 5] = [("a", 10_000), ("b", 60_000), ("c", 100), ("d/empty", 0), ("e", 40_000)];
@@ -214,4 +215,40 @@ fn a_part_file_that_was_damaged_is_not_believed() {
 
 fn is_part(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parts")
+}
+
+#[test]
+fn skipping_a_file_does_not_wait_for_a_move() {
+    let Some(goal) = crate::support::elsewhere() else {
+        return eprintln!("skipped: no second file system to move to");
+    };
+    let (sample, home) = (sample(), memory_dir());
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    let home = if device(home.path()) == device(goal.path()) { tempfile::tempdir().unwrap() } else { home };
+    let storage = open(home.path(), &sample, &[]);
+    let first = sample.pieces().next().unwrap();
+    storage.write(first, &[IoSlice::new(sample.bytes(first))]).unwrap();
+    let (said, heard) = std::sync::mpsc::channel();
+    let was_said = std::sync::atomic::AtomicBool::new(false);
+    let heard = std::sync::Mutex::new(heard);
+    let (copies, copying) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (storage, was_said, goal) = (&storage, &was_said, goal.path());
+        scope.spawn(move || {
+            let progress = |_: Progress| {
+                let _ = copies.send(());
+                // A minute is for ever; it ends the test if nobody speaks.
+                let said = heard.lock().unwrap().recv_timeout(std::time::Duration::from_secs(60));
+                was_said.fetch_or(said.is_ok(), std::sync::atomic::Ordering::SeqCst);
+            };
+            let options = MoveOptions { progress: Some(&progress), cancel: None };
+            assert!(storage.relocate(goal, &options).unwrap().is_whole);
+        });
+        copying.recv().unwrap();
+        storage.set_skipped(&[4]).unwrap();
+        let _ = said.send(());
+        drop(said);
+    });
+    assert!(was_said.load(std::sync::atomic::Ordering::SeqCst), "it waited");
+    assert!(good(&storage, &sample).contains(&0));
 }

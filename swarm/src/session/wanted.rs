@@ -112,6 +112,7 @@ impl Torrent {
         self.open().await?;
         let identity = self.entry.identity.clone();
         let selection = identity.meta().map(|meta| choice.decide(meta)).transpose()?;
+        self.give_up(selection.as_ref()).await?;
         if let (Some(meta), Some(selection), Some((_, files))) =
             (identity.meta(), &selection, identity.place())
         {
@@ -145,6 +146,31 @@ impl Torrent {
         })
         .await;
         Ok(())
+    }
+
+    /// Fetches no more of what is not wanted by this choice, before the files follow it: what they need for those that are newly
+    /// wanted waits for a move that is under way. Not if all that stays wanted is there: that would count as complete.
+    async fn give_up(&self, new: Option<&Selection>) -> Result<(), Unavailable> {
+        let identity = self.entry.identity.clone();
+        let (Some(meta), Some(new)) = (identity.meta(), new) else { return Ok(()) };
+        let Ok(old) = identity.chosen().files.decide(meta) else { return Ok(()) };
+        let (old, new) = (old.pieces(meta), new.pieces(meta));
+        let is_wanted = |priority: &Priority| *priority != Priority::Skip;
+        let stays: Vec<_> = old
+            .iter()
+            .zip(&new)
+            .filter(|((_, old), (_, new))| is_wanted(old) && is_wanted(new))
+            .map(|(_, (piece, _))| *piece)
+            .collect();
+        let given_up: Vec<_> = new.into_iter().filter(|(_, priority)| !is_wanted(priority)).collect();
+        self.tell(move |engine, now, key| {
+            let have = engine.resume_state(now, key).map(|state| state.have);
+            let is_open = identity.is_open();
+            if have.is_some_and(|have| is_open && stays.iter().any(|piece| !have.get(piece.get()))) {
+                engine.set_priorities(now, key, given_up);
+            }
+        })
+        .await
     }
 
     /// Has a choice recorded: soon, or at once while it is only known by a magnet.
