@@ -84,6 +84,8 @@ pub(crate) fn of_io(error: &io::Error) -> Exit {
     match error.kind() {
         ErrorKind::BrokenPipe => Exit::Done,
         ErrorKind::NotFound | ErrorKind::NotADirectory => Exit::Missing,
+        // Another program has it, as for a record that is in use.
+        ErrorKind::ResourceBusy => Exit::Failed,
         _ => Exit::Disk,
     }
 }

@@ -125,6 +125,7 @@ impl StorageError {
             Trouble::Exists => "move the file that is in the way, or choose another name or folder",
             Trouble::SameFile => "rename one of the two files",
             Trouble::Foreign => "move it away, choose another folder, or allow that it is overwritten",
+            Trouble::InUse => "end that first, or use another folder",
             Trouble::Device => "look at the system's log and at the disk's health before you go on",
             Trouble::TooManyOpen => "raise the limit of open files",
             Trouble::Other => return None,
@@ -181,6 +182,8 @@ pub enum Trouble {
     SameFile,
     /// A file with other content, that is not the torrent's, has the name of one of its files.
     Foreign,
+    /// Another process uses it.
+    InUse,
     /// The device failed.
     Device,
     /// The process or the system has too many files open.

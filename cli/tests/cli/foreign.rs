@@ -178,3 +178,21 @@ fn a_link_among_the_files_of_a_seed_is_named() {
         env.fails(5, &words, "album/two.flac: a link is in the place of the file");
     }
 }
+
+#[test]
+fn a_file_that_another_program_uses_by_another_path_is_named_and_not_written() {
+    let scene = Scene::new();
+    let env = &scene.env;
+    std::os::unix::fs::symlink(env.path("a"), env.path("link")).unwrap();
+    let before = looks(env, "a/x.iso");
+    // A seed of it runs, which keeps no record.
+    for more in [&["--state", "other"][..], &["--no-resume"]] {
+        let words = [&["download", "a.torrent", "-o", "link"], more, &LOCAL].concat();
+        env.fails(1, &words, "link/x.iso: another program uses it, perhaps by another path");
+    }
+    assert!(looks(env, "a/x.iso") == before);
+    // Others may read it.
+    let words = [&["seed", "a.torrent", "-d", "link", "--no-resume", "--json"], &LOCAL[..4]].concat();
+    env.start(&words).until("started");
+    env.ok(&["verify", "a.torrent", "-d", "link"]);
+}

@@ -1,7 +1,7 @@
 //! Every system call that touches what users keep goes through here, so that tests can have any of them fail.
 
 use super::sys;
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, StatVfs};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, StatVfs};
 use rustix::io::Errno;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
@@ -175,6 +175,11 @@ pub(super) fn note_write(fd: impl AsFd, data: &[IoSlice<'_>], skip: usize, offse
 #[cfg(not(any(test, feature = "testing")))]
 #[inline(always)]
 pub(super) fn note_write(_: impl AsFd, _: &[IoSlice<'_>], _: usize, _: u64, _: usize) {}
+
+/// Takes the kernel's lock of a file or folder.
+pub(super) fn lock(fd: impl AsFd, how: FlockOperation) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, how))
+}
 
 /// Makes the bytes of a file durable.
 pub(super) fn sync_data(fd: impl AsFd) -> Result<(), Errno> {

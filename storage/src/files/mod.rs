@@ -15,6 +15,7 @@ mod calls;
 mod copy;
 mod foreign;
 mod giving;
+mod guard;
 mod identity;
 mod linked;
 mod made;
@@ -117,6 +118,7 @@ pub struct FileStorage {
     is_any_forbidden: AtomicBool,
     /// Told when something is about to be written that may make files.
     on_write: OnceLock<Teller>,
+    guard: guard::Guard,
 }
 
 /// Tells somebody.
@@ -184,6 +186,7 @@ impl FileStorage {
             forbidden: Mutex::default(),
             is_any_forbidden: AtomicBool::new(false),
             on_write: OnceLock::new(),
+            guard: guard::Guard::default(),
         };
         storage.settle_names(options.renaming)?;
         storage.settle_move(options.moving_to.as_deref())?;

@@ -80,6 +80,7 @@ impl FileStorage {
         let failed = |operation| move |cause| self.error_at(places, operation, index, None, cause);
         let root = places.root_of(index);
         root.check().map_err(|cause| StorageError::new(Operation::Open, root.path(), None, cause))?;
+        self.hold_file(places, index)?;
         let open = || {
             places.first(self.layout(), index, |root, path| {
                 root.open_at(path, OFlags::RDWR | PLAIN, Mode::empty())
@@ -95,6 +96,9 @@ impl FileStorage {
             },
             opened => (opened.map_err(failed(Operation::Open))?, false),
         };
+        if is_new {
+            self.hold_file(places, index)?;
+        }
         let stat = calls::stat(&fd).map_err(io::Error::from).and_then(regular);
         let stat = stat.map_err(failed(Operation::Open))?;
         self.own(places, index, (stat.st_dev, stat.st_ino), is_new)?;

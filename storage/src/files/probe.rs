@@ -62,6 +62,8 @@ impl FileStorage {
             self.open_files.close_all(self.owner);
             self.watch.forget_all();
             self.owners.forget();
+            // Who came to use it meanwhile is told of at the next write.
+            let _ = self.hold_all(&places);
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     Cut,
     /// The file is somebody else's.
     Foreign(Foreign),
+    /// Another process uses it.
+    InUse,
 }
 
 impl Refusal {
@@ -43,6 +45,7 @@ impl Refusal {
             Self::Removed | Self::Replaced => Trouble::Missing,
             Self::Cut => Trouble::Short,
             Self::Foreign(_) => Trouble::Foreign,
+            Self::InUse => Trouble::InUse,
         }
     }
 
@@ -59,6 +62,7 @@ impl From<Refusal> for io::Error {
             Refusal::TooBig => ErrorKind::FileTooLarge,
             Refusal::Removed | Refusal::Replaced => ErrorKind::NotFound,
             Refusal::Cut => ErrorKind::UnexpectedEof,
+            Refusal::InUse => ErrorKind::ResourceBusy,
         };
         Self::new(kind, why)
     }
@@ -78,6 +82,7 @@ impl fmt::Display for Refusal {
             Self::Replaced => f.write_str("somebody put another file in its place while it was in use"),
             Self::Cut => f.write_str("somebody cut the file short while it was in use"),
             Self::Foreign(why) => why.fmt(f),
+            Self::InUse => f.write_str("another program uses it, perhaps by another path"),
         }
     }
 }

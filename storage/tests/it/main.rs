@@ -13,6 +13,8 @@ mod files;
 #[cfg(feature = "files")]
 mod golden_names;
 #[cfg(feature = "files")]
+mod held;
+#[cfg(feature = "files")]
 mod marker;
 #[cfg(feature = "files")]
 mod mounts;

@@ -65,6 +65,7 @@ impl AtRest {
         cancel: &AtomicBool,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Moved, FilesError> {
+        self.held.files.hold(true)?;
         self.change(cancel).relocate(dir.into(), progress).map(|(_, moved)| moved)
     }
 
@@ -73,6 +74,7 @@ impl AtRest {
     /// # Errors
     /// As there.
     pub fn rename_file(&self, index: usize, path: &str) -> Result<String, FilesError> {
+        self.held.files.hold(true)?;
         self.change(&AtomicBool::new(false)).rename(index, path)
     }
 
@@ -81,6 +83,7 @@ impl AtRest {
     /// # Errors
     /// When its folder is not there; what cannot be removed is told in [`Removed::errors`].
     pub fn remove_files(&self) -> Result<Removed, FilesError> {
+        self.held.files.hold(true)?;
         let removed = self.held.files.remove_created()?;
         let created = self.held.files.created();
         self.kept.amend(|state| state.created = created)?;

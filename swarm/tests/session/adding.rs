@@ -1,11 +1,12 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use swarm::session::{
-    AddError, AddOptions, Check, Event, Selection, Session, SessionConfig, StartError, WaitError,
+    AddError, AddOptions, AtRest, Check, Event, FilesError, Selection, Session, SessionConfig, StartError,
+    WaitError,
 };
 use tempfile::TempDir;
 
-use crate::world::{Content, add, end, event, seeder, session, soon};
+use crate::world::{Content, add, end, event, keeping, seeder, session, soon};
 
 #[tokio::test]
 async fn a_v2_torrent_is_refused_by_name() {
@@ -61,6 +62,38 @@ async fn two_torrents_never_share_a_file() {
     let options = AddOptions::download(two.meta.clone(), &there);
     add(&session, AddOptions { overwrite: true, ..options }).await;
     end([session]).await;
+}
+
+#[tokio::test]
+async fn files_that_another_program_uses_are_neither_written_nor_removed() {
+    let content = Content::folder(15, &[50_000], |builder| builder);
+    let (dir, state) = (content.placed(), TempDir::new().unwrap());
+    let used = dir.path().join("things");
+    // As another program has them: by an open file of its own.
+    let other = || std::fs::File::open(&used).unwrap();
+    let session = keeping(state.path()).await;
+    let download = || AddOptions::download(content.meta.clone(), dir.path());
+    let theirs = other();
+    theirs.lock_shared().unwrap();
+    let refused = session.add(download()).await.unwrap_err();
+    let AddError::Storage(error) = refused else { panic!("{refused}") };
+    assert_eq!((error.trouble(), &error.path), (storage::Trouble::InUse, &used));
+    let seed = add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
+    soon(seed.remove()).await.unwrap();
+    drop(theirs);
+    add(&session, download()).await;
+    assert!(other().try_lock_shared().is_err());
+    end([session]).await;
+
+    let theirs = other();
+    theirs.lock().unwrap();
+    let store = std::sync::Arc::new(storage::record::FileStore::open(state.path()).unwrap());
+    let rest = AtRest::open(store, content.meta.id(), None, dir.path()).unwrap();
+    let refused = rest.remove_files().unwrap_err();
+    let FilesError::Storage(error) = refused else { panic!("{refused}") };
+    assert_eq!(error.trouble(), storage::Trouble::InUse);
+    rest.forget().unwrap();
+    content.assert_all(dir.path());
 }
 
 #[tokio::test]

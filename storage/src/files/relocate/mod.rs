@@ -162,6 +162,7 @@ impl FileStorage {
         let mut places = self.places_mut();
         places.root.check().map_err(|cause| Self::root_error(Operation::Open, &places.root, cause))?;
         let is_home = places.root.is_same(&root);
+        self.hold_goal(&places, &root)?;
         match places.next.take() {
             None if is_home => {
                 root.keep_marker_of(&places.root);
@@ -285,6 +286,7 @@ impl FileStorage {
         next.root
             .make_folders(&path, |folder| self.made().note(folder))
             .map_err(|cause| goal(Operation::Create, cause))?;
+        self.hold_goal(&places, &next.root)?;
         match rename(&places.root, &path, &next.root, &path) {
             Ok(()) => {
                 self.made().touch(&path);
@@ -323,6 +325,8 @@ impl FileStorage {
         let folders = made.take_folders();
         drop(made);
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(old);
+        // All of it is ours already but files that were copied; who may have taken one of those meanwhile will be told.
+        let _ = self.hold_all(&places);
         self.sync_folders(&places, folders)
     }
 }

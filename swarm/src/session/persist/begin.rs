@@ -112,6 +112,7 @@ pub(in crate::session) fn begin(
         prior.lease_files(options, &files, rules.unfinished_in.as_deref())?;
     }
     claim(&files)?;
+    files.hold(options.create)?;
     placing::take_in(link, options, &files, cancel);
     // Before the check, which may take an hour: what changes meanwhile is noticed by the first save.
     // What was done until now is in what it compares with.
