@@ -194,5 +194,5 @@ fn a_file_that_another_program_uses_by_another_path_is_named_and_not_written() {
     // Others may read it.
     let words = [&["seed", "a.torrent", "-d", "link", "--no-resume", "--json"], &LOCAL[..4]].concat();
     env.start(&words).until("started");
-    env.ok(&["verify", "a.torrent", "-d", "link"]);
+    env.ok(&["verify", "a.torrent", "link"]);
 }

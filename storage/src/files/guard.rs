@@ -18,6 +18,7 @@ use super::{FileStorage, calls};
 use crate::{Operation, StorageError};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -26,8 +27,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 /// A device and a file's number on it.
 type Inode = (u64, u64);
 
-/// The most locks that a process has. Each takes an open file; what comes later goes on without.
-const MOST: usize = 1024;
+/// The most locks that a process has, as each takes an open file: this many, and this part of the files that it may have open.
+/// What comes later goes on without.
+const MOST: u64 = 1024;
+const PART: u64 = 8;
 /// The most of one torrent.
 const MOST_EACH: usize = 16;
 
@@ -94,7 +97,7 @@ impl Registry {
                 }
                 lock.holders += 1;
             }
-            Entry::Vacant(_) if count >= MOST => return Ok(None),
+            Entry::Vacant(_) if count >= most() => return Ok(None),
             Entry::Vacant(free) => {
                 if !take(&file, is_sole)? {
                     return Ok(None);
@@ -104,6 +107,11 @@ impl Registry {
         }
         Ok(Some(Held { inode, registry: self.clone() }))
     }
+}
+
+fn most() -> usize {
+    let files = getrlimit(Resource::Nofile).current.map_or(MOST, |files| files / PART);
+    usize::try_from(files.min(MOST)).unwrap_or(0)
 }
 
 /// False where there are no such locks.
