@@ -60,9 +60,10 @@ impl Drop for Held {
         let mut locks = self.registry.locks();
         if let Entry::Occupied(mut lock) = locks.entry(self.inode) {
             lock.get_mut().holders -= 1;
-            // It is given up before anybody else can ask for it.
+            // It is given up before anybody else here can ask for it, and by word: a child process may have the file open for as
+            // long as it takes it to become another program.
             if lock.get().holders == 0 {
-                drop(lock.remove());
+                let _ = calls::lock(lock.remove().file, FlockOperation::Unlock);
             }
         }
     }

@@ -54,7 +54,7 @@ fn what_another_program_uses_is_named_and_not_written() {
                 assert_eq!(error.path, dir.path().join("t"));
             }
         }
-        drop(other);
+        other.unlock().unwrap();
     }
     // It came to be used between the start and the first write.
     fs::remove_dir(dir.path().join("t")).unwrap();
@@ -96,7 +96,7 @@ fn files_are_held_where_they_are_moved_to() {
         let error = storage.relocate(goal.path(), &MoveOptions::default()).unwrap_err();
         assert_eq!((error.trouble(), error.path), (Trouble::InUse, goal.path().join("t")));
         assert!(storage.moving_to().is_none() && Tree::of(home.path()) == before);
-        drop(other);
+        other.unlock().unwrap();
         // Somebody else's by the next attempt, to see that it is let go.
         fs::write(home.path().join("t/foreign"), "theirs").unwrap();
         assert!(storage.relocate(goal.path(), &MoveOptions::default()).unwrap().is_whole);

@@ -80,7 +80,7 @@ async fn files_that_another_program_uses_are_neither_written_nor_removed() {
     assert_eq!((error.trouble(), &error.path), (storage::Trouble::InUse, &used));
     let seed = add(&session, AddOptions::seed(content.meta.clone(), dir.path())).await;
     soon(seed.remove()).await.unwrap();
-    drop(theirs);
+    theirs.unlock().unwrap();
     add(&session, download()).await;
     assert!(other().try_lock_shared().is_err());
     end([session]).await;
