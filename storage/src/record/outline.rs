@@ -29,8 +29,10 @@ impl Outline {
     pub(super) fn write(&self, out: &mut Writer) {
         out.number(self.pieces);
         out.number(self.pieces_done);
-        out.count(self.trackers.len());
-        for (tier, tracker) in &self.trackers {
+        // What could not be read again would cost all of the summary.
+        let trackers: Vec<_> = self.trackers.iter().filter(|(_, tracker)| is_readable(tracker)).collect();
+        out.count(trackers.len());
+        for (tier, tracker) in trackers {
             out.number(*tier);
             tracker.write(out);
         }
@@ -52,5 +54,26 @@ impl Outline {
             unsettled: from.flag("what is to be done")?,
             names: from.list(MAX_LIST, "names", |from| from.path("a name"))?,
         })
+    }
+}
+
+/// Whether it is read again as it is written.
+fn is_readable(tracker: &Tracker) -> bool {
+    let mut out = Writer::default();
+    tracker.write(&mut out);
+    Tracker::read(&mut Reader(&out.0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracker_that_is_too_long_to_be_read_costs_itself_only() {
+        let tracker = |len: usize| Tracker { url: "x".repeat(len), id: None, next: None, works: true };
+        let trackers = vec![(0, tracker(9000)), (1, tracker(20))];
+        let mut out = Writer::default();
+        Outline { trackers, ..Outline::default() }.write(&mut out);
+        assert_eq!(Outline::read(&mut Reader(&out.0)).unwrap().trackers, [(1, tracker(20))]);
     }
 }

@@ -96,6 +96,7 @@ pub(super) fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Optio
         }
     };
     let Ok(torrent) = metainfo::Torrent::parse(&bytes) else { return Ok(None) };
+    let added = persist::added(&summary, &torrent, &choices.trackers);
     Ok(Some(Added::Torrent(Box::new(AddOptions {
         files: Selection::decode(&choices.priorities),
         order: wanted::order(choices.order),
@@ -103,7 +104,7 @@ pub(super) fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Optio
         placing: persist::placing(&state.finishing),
         down_limit: choices.down_limit,
         up_limit: choices.up_limit,
-        trackers: choices.trackers,
+        trackers: [choices.trackers, added].concat(),
         create: !summary.flags.seed_only,
         ..AddOptions::download(Arc::new(torrent), summary.dir)
     }))))

@@ -15,8 +15,8 @@ pub(in crate::session) fn learnt(engine: &Engine, now: Time, entry: &Entry) -> O
     let identity = entry.identity.clone();
     let past = identity.past().filter(|_| identity.is_cold())?;
     let resume = engine.resume_state(now, entry.key)?;
-    let Chosen { limits, paused, .. } = identity.chosen();
-    Some(Learnt { key: past.key.clone(), resume, limits, paused })
+    let Chosen { limits, paused, trackers, .. } = identity.chosen();
+    Some(Learnt { key: past.key.clone(), resume, limits, paused, trackers })
 }
 
 /// Records it for those of some torrents that are not open.

@@ -37,7 +37,7 @@ pub use database::RedbStore;
 
 pub(super) use begin::{Begun, begin, load};
 pub(super) use kept::{Kept, Snapshot, memos, moved, names, place};
-pub(super) use outline::{Learnt, outlined, remember};
+pub(super) use outline::{Learnt, added, outlined, remember};
 pub(super) use placing::placing;
 pub(super) use rest::{Rest, at_rest};
 pub(super) use saver::{Last, Saver, finish, run};

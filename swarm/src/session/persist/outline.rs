@@ -64,15 +64,37 @@ pub(in crate::session) struct Learnt {
     pub(in crate::session) resume: ResumeState,
     pub(in crate::session) limits: [Option<u64>; 2],
     pub(in crate::session) paused: bool,
+    /// Trackers that its user added.
+    pub(in crate::session) trackers: Vec<String>,
+}
+
+/// Adds trackers behind those that are there.
+fn add(outline: &mut Outline, trackers: Vec<String>) {
+    for url in trackers {
+        let tier = outline.trackers.last().map_or(0, |(tier, _)| tier.saturating_add(1));
+        if !outline.trackers.iter().any(|(_, known)| known.url == url) {
+            outline.trackers.push((tier, Tracker { url, id: None, next: None, works: false }));
+        }
+    }
+}
+
+/// Trackers of a record that neither its torrent nor its state names: they were added while it was not open.
+pub(in crate::session) fn added(summary: &Summary, meta: &Torrent, known: &[String]) -> Vec<String> {
+    let told = summary.outline.iter().flat_map(|outline| &outline.trackers).map(|(_, tracker)| &tracker.url);
+    let is_known =
+        |url: &String| known.contains(url) || meta.trackers().iter().flatten().any(|own| own == url);
+    told.filter(|url| !is_known(url)).cloned().collect()
 }
 
 /// Records it, as far as it is new. Blocks.
 pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Result<(), StoreError> {
     let now = kept::now_ms();
     let mut changed = Vec::new();
-    for Learnt { key, resume, limits: [down_limit, up_limit], paused } in learnt {
+    for Learnt { key, resume, limits: [down_limit, up_limit], paused, trackers } in learnt {
         let Some(mut summary) = store.load_summary(&key)? else { continue };
         let Some(outline) = &mut summary.outline else { continue };
+        let count = outline.trackers.len();
+        add(outline, trackers);
         let before: Vec<Tracker> = outline.trackers.iter().map(|(_, tracker)| tracker.clone()).collect();
         let stands = |url: &String| resume.trackers.iter().find(|memo| memo.url == *url);
         let memos: Vec<_> = before.iter().filter_map(|tracker| stands(&tracker.url)).cloned().collect();
@@ -80,6 +102,7 @@ pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Re
         if kept::are_same(&memos, &known, now)
             && (outline.down_limit, outline.up_limit) == (down_limit, up_limit)
             && summary.flags.paused == paused
+            && outline.trackers.len() == count
         {
             continue;
         }
