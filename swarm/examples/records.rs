@@ -110,6 +110,7 @@ fn record(n: u32) -> Record {
         mtime: 1_700_000_000_000_000_000 + file * 50_000_000,
         inode: 9000 + file,
         ctime: 1_700_000_000_000_000_000 + file * 50_000_000 + 1_000_000,
+        attributes: 0x1234_5678,
     };
     let summary = Summary {
         generation: 1,

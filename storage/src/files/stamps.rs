@@ -15,6 +15,9 @@ pub struct Stamp {
     pub mtime_ns: i64,
     /// When anything of it was changed last, its names too, in nanoseconds of Unix time; 0 where that does not last.
     pub ctime_ns: i64,
+    /// A digest of what changes that time besides the bytes: how many names it has, whose it is, who may do what; 0 where that
+    /// does not last.
+    pub attributes: u32,
     /// Its number on its file system; 0 where numbers do not last.
     pub inode: u64,
     /// The device it is on, as the system numbers it; it may get another number when the system starts anew.
@@ -33,7 +36,7 @@ impl Stamp {
     /// numbers.
     pub(super) fn coarse(self) -> Self {
         const STEP: i64 = 2_000_000_000;
-        Self { mtime_ns: self.mtime_ns.div_euclid(STEP) * STEP, ctime_ns: 0, inode: 0, ..self }
+        Self { mtime_ns: self.mtime_ns.div_euclid(STEP) * STEP, ctime_ns: 0, attributes: 0, inode: 0, ..self }
     }
 }
 
@@ -47,10 +50,20 @@ impl From<Stat> for Stamp {
             len: u64::try_from(stat.st_size).unwrap_or(0),
             mtime_ns: nanos(i64::from(stat.st_mtime), mtime_nsec),
             ctime_ns: nanos(i64::from(stat.st_ctime), ctime_nsec),
+            attributes: attributes(&stat),
             inode: stat.st_ino,
             device: stat.st_dev,
         }
     }
+}
+
+#[allow(clippy::useless_conversion, reason = "the types differ between systems")]
+fn attributes(stat: &Stat) -> u32 {
+    let parts = [stat.st_nlink.into(), stat.st_mode.into(), stat.st_uid.into(), stat.st_gid.into()];
+    let digest =
+        parts.iter().fold(0, |digest, part: &u64| crc32c::crc32c_append(digest, &part.to_le_bytes()));
+    // Zero says that nothing is known.
+    digest.max(1)
 }
 
 /// Looks at many files in the order of their folders, and opens each folder once.

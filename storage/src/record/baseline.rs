@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn stamp(len: u64, mtime: u64, inode: u64) -> Option<FileStamp> {
-        Some(FileStamp { len, mtime, inode, ctime: 0 })
+        Some(FileStamp { len, mtime, inode, ctime: 0, attributes: 0 })
     }
 
     #[test]
@@ -98,7 +98,14 @@ mod tests {
         let moved = |from: Option<FileStamp>, to: Option<FileStamp>| {
             let stamp = |stamp: FileStamp| {
                 let mtime_ns = i64::try_from(stamp.mtime).unwrap();
-                crate::Stamp { len: stamp.len, mtime_ns, ctime_ns: 0, inode: stamp.inode, device: 1 }
+                crate::Stamp {
+                    len: stamp.len,
+                    mtime_ns,
+                    ctime_ns: 0,
+                    attributes: 0,
+                    inode: stamp.inode,
+                    device: 1,
+                }
             };
             Touched { moved: from.map(stamp).zip(to.map(stamp)), ..nothing }
         };

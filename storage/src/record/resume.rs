@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn stamp(mtime: u64) -> Option<FileStamp> {
-        Some(FileStamp { len: 65536, mtime, inode: 9, ctime: 0 })
+        Some(FileStamp { len: 65536, mtime, inode: 9, ctime: 0, attributes: 0 })
     }
 
     /// Pieces as a picture: `#` is in the set.
@@ -297,10 +297,16 @@ mod tests {
         let old = SAVED - 100 * SECOND;
         let same = [stamp(old), stamp(old), stamp(old)];
         let other = |mtime| [stamp(old), stamp(mtime), stamp(old)];
-        let shorter =
-            [stamp(old), Some(FileStamp { len: 1, mtime: old + 1, inode: 9, ctime: 0 }), stamp(old)];
-        let replaced =
-            [stamp(old), Some(FileStamp { len: 65536, mtime: old, inode: 8, ctime: 0 }), stamp(old)];
+        let shorter = [
+            stamp(old),
+            Some(FileStamp { len: 1, mtime: old + 1, inode: 9, ctime: 0, attributes: 0 }),
+            stamp(old),
+        ];
+        let replaced = [
+            stamp(old),
+            Some(FileStamp { len: 65536, mtime: old, inode: 8, ctime: 0, attributes: 0 }),
+            stamp(old),
+        ];
         let gone = [stamp(old), None, stamp(old)];
         // recorded, files as recorded, clean, files now, had, doubtful
         let table: &[(&str, Stamps, bool, Stamps, &str, &str)] = &[
@@ -338,7 +344,9 @@ mod tests {
     #[test]
     fn a_file_of_which_only_something_else_changed_is_checked() {
         let old = SAVED - 100 * SECOND;
-        let changed = |ctime| [stamp(old), stamp(old).map(|stamp| FileStamp { ctime, ..stamp }), stamp(old)];
+        let changed = |ctime| {
+            [stamp(old), stamp(old).map(|stamp| FileStamp { ctime, attributes: 7, ..stamp }), stamp(old)]
+        };
         // recorded, clean, now, had, doubtful
         let table = [
             (old, true, old, "##.#..", "......"),
@@ -355,6 +363,15 @@ mod tests {
             let found = judge(&record("##.#..", changed(then), is_clean), &torrent(), &changed(now), &[]);
             assert_eq!((&found.have, &found.doubtful), (&set(had), &set(doubtful)), "line {at}");
             assert_eq!((found.partial.len(), found.changed.len()), (1, 0), "line {at}");
+        }
+        // Another name or right explains it, as far as it is known.
+        for (then, now, had) in [(7, 8, "##.#.."), (7, 7, "##...."), (0, 8, "##...."), (7, 0, "##....")] {
+            let with = |attributes, ctime| {
+                let [first, second, third] = changed(ctime);
+                [first, second.map(|stamp| FileStamp { attributes, ..stamp }), third]
+            };
+            let found = judge(&record("##.#..", with(then, old), true), &torrent(), &with(now, old + 1), &[]);
+            assert_eq!(found.have, set(had), "{then} {now}");
         }
         // We may have moved it just before a crash.
         let mut moving = record("##.#..", changed(old), true);
@@ -385,7 +402,7 @@ mod tests {
 
     #[test]
     fn where_times_are_coarse_a_file_that_was_just_written_is_checked() {
-        let coarse = |mtime| Some(FileStamp { len: 65536, mtime, inode: 0, ctime: 0 });
+        let coarse = |mtime| Some(FileStamp { len: 65536, mtime, inode: 0, ctime: 0, attributes: 0 });
         let old = coarse(SAVED - 100 * SECOND);
         let stamps = [old, coarse(SAVED - SECOND), old];
         let found = judge(&record("##.#..", stamps, true), &torrent(), &stamps, &[]);

@@ -67,6 +67,9 @@ pub struct FileStamp {
     /// When anything of it was changed last, its names and rights too, in nanoseconds since 1970; 0 when that is not known. No
     /// program can set it.
     pub ctime: u64,
+    /// What else changes that time: a digest of how many names the file has, whose it is and who may do what; 0 when that is not
+    /// known.
+    pub attributes: u32,
 }
 
 impl FileStamp {
@@ -75,9 +78,10 @@ impl FileStamp {
         (self.len, self.mtime, self.inode) == (now.len, now.mtime, now.inode)
     }
 
-    /// Whether anything is known to have been changed.
+    /// Whether something is known to have been changed, and not what: another name, owner or right explains it.
     pub(super) fn is_touched(&self, now: &Self) -> bool {
-        self.ctime != now.ctime && self.ctime != 0 && now.ctime != 0
+        let is_explained = self.attributes != now.attributes && self.attributes != 0 && now.attributes != 0;
+        self.ctime != now.ctime && self.ctime != 0 && now.ctime != 0 && !is_explained
     }
 }
 
@@ -127,8 +131,8 @@ pub struct Tracker {
 impl From<crate::Stamp> for FileStamp {
     fn from(stamp: crate::Stamp) -> Self {
         let nanos = |nanos: i64| u64::try_from(nanos).unwrap_or(0);
-        let crate::Stamp { len, mtime_ns, ctime_ns, inode, .. } = stamp;
-        Self { len, mtime: nanos(mtime_ns), inode, ctime: nanos(ctime_ns) }
+        let crate::Stamp { len, mtime_ns, ctime_ns, attributes, inode, .. } = stamp;
+        Self { len, mtime: nanos(mtime_ns), inode, ctime: nanos(ctime_ns), attributes }
     }
 }
 
@@ -200,7 +204,12 @@ impl State {
             out.flag(self.boot.is_some());
             out.raw(self.boot.as_ref().map_or(&[], |boot| &boot[..]));
             let stamps = self.stamps.iter().flatten();
-            stamps.for_each(|stamp| out.optional(later(stamp)));
+            for stamp in stamps {
+                out.optional(later(stamp));
+                if stamp.ctime != 0 {
+                    out.number(stamp.attributes);
+                }
+            }
         }
         sheet::seal_as(Kind::State, version, &out.0)
     }
@@ -272,6 +281,9 @@ impl State {
             for stamp in state.stamps.iter_mut().flatten() {
                 let later = from.optional("a time")?;
                 stamp.ctime = later.map_or(0, |later| stamp.mtime.wrapping_add(unzigzag(later)));
+                if stamp.ctime != 0 {
+                    stamp.attributes = from.small("attributes of a file")?;
+                }
             }
         }
         from.end()?;
@@ -362,7 +374,7 @@ impl Tracker {
 /// Times are kept as differences to the one before: files of a torrent were mostly written together.
 fn write_stamps(stamps: &[Option<FileStamp>], out: &mut Writer) {
     out.count(stamps.len());
-    let mut before = FileStamp { len: 0, mtime: 0, inode: 0, ctime: 0 };
+    let mut before = FileStamp { len: 0, mtime: 0, inode: 0, ctime: 0, attributes: 0 };
     for stamp in stamps {
         out.flag(stamp.is_some());
         if let Some(stamp) = stamp {
@@ -375,7 +387,7 @@ fn write_stamps(stamps: &[Option<FileStamp>], out: &mut Writer) {
 }
 
 fn read_stamps(from: &mut Reader<'_>) -> Result<Vec<Option<FileStamp>>, Damage> {
-    let mut before = FileStamp { len: 0, mtime: 0, inode: 0, ctime: 0 };
+    let mut before = FileStamp { len: 0, mtime: 0, inode: 0, ctime: 0, attributes: 0 };
     from.list(MAX_LIST, "stamps", |from| {
         if !from.flag("a stamp")? {
             return Ok(None);
@@ -385,6 +397,7 @@ fn read_stamps(from: &mut Reader<'_>) -> Result<Vec<Option<FileStamp>>, Damage> 
             mtime: before.mtime.wrapping_add(unzigzag(from.number()?)),
             inode: before.inode.wrapping_add(unzigzag(from.number()?)),
             ctime: 0,
+            attributes: 0,
         };
         Ok(Some(before))
     })

@@ -32,8 +32,13 @@ pub(super) fn sample(n: u8) -> Record {
     (0..1001).step_by(3).for_each(|piece| pieces.set(piece, true));
     let mut doubtful = PieceSet::none(1001);
     (1..1001).step_by(5).for_each(|piece| doubtful.set(piece, true));
-    let stamp =
-        |n: u64| FileStamp { len: n << 20, mtime: 1_700_000_000_000_000_000 - n, inode: 1 << n, ctime: 0 };
+    let stamp = |n: u64| FileStamp {
+        len: n << 20,
+        mtime: 1_700_000_000_000_000_000 - n,
+        inode: 1 << n,
+        ctime: 0,
+        attributes: 0,
+    };
     let state = State {
         generation: 7,
         pieces,
@@ -96,6 +101,7 @@ fn records_are_small() {
         mtime: 1_700_000_000_000_000_000 + n * 40_000_000,
         inode: 5000 + n,
         ctime: 0,
+        attributes: 0,
     };
     record.state.stamps = (0..200).map(|n| Some(stamp(n))).collect();
     let [summary, state, _] = sheets(&record);
@@ -195,7 +201,8 @@ fn starts_of_the_system_and_times_of_change_are_in_version_8() {
     let plain = sample(1).state;
     for (boot, ctime) in [(Some([9; 16]), 0), (None, 1_700_000_000_000_000_007), (Some([0; 16]), u64::MAX)] {
         let mut state = State { boot, ..plain.clone() };
-        state.stamps.iter_mut().flatten().last().unwrap().ctime = ctime;
+        let stamp = state.stamps.iter_mut().flatten().last().unwrap();
+        (stamp.ctime, stamp.attributes) = (ctime, if ctime == 0 { 0 } else { u32::MAX });
         assert_eq!(state.encode()[8], 8);
         assert_eq!(State::decode(&state.encode()).as_ref(), Ok(&state));
     }
@@ -317,7 +324,7 @@ prop_compose! {
         pieces in piece_set(0..3000_u32),
         doubtful in piece_set(0..3000_u32),
         partial in prop::collection::vec((any::<u32>(), piece_set(0..64_u32)), 0..5),
-        stamps in prop::collection::vec(prop::option::of(any::<(u64, u64, u64, u64)>()), 0..30),
+        stamps in prop::collection::vec(prop::option::of(any::<(u64, u64, u64, u64, u32)>()), 0..30),
         births in prop::collection::vec(1u64.., 0..30),
         boot: Option<[u8; 16]>,
         created in prop::collection::vec("[a-z/ é]{0,30}", 0..5),
@@ -333,7 +340,13 @@ prop_compose! {
             pieces,
             doubtful,
             partial: partial.into_iter().map(|(piece, blocks)| Partial { piece, blocks }).collect(),
-            stamps: stamps.into_iter().map(|stamp| stamp.map(|(len, mtime, inode, ctime)| FileStamp { len, mtime, inode, ctime })).collect(),
+            stamps: stamps.into_iter().map(|stamp| stamp.map(|(len, mtime, inode, ctime, attributes)| FileStamp {
+                len,
+                mtime,
+                inode,
+                ctime,
+                attributes: if ctime == 0 { 0 } else { attributes },
+            })).collect(),
             births,
             boot,
             created: created.into_iter().map(PathBuf::from).collect(),

@@ -1,6 +1,6 @@
 //! Starts on files of which somebody changed what their length and time do not tell.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, Permissions, hard_link};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::pin::pin;
@@ -45,8 +45,16 @@ async fn bytes_that_were_changed_behind_the_time_of_a_file_are_found_and_other_f
         assert!(start(&session.link, &options).unwrap().have.is_full());
         assert_eq!(checked(), 0, "nothing was changed");
     }
-    // Its bytes are what they were: a check is the price, once.
+    // What else was changed of it can be seen.
     std::fs::set_permissions(dir.path().join("t/c"), Permissions::from_mode(0o640)).unwrap();
+    hard_link(dir.path().join("t/sub/b"), state.path().join("in a library")).unwrap();
+    for _ in 0..2 {
+        assert!(start(&session.link, &options).unwrap().have.is_full());
+        assert_eq!(checked(), 0, "nothing was written");
+    }
+    // A name that came and went cannot: a check is the price, once.
+    hard_link(dir.path().join("t/c"), state.path().join("for a moment")).unwrap();
+    std::fs::remove_file(state.path().join("for a moment")).unwrap();
     for is_checked in [true, false] {
         assert!(start(&session.link, &options).unwrap().have.is_full());
         assert_eq!(checked() > 0, is_checked);
