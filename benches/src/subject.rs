@@ -93,9 +93,9 @@ impl Subject {
         &self.name
     }
 
-    /// Whether it can be started with a magnet link.
+    /// Whether it can be started with a magnet link. Transmission takes one when it runs only.
     pub const fn takes_links(&self) -> bool {
-        !matches!(self.how, How::Template(_))
+        !matches!(self.how, How::Template(_) | How::Transmission(_))
     }
 
     /// Whether it can take this side.

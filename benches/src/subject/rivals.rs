@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use metainfo::Magnet;
 use serde_json::json;
 
 use super::{Job, Role};
@@ -75,11 +74,7 @@ pub(super) fn transmission(program: &Path, job: &Job<'_>) -> Result<Command> {
     let conf = job.work.join("transmission");
     fs::create_dir_all(conf.join("torrents"))?;
     // A torrent in this folder is taken up at the start.
-    let torrent = match job.link() {
-        Some(link) => magnet_file(&link.parse()?),
-        None => fs::read(job.torrent)?,
-    };
-    fs::write(conf.join("torrents/loopback.torrent"), torrent)?;
+    fs::copy(job.torrent, conf.join("torrents/loopback.torrent"))?;
     let settings = json!({
         "rpc-enabled": false, "bind-address-ipv4": job.listen.ip(), "bind-address-ipv6": "::1",
         "peer-port": job.listen.port(), "peer-port-random-on-start": false, "port-forwarding-enabled": false,
@@ -92,15 +87,6 @@ pub(super) fn transmission(program: &Path, job: &Job<'_>) -> Result<Command> {
     let mut command = Command::new(program);
     command.arg("-f").arg("-g").arg(conf);
     Ok(command)
-}
-
-/// A magnet link as Transmission keeps it.
-fn magnet_file(magnet: &Magnet) -> Vec<u8> {
-    let tiers: String = magnet.trackers.iter().map(|url| format!("l{}:{url}e", url.len())).collect();
-    let mut file = format!("d13:announce-listl{tiers}e11:magnet-infod9:info_hash20:").into_bytes();
-    file.extend(magnet.info_hashes.id().0);
-    file.extend(b"ee");
-    file
 }
 
 pub(super) fn qbittorrent(program: &Path, job: &Job<'_>) -> Result<Command> {
