@@ -1,6 +1,7 @@
 //! What a session keeps of its torrents, so that they go on where they were.
 //!
-//! - `begin`, before a torrent runs: takes the sole right to its record, reads it, and finds out what of it is true.
+//! - `begin`, before a torrent runs: takes the sole right to its record, reads it, opens its files (`opening`), and finds out what of it
+//!   is true.
 //! - `kept`, while it runs: makes a record of what is so, and writes it.
 //! - `saver`: the task that says when, for each device by itself (`queue`), many torrents at a time (`batch`); and `space`, which looks
 //!   how much room there is. Records are written on threads that may block, never on the reactor's; a disk that hangs holds up
@@ -20,6 +21,7 @@ mod foreign;
 mod hidden;
 mod kept;
 pub(super) mod magnet;
+mod opening;
 mod outline;
 mod placing;
 mod queue;

@@ -11,6 +11,7 @@ use storage::{FileStorage, OpenFiles, Operation, StorageError};
 use super::begin;
 use super::foreign;
 use super::kept::{self, Kept, lease_names, lease_with_names};
+use super::opening;
 use crate::session::at_rest::described;
 use crate::session::finishing::Finish;
 use crate::session::options::{AddError, AddOptions};
@@ -39,7 +40,7 @@ pub(in crate::session) fn at_rest(
         return Err(AddError::NotRecorded(id));
     }
     let options = AddOptions::seed(meta.clone(), &home);
-    let (files, rules) = begin::open(&Arc::new(OpenFiles::new(16)), &options, Some(&mut record), true)?;
+    let (files, rules) = opening::open(&Arc::new(OpenFiles::new(16)), &options, Some(&mut record), true)?;
     let away = rules.unfinished_in.as_ref();
     let lease = Lease::new((lease, lease_names(&*store, &key, Some(&files), &meta)?));
     let away =
