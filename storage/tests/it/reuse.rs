@@ -1,5 +1,6 @@
 //! Bytes that are there already, and files that are given to another folder.
 
+use crate::mounts::{apart, sh};
 use crate::support::{Sample, Tree};
 use metainfo::Version;
 use std::fs;
@@ -102,6 +103,43 @@ fn finished_files_are_given_to_another_folder() {
 
 fn none() -> Linked {
     Linked::default()
+}
+
+#[test]
+fn files_share_their_bytes_where_the_file_system_can() {
+    const SIZE: u64 = 8 << 20;
+    apart("reuse::files_share_their_bytes_where_the_file_system_can", |dir| {
+        let (image, disk) = (dir.join("image"), dir.join("disk"));
+        fs::create_dir(&disk).unwrap();
+        let format = "truncate -s 400m \"$1\" && (mkfs.xfs -q \"$1\" || mkfs.btrfs -q \"$1\") && mount -o loop \"$1\" \"$2\"";
+        if !sh(format, &[&image, &disk]) {
+            return eprintln!("skipped: neither xfs nor btrfs in a file");
+        }
+        let sample = Sample::folder(Version::V1, 65_536, &[("a", SIZE)]);
+        let (home, given, again) = (disk.join("home"), disk.join("given"), disk.join("again"));
+        let storage = FileStorage::create(&home, sample.torrent.clone(), FileOptions::default()).unwrap();
+        sample.write_to(&storage);
+        storage.sync().unwrap();
+        let free = || {
+            assert!(sh("sync -f \"$1\"", &[&disk]));
+            storage.free_space().unwrap()
+        };
+        let before = free();
+        let linked = storage.link_to(&given, LinkMode::Reflink, &[0]).unwrap();
+        assert_eq!(linked, Linked { cloned: 1, ..none() });
+        let other = FileStorage::create(&again, sample.torrent.clone(), FileOptions::default()).unwrap();
+        assert!(other.adopt(&Existing { file: 0, path: home.join("t/a") }, LinkMode::Reflink).unwrap());
+        assert!(before - free() < SIZE / 4, "they have no bytes of their own");
+        // Files of their own they are nevertheless.
+        let range = sample.range(3, 0, 16_384);
+        other.write(range, &[IoSlice::new(&[0xEE; 16_384])]).unwrap();
+        other.sync().unwrap();
+        for folder in [&home, &given] {
+            assert!(fs::read(folder.join("t/a")).unwrap() == sample.file(0));
+            assert_eq!(fs::metadata(folder.join("t/a")).unwrap().nlink(), 1);
+        }
+        assert!(fs::read(again.join("t/a")).unwrap() != sample.file(0));
+    });
 }
 
 #[test]
