@@ -47,6 +47,22 @@ fn every_piece_gets_its_own_verdict() {
 }
 
 #[test]
+fn a_thousand_checks_find_no_fault_in_good_data() {
+    let samples = [Version::V1, Version::V2, Version::Hybrid].map(|version| {
+        let sample = Sample::folder(version, 16_384, &FILES);
+        let there = written(&sample);
+        (sample, there)
+    });
+    for round in 0..1000 {
+        let (sample, (_dir, storage)) = &samples[round % 3];
+        let options =
+            ScanOptions { threads: 1 + round % 4, buffer: 1 << (round % 18), ..ScanOptions::default() };
+        let found = recheck(storage, &sample.torrent, &options);
+        assert!(found.is_complete() && found.errors.is_empty(), "round {round}");
+    }
+}
+
+#[test]
 fn both_sides_of_a_hybrid_are_checked() {
     // The v1 hashes of one content with the v2 roots of another, as an attacker would mix them.
     let [mut one, mut other] = ["one", "two"].map(|_| {
