@@ -12,6 +12,7 @@ mod ending;
 mod events;
 mod files;
 mod https;
+mod joined;
 mod killed;
 mod magnets;
 mod many;
