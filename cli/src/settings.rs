@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use glob::{MatchOptions, Pattern};
 use metainfo::{FilePath, Torrent, Version};
-use storage::{LinkMode, Progress, ScanOptions};
+use storage::{Allocation, LinkMode, Progress, ScanOptions};
 use swarm::session::{Bootstrap, PieceOrder, Placing, Priority, Selection};
 
 use crate::exit::{Exit, failure};
 use crate::flags::values as flags;
-use crate::flags::{Create, Link};
+use crate::flags::{Create, Link, Preallocate};
 use crate::output::json::stored_files;
 use crate::stop::Stop;
 
@@ -132,6 +132,15 @@ pub(crate) fn order(order: flags::Order) -> PieceOrder {
         flags::Order::Rarest => PieceOrder::Rarest,
         flags::Order::Sequential => PieceOrder::Sequential,
         flags::Order::FirstLast => PieceOrder::FirstLast,
+    }
+}
+
+/// When files take room.
+pub(crate) const fn allocation(when: Preallocate) -> Allocation {
+    match when {
+        Preallocate::None => Allocation::None,
+        Preallocate::Sparse => Allocation::Sparse,
+        Preallocate::Full => Allocation::Full,
     }
 }
 

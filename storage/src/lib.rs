@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod allocation;
 mod backend;
 mod buf;
 mod change;
@@ -25,6 +26,7 @@ mod sha1;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use allocation::Allocation;
 pub use backend::Storage;
 pub use buf::{Buf, Pool};
 pub use change::FileChange;
@@ -34,8 +36,8 @@ pub use error::{Operation, StorageError, Trouble};
 pub use faulty::{Fault, FaultyStorage};
 #[cfg(feature = "files")]
 pub use files::{
-    Allocation, Existing, FileNames, FileOptions, FileStorage, Foreign, Linked, MoveOptions, Moved,
-    OpenFiles, Removed, Room, RootId, Stamp, Touched, find_existing, is_suffix,
+    Existing, FileNames, FileOptions, FileStorage, Foreign, Linked, MoveOptions, Moved, OpenFiles, Removed,
+    Room, RootId, Stamp, Touched, find_existing, is_suffix,
 };
 pub use hash::{PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};

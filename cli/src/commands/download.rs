@@ -7,7 +7,7 @@ use anyhow::Result;
 use metainfo::Torrent;
 
 use crate::exit::Exit;
-use crate::flags::{Download, Preallocate};
+use crate::flags::Download;
 use crate::input::{self, Kind};
 use crate::output::json::TorrentJson;
 use crate::output::{Console, torrent};
@@ -72,7 +72,7 @@ fn plan(args: &Download, what: What) -> Plan {
         role: Role::Download(args.seed),
         order: args.order.map(settings::order),
         placing: settings::placing(&args.placing),
-        preallocate: args.placing.preallocate.map(|when| when == Preallocate::Full),
+        allocation: args.placing.preallocate.map(settings::allocation),
         overwrite: args.overwrite,
         is_checked: false,
     }

@@ -71,7 +71,7 @@ fn plan(what: What, dir: &Path, is_checked: bool) -> Plan {
         role: Role::Seed,
         order: None,
         placing: Placing::default(),
-        preallocate: None,
+        allocation: None,
         overwrite: false,
         is_checked,
     }

@@ -53,7 +53,9 @@ pub(crate) enum Link {
 /// When files take room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Preallocate {
-    /// As they are written
+    /// As they are written, with nothing reserved: what is free stays free until bytes come for it
+    None,
+    /// As they are written, a mebibyte at a time, so that pieces that come in any order lie together
     Sparse,
     /// All of it when they are first written
     Full,

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use metainfo::{Magnet, Torrent, TorrentId};
+use storage::Allocation;
 use swarm::session::http::{Http, HttpConfig, Problem};
 use swarm::session::resolve::Resolver;
 use swarm::session::{PieceOrder, Placing, Selection};
@@ -41,8 +42,8 @@ pub(crate) struct Plan {
     pub(crate) order: Option<PieceOrder>,
     /// Where files lie until they are complete, and what is done with them then.
     pub(crate) placing: Placing,
-    /// Whether files take all of their room at once, if that was chosen.
-    pub(crate) preallocate: Option<bool>,
+    /// When files take room, if that was chosen.
+    pub(crate) allocation: Option<Allocation>,
     /// Whether files that hold something else are overwritten.
     pub(crate) overwrite: bool,
     /// Whether what is there is known to be right.

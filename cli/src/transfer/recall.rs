@@ -1,6 +1,7 @@
 //! What was chosen for a torrent in an earlier run, for people and for programs.
 
 use metainfo::Torrent;
+use storage::Allocation;
 use swarm::session::{PieceOrder, Priority, Recalled};
 
 use super::event::Event;
@@ -19,7 +20,7 @@ pub(super) fn event(info_hash: String, recalled: &Recalled, torrent: &Torrent) -
         wanted,
         files,
         order: recalled.order.map(order),
-        preallocate: recalled.preallocate.map(preallocate),
+        preallocate: recalled.allocation.map(preallocate),
         down_limit: recalled.down_limit.flatten(),
         up_limit: recalled.up_limit.flatten(),
     }
@@ -43,8 +44,8 @@ pub(super) fn text(recalled: &Recalled, torrent: &Torrent) -> String {
         said.push(format!("{} order", order(kind)));
         other.push("--order rarest");
     }
-    if let Some(full) = recalled.preallocate {
-        said.push(format!("--preallocate {}", preallocate(full)));
+    if let Some(when) = recalled.allocation {
+        said.push(format!("--preallocate {}", preallocate(when)));
         other.push("--preallocate sparse");
     }
     for (limit, what, flag) in
@@ -66,6 +67,10 @@ const fn order(order: PieceOrder) -> &'static str {
     }
 }
 
-const fn preallocate(full: bool) -> &'static str {
-    if full { "full" } else { "sparse" }
+const fn preallocate(when: Allocation) -> &'static str {
+    match when {
+        Allocation::None => "none",
+        Allocation::Sparse => "sparse",
+        Allocation::Full => "full",
+    }
 }

@@ -97,11 +97,11 @@ pub(super) async fn add(
     let of_torrent = |rate: Option<Rate>, is_own: bool| rate.filter(|_| is_own).and_then(Rate::limit);
     let (own, order) = (net.own_limits, plan.order.unwrap_or_default());
     let [down_limit, up_limit] = [of_torrent(net.down_limit, own.down), of_torrent(net.up_limit, own.up)];
-    let preallocate = plan.preallocate.unwrap_or(false);
+    let allocation = plan.allocation.unwrap_or_default();
     let as_before = AsBefore {
         files: plan.what.leaves_files(),
         order: plan.order.is_none(),
-        preallocate: plan.preallocate.is_none(),
+        allocation: plan.allocation.is_none(),
         down_limit: !own.down,
         up_limit: !own.up,
         trackers: true,
@@ -116,7 +116,7 @@ pub(super) async fn add(
                 .add(AddOptions {
                     order,
                     placing: plan.placing.clone(),
-                    preallocate,
+                    allocation,
                     down_limit,
                     up_limit,
                     as_before,
@@ -148,7 +148,7 @@ pub(super) async fn add(
                 .add_magnet(MagnetOptions {
                     order,
                     placing: plan.placing.clone(),
-                    preallocate,
+                    allocation,
                     down_limit,
                     up_limit,
                     as_before,

@@ -70,9 +70,15 @@ fn each_choice_is_left_by_itself() {
     assert_eq!((&said["wanted"], &said["files"]), (&3.into(), &4.into()), "{said}");
     assert_eq!((&said["order"], &said["preallocate"]), (&"sequential".into(), &"full".into()), "{said}");
     assert_eq!((&said["up_limit"], &said["down_limit"]), (&Value::Null, &Value::Null), "{said}");
-    let ran = scene.download("album.torrent", &["--order", "rarest", "--preallocate", "sparse"]);
+    let ran = scene.download("album.torrent", &["--order", "rarest", "--preallocate", "none"]);
     let said = recalled(&ran).unwrap();
     assert!(said.contains("3 of 4 files") && !said.contains("sequential") && !said.contains("/s"), "{said}");
+    let ran = scene.download("album.torrent", &[]);
+    let said = recalled(&ran).unwrap();
+    assert!(
+        said.contains("--preallocate none, as before") && said.contains("--preallocate sparse for"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub use foreign::Foreign;
 pub use identity::Room;
 pub use linked::Linked;
 pub use names::{FileNames, is_suffix};
-pub use options::{Allocation, FileOptions};
+pub use options::FileOptions;
 pub(crate) use refusal::Refusal;
 pub use relocate::{MoveOptions, Moved};
 pub use remove::Removed;
@@ -60,6 +60,7 @@ pub use root_id::RootId;
 pub use stamps::Stamp;
 pub use touched::Touched;
 
+use crate::Allocation;
 use crate::{FileChange, Operation, Storage, StorageError, Trouble};
 use beneath::Root;
 use made::Made;
@@ -266,7 +267,9 @@ impl FileStorage {
             self.stale.store(true, Ordering::SeqCst);
         }
         let File { offset, length, .. } = self.file(segment.file);
-        self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
+        if self.allocation != Allocation::None {
+            self.reserved.before_write(file.fd.as_fd(), *offset, *length, segment.offset, segment.len.into());
+        }
         let written = data.write(&file.fd, segment.offset, segment.len);
         file.wrote();
         // A sync may have run meanwhile, before the bytes were there, and taken the first note.

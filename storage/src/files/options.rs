@@ -1,18 +1,9 @@
 //! How files are kept.
 
 use super::{FileNames, OpenFiles};
+use crate::Allocation;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Whether room for a file is reserved before it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Allocation {
-    /// A file takes room as its pieces are written, a mebibyte at a time, and is as long as its last written byte needs.
-    #[default]
-    Sparse,
-    /// Each file takes all of its room when it is first written, on file systems that can reserve it.
-    Full,
-}
 
 /// How files are kept.
 #[derive(Clone, Debug)]

@@ -56,7 +56,7 @@ pub use summary::{Flags, Folder, Summary, Times, Totals};
 /// its files, version 3 how they are finished, version 4 which folder they are being moved to, version 5 when they were made;
 /// version 6 has markers and mount points of folders, version 7 of a [`Summary`] an [`Outline`], version 8 of a [`State`] the start
 /// of the system and times of change. Each is written only when there is something to say.
-pub const VERSION: u8 = 8;
+pub const VERSION: u8 = 9;
 
 /// The rules by which `metainfo` turns names of a torrent into file names. Kept with each torrent, so that a program with
 /// other rules knows which ones its files were named by.

@@ -7,6 +7,7 @@ use super::finishing::Finishing;
 use super::pieces::PieceSet;
 use super::sheet::{self, Kind};
 use super::summary::Folder;
+use crate::Allocation;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -98,8 +99,8 @@ pub struct Choices {
     pub up_limit: Option<u64>,
     /// In which order pieces are fetched.
     pub order: Order,
-    /// Whether files take all their room at once.
-    pub preallocate: bool,
+    /// When files take room.
+    pub allocation: Allocation,
     /// Trackers besides its own.
     pub trackers: Vec<String>,
 }
@@ -216,7 +217,9 @@ impl State {
 
     /// The first version that has all there is.
     fn version(&self) -> u8 {
-        if self.boot.is_some() || self.stamps.iter().flatten().any(|stamp| stamp.ctime != 0) {
+        if self.choices.allocation == Allocation::None {
+            9
+        } else if self.boot.is_some() || self.stamps.iter().flatten().any(|stamp| stamp.ctime != 0) {
             8
         } else if self.goal.as_ref().is_some_and(Folder::has_more) {
             6
@@ -252,7 +255,7 @@ impl State {
             births: Vec::new(),
             boot: None,
             created: from.list(MAX_LIST, "created paths", |from| from.path("a created path"))?,
-            choices: Choices::read(from)?,
+            choices: Choices::read(from, version)?,
             peers: from.list(MAX_LIST, "peers", Reader::address)?,
             trackers: from.list(MAX_LIST, "trackers", Tracker::read)?,
             moving_to: None,
@@ -314,13 +317,17 @@ impl Choices {
             Order::Sequential => 1,
             Order::FirstLast => 2,
         });
-        out.flag(self.preallocate);
+        out.byte(match self.allocation {
+            Allocation::Sparse => 0,
+            Allocation::Full => 1,
+            Allocation::None => 2,
+        });
         let trackers: Vec<_> = self.trackers.iter().filter(|url| url.len() <= MAX_URL).collect();
         out.count(trackers.len());
         trackers.iter().for_each(|url| out.text(url));
     }
 
-    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+    fn read(from: &mut Reader<'_>, version: u8) -> Result<Self, Damage> {
         let priorities = from.bytes(MAX_LIST, "priorities")?;
         if priorities.iter().any(|priority| *priority > 3) {
             return Err(Damage::Value("a priority"));
@@ -336,7 +343,12 @@ impl Choices {
                 2 => Order::FirstLast,
                 _ => return Err(Damage::Value("an order")),
             },
-            preallocate: from.flag("preallocation")?,
+            allocation: match from.byte()? {
+                0 => Allocation::Sparse,
+                1 => Allocation::Full,
+                2 if version >= 9 => Allocation::None,
+                _ => return Err(Damage::Value("preallocation")),
+            },
             trackers: from.list(MAX_LIST, "trackers", |from| from.text(MAX_URL, "a tracker"))?,
         })
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::LinkMode;
+use crate::{Allocation, LinkMode};
 use metainfo::{InfoHashV1, InfoHashV2, InfoHashes};
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub(super) fn sample(n: u8) -> Record {
             down_limit: Some(0),
             up_limit: None,
             order: Order::FirstLast,
-            preallocate: true,
+            allocation: Allocation::Full,
             trackers: vec!["udp://tracker.example.org:6969".into()],
         },
         peers: vec!["192.0.2.7:6881".parse().unwrap(), "[2001:db8::7]:1".parse().unwrap()],
@@ -209,6 +209,20 @@ fn starts_of_the_system_and_times_of_change_are_in_version_8() {
 }
 
 #[test]
+fn files_without_reserved_room_are_in_version_9() {
+    let mut state = sample(1).state;
+    state.choices.allocation = Allocation::None;
+    let mut bytes = state.encode();
+    assert_eq!(bytes[8], 9);
+    assert_eq!(State::decode(&bytes).as_ref(), Ok(&state));
+    let at = bytes.len() - 4;
+    bytes[8] = 8;
+    let sum = crc32c::crc32c(&bytes[..at]);
+    bytes[at..].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(State::decode(&bytes), Err(Damage::Value("preallocation")));
+}
+
+#[test]
 fn how_files_are_finished_is_in_version_3() {
     let mut state = sample(1).state;
     for mode in [LinkMode::Auto, LinkMode::Hard, LinkMode::Reflink, LinkMode::Copy] {
@@ -331,7 +345,7 @@ prop_compose! {
         priorities in prop::collection::vec(0..4_u8, 0..30),
         limits: (Option<u64>, Option<u64>),
         order in 0..3_usize,
-        preallocate: bool,
+        allocation in 0..3_usize,
         peers in prop::collection::vec(any::<(bool, u128, u16)>(), 0..10),
         trackers in prop::collection::vec(any::<(String, Option<Vec<u8>>, Option<u64>, bool)>(), 0..4),
     ) -> State {
@@ -356,7 +370,7 @@ prop_compose! {
                 down_limit: limits.0,
                 up_limit: limits.1,
                 order: [Order::Rarest, Order::Sequential, Order::FirstLast][order],
-                preallocate,
+                allocation: [Allocation::Sparse, Allocation::Full, Allocation::None][allocation],
                 trackers: trackers.iter().map(|tracker| tracker.0.clone()).collect(),
             },
             peers: peers.into_iter().map(|(is_v4, ip, port)| {
@@ -364,12 +378,12 @@ prop_compose! {
                 SocketAddr::new(ip, port)
             }).collect(),
             trackers: trackers.into_iter().map(|(url, id, next, works)| Tracker { url, id, next, works }).collect(),
-            moving_to: preallocate.then(|| "/else/where".into()),
+            moving_to: (allocation > 0).then(|| "/else/where".into()),
             goal: None,
             renaming: vec![(5, "y".into()); order],
             finishing: Finishing {
                 suffix: (order == 2).then(|| ".part".into()),
-                unfinished_in: preallocate.then(|| "/un/finished".into()),
+                unfinished_in: (allocation > 0).then(|| "/un/finished".into()),
                 link: None,
             },
         }

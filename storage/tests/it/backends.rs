@@ -111,7 +111,8 @@ fn files_pass_the_suite() {
     use std::sync::Arc;
     use storage::{Allocation, FileOptions, FileStorage, OpenFiles};
 
-    for (allocation, limit) in [(Allocation::Sparse, 64), (Allocation::Full, 64), (Allocation::Sparse, 1)] {
+    let (none, sparse, full) = (Allocation::None, Allocation::Sparse, Allocation::Full);
+    for (allocation, limit) in [(none, 64), (sparse, 64), (full, 64), (sparse, 1)] {
         let open_files = Arc::new(OpenFiles::new(limit));
         let options = FileOptions { allocation, open_files, ..FileOptions::default() };
         let dirs = RefCell::new(Vec::new());

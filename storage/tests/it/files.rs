@@ -139,7 +139,10 @@ fn executables_are_made_executable() {
 #[test]
 fn full_allocation_makes_files_as_long_as_they_will_be() {
     let sample = Sample::folder(Version::V1, 16_384, &[("a", 20_000), ("b", 100_000)]);
-    for (allocation, expected) in [(Allocation::Full, 100_000), (Allocation::Sparse, 12_768 + 5)] {
+    let needed = 12_768 + 5;
+    for (allocation, expected) in
+        [(Allocation::Full, 100_000), (Allocation::Sparse, needed), (Allocation::None, needed)]
+    {
         let dir = tempfile::tempdir().unwrap();
         let options = FileOptions { allocation, ..FileOptions::default() };
         let storage = FileStorage::open(dir.path(), sample.torrent.clone(), options).unwrap();
@@ -148,6 +151,23 @@ fn full_allocation_makes_files_as_long_as_they_will_be() {
         assert_eq!(storage.file_len(1), Ok(expected));
         assert_eq!(storage.file_len(0).unwrap_err().cause.kind(), ErrorKind::NotFound);
     }
+}
+
+#[test]
+fn nothing_is_reserved_unless_it_is_asked_for() {
+    let sample = Sample::folder(Version::V1, 16_384, &[("a", 4 << 20)]);
+    let dir = tempfile::tempdir().unwrap();
+    let options = FileOptions { allocation: Allocation::None, ..FileOptions::default() };
+    let storage = FileStorage::open(dir.path(), sample.torrent.clone(), options).unwrap();
+    for piece in [100, 3] {
+        let range = sample.range(piece, 0, 16_384);
+        storage.write(range, &[IoSlice::new(sample.bytes(range))]).unwrap();
+    }
+    storage.sync().unwrap();
+    let meta = fs::metadata(dir.path().join("t/a")).unwrap();
+    assert_eq!(meta.len(), 101 * 16_384);
+    let room = std::os::unix::fs::MetadataExt::blocks(&meta) * 512;
+    assert!(room <= 256 << 10, "two pieces of 16 KiB take {room} bytes");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_full_disk_says_so_and_goes_on_when_there_is_room() {
             eprintln!("skipped: no ext4 in a file");
         }
         for place in places {
-            for allocation in [Allocation::Sparse, Allocation::Full] {
+            for allocation in [Allocation::None, Allocation::Sparse, Allocation::Full] {
                 fs::write(place.join("ballast"), vec![1; 9 << 20]).unwrap();
                 let options = FileOptions { allocation, ..FileOptions::default() };
                 let root = place.join("root");

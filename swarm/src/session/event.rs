@@ -4,7 +4,7 @@ use metainfo::{PieceIndex, TorrentId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use storage::record::StoreError;
-use storage::{Linked, StorageError};
+use storage::{Allocation, Linked, StorageError};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -25,7 +25,7 @@ pub struct Recalled {
     /// In which order pieces are fetched.
     pub order: Option<PieceOrder>,
     /// When files take room.
-    pub preallocate: Option<bool>,
+    pub allocation: Option<Allocation>,
     /// The download limit, in bytes per second; `Some(None)` is none.
     pub down_limit: Option<Option<u64>>,
     /// The upload limit.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use metainfo::{InfoHashes, TorrentId};
 use storage::record::StoreError;
-use storage::{LinkMode, StorageError};
+use storage::{Allocation, LinkMode, StorageError};
 
 use super::link::Unavailable;
 use super::selection::Selection;
@@ -54,7 +54,7 @@ pub struct AsBefore {
     /// In which order pieces are fetched.
     pub order: bool,
     /// When files take room.
-    pub preallocate: bool,
+    pub allocation: bool,
     /// The download limit.
     pub down_limit: bool,
     /// The upload limit.
@@ -84,8 +84,8 @@ pub struct AddOptions {
     pub names: Vec<(usize, String)>,
     /// In which order pieces are fetched that are wanted alike.
     pub order: PieceOrder,
-    /// Whether a file takes all of its room when it is first written.
-    pub preallocate: bool,
+    /// When files take room.
+    pub allocation: Allocation,
     /// Where files lie until they are complete, and what is done with them then.
     pub placing: Placing,
     /// Addresses of peers.
@@ -117,7 +117,7 @@ impl AddOptions {
             files: Selection::All,
             names: Vec::new(),
             order: PieceOrder::Rarest,
-            preallocate: false,
+            allocation: Allocation::default(),
             placing: Placing::default(),
             peers: Vec::new(),
             trackers: Vec::new(),

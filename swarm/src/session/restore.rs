@@ -86,7 +86,7 @@ pub(super) fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Optio
                 files: Choice::of_noted(&noted),
                 names,
                 order: wanted::order(choices.order),
-                preallocate: choices.preallocate,
+                allocation: choices.allocation,
                 placing: persist::placing(&state.finishing),
                 down_limit: choices.down_limit,
                 up_limit: choices.up_limit,
@@ -100,7 +100,7 @@ pub(super) fn options(link: &Link, store: &dyn Store, key: &Key) -> Result<Optio
     Ok(Some(Added::Torrent(Box::new(AddOptions {
         files: Selection::decode(&choices.priorities),
         order: wanted::order(choices.order),
-        preallocate: choices.preallocate,
+        allocation: choices.allocation,
         placing: persist::placing(&state.finishing),
         down_limit: choices.down_limit,
         up_limit: choices.up_limit,

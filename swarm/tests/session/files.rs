@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use storage::Allocation;
 use storage::record::{Choices, FileStore, Key, Order, Record, Store};
 use swarm::session::{
     AddOptions, AsBefore, Event, FilesError, PieceOrder, Priority, Recalled, Selection, Session, Torrent,
@@ -109,7 +110,7 @@ async fn what_nobody_chooses_anew_is_as_it_was() {
     let chosen = AddOptions {
         files: files.clone(),
         order: PieceOrder::Sequential,
-        preallocate: true,
+        allocation: Allocation::None,
         up_limit: Some(5 << 20),
         trackers: vec!["http://127.0.0.1:1/a".into()],
         ..usual.clone()
@@ -130,7 +131,7 @@ async fn what_nobody_chooses_anew_is_as_it_was() {
     let as_before = AsBefore {
         files: true,
         order: true,
-        preallocate: true,
+        allocation: true,
         down_limit: true,
         up_limit: false,
         trackers: true,
@@ -145,10 +146,10 @@ async fn what_nobody_chooses_anew_is_as_it_was() {
         }
     };
     let down_limit = Some(None);
-    let (order, preallocate, trackers) =
-        (Some(PieceOrder::Sequential), Some(true), recorded.trackers.clone());
+    let (order, allocation, trackers) =
+        (Some(PieceOrder::Sequential), Some(Allocation::None), recorded.trackers.clone());
     let recalled =
-        Recalled { files: Some(files), order, preallocate, down_limit, trackers, ..Recalled::default() };
+        Recalled { files: Some(files), order, allocation, down_limit, trackers, ..Recalled::default() };
     assert_eq!(said, recalled);
     end([session]).await;
     let trackers = vec!["http://127.0.0.1:1/a".into(), "http://127.0.0.1:1/b".into()];

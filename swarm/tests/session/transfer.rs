@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use storage::Allocation;
 use swarm::session::{AddOptions, Check, Event, Selection, Session, SessionConfig};
 use tempfile::TempDir;
 use wire::peer::{Handshake, Message, PeerId, Request, Reserved};
@@ -70,19 +71,23 @@ async fn sessions_transfer_over_ipv6() {
 }
 
 #[tokio::test]
-async fn a_transfer_may_take_its_room_beforehand() {
+async fn a_transfer_takes_its_room_when_it_is_told_to() {
     let content = Content::folder(8, &[3_000_000, 0, 70_001], |builder| builder);
-    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let from = content.placed();
     let (seed, _seeding) = seeder(&content, from.path()).await;
     let leech = session().await;
-    let options = AddOptions {
-        peers: seed.listening().to_vec(),
-        preallocate: true,
-        ..AddOptions::download(content.meta.clone(), to.path())
-    };
-    let torrent = add(&leech, options).await;
-    soon(torrent.wait_complete()).await.unwrap();
-    content.assert_all(to.path());
+    for allocation in [Allocation::Full, Allocation::None] {
+        let to = TempDir::new().unwrap();
+        let options = AddOptions {
+            peers: seed.listening().to_vec(),
+            allocation,
+            ..AddOptions::download(content.meta.clone(), to.path())
+        };
+        let torrent = add(&leech, options).await;
+        soon(torrent.wait_complete()).await.unwrap();
+        content.assert_all(to.path());
+        torrent.remove().await.unwrap();
+    }
     end([leech, seed]).await;
 }
 

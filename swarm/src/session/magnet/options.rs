@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use metainfo::{Magnet, Torrent};
+use storage::Allocation;
 
 use super::Choice;
 use crate::engine::PieceOrder;
@@ -30,8 +31,8 @@ pub struct MagnetOptions {
     pub names: Vec<(usize, String)>,
     /// In which order pieces are fetched that are wanted alike.
     pub order: PieceOrder,
-    /// Whether a file takes all of its room when it is first written.
-    pub preallocate: bool,
+    /// When files take room.
+    pub allocation: Allocation,
     /// Where files lie until they are complete, and what is done with them then.
     pub placing: Placing,
     /// Bytes to be left on the file system.
@@ -65,7 +66,7 @@ impl MagnetOptions {
             names: Vec::new(),
             overwrite: false,
             order: PieceOrder::Rarest,
-            preallocate: false,
+            allocation: Allocation::default(),
             placing: Placing::default(),
             min_free: None,
             peers: Vec::new(),
@@ -91,7 +92,7 @@ impl MagnetOptions {
             files,
             names: self.names.clone(),
             order: self.order,
-            preallocate: self.preallocate,
+            allocation: self.allocation,
             placing: self.placing.clone(),
             min_free: self.min_free,
             peers: self.peers.clone(),

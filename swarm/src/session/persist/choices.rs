@@ -13,7 +13,7 @@ use crate::session::wanted;
 /// The options with what was chosen before where nobody chooses now, and what that changes; `None` if it is nothing.
 pub(super) fn recall(options: &AddOptions, record: Option<&Record>) -> (AddOptions, Option<Recalled>) {
     let mut now = options.clone();
-    let Some(Choices { priorities, order, preallocate, down_limit, up_limit, trackers, .. }) =
+    let Some(Choices { priorities, order, allocation, down_limit, up_limit, trackers, .. }) =
         record.map(|record| &record.state.choices).filter(|_| options.create)
     else {
         return (now, None);
@@ -30,7 +30,7 @@ pub(super) fn recall(options: &AddOptions, record: Option<&Record>) -> (AddOptio
         recalled.files = Some(files);
     }
     take(asked.order, wanted::order(*order), &mut now.order, &mut recalled.order);
-    take(asked.preallocate, *preallocate, &mut now.preallocate, &mut recalled.preallocate);
+    take(asked.allocation, *allocation, &mut now.allocation, &mut recalled.allocation);
     take(asked.down_limit, *down_limit, &mut now.down_limit, &mut recalled.down_limit);
     take(asked.up_limit, *up_limit, &mut now.up_limit, &mut recalled.up_limit);
     if asked.trackers {
@@ -64,7 +64,7 @@ pub(super) fn recall_magnet(options: &MagnetOptions, record: &Record) -> MagnetO
     now.placing.suffix = now.placing.suffix.or(suffix);
     now.placing.incomplete = now.placing.incomplete.or(incomplete);
     take(asked.order, wanted::order(before.order), &mut now.order, &mut None);
-    take(asked.preallocate, before.preallocate, &mut now.preallocate, &mut None);
+    take(asked.allocation, before.allocation, &mut now.allocation, &mut None);
     take(asked.down_limit, before.down_limit, &mut now.down_limit, &mut None);
     take(asked.up_limit, before.up_limit, &mut now.up_limit, &mut None);
     if asked.trackers {
@@ -90,7 +90,7 @@ pub(super) fn write(options: &AddOptions, is_known: bool, choices: &mut Choices)
         choices.trackers = joined(&choices.trackers, &options.trackers);
         return;
     }
-    choices.preallocate = options.preallocate;
+    choices.allocation = options.allocation;
     choices.down_limit = options.down_limit;
     choices.up_limit = options.up_limit;
     choices.trackers.clone_from(&options.trackers);

@@ -173,7 +173,7 @@ fn choose(record: &mut Record, options: &MagnetOptions) {
     state.choices.names = names.collect();
     state.choices.down_limit = options.down_limit;
     state.choices.up_limit = options.up_limit;
-    state.choices.preallocate = options.preallocate;
+    state.choices.allocation = options.allocation;
     state.choices.trackers.clone_from(&options.trackers);
     state.choices.order = wanted::recorded(options.order);
     // What the folders are called is found out again when the torrent is known.

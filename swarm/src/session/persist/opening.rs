@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use storage::record::{FileStamp, Finishing, Record, State};
-use storage::{Allocation, FileOptions, FileStorage, OpenFiles, Operation, RootId, Stamp, StorageError};
+use storage::{FileOptions, FileStorage, OpenFiles, Operation, RootId, Stamp, StorageError};
 
 use super::placing::{self, Work};
 use crate::session::options::AddOptions;
@@ -21,7 +21,7 @@ pub(super) fn open(
     let meta = &options.torrent;
     let file_options = |record: Option<&Record>, rules: &Finishing| -> Result<FileOptions, StorageError> {
         Ok(FileOptions {
-            allocation: if options.preallocate { Allocation::Full } else { Allocation::Sparse },
+            allocation: options.allocation,
             open_files: open_files.clone(),
             created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
             names: match record {
