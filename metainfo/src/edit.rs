@@ -7,6 +7,7 @@
 use crate::build::{node_list, tier_list, url_list};
 use crate::error::Error;
 use crate::magnet::Magnet;
+use crate::merkle::Hash;
 use crate::parse;
 use crate::torrent::{Torrent, check_size, options};
 use alloc::borrow::Cow;
@@ -112,6 +113,22 @@ impl<'a> Edit<'a> {
         }
     }
 
+    /// All piece layers, each with the root of its files (`piece layers`, BEP 52); none removes the key. They are not checked
+    /// here: [`Torrent::parse`] does.
+    pub fn set_piece_layers<'l>(&mut self, layers: impl IntoIterator<Item = (&'l Hash, &'l [Hash])>) {
+        let layers: BTreeMap<&Hash, &[Hash]> = layers.into_iter().collect();
+        if layers.is_empty() {
+            return self.remove("piece layers");
+        }
+        self.set("piece layers", |encoder| {
+            encoder.dict(|d| {
+                for (root, layer) in layers {
+                    d.bytes(root, layer.as_flattened());
+                }
+            });
+        });
+    }
+
     /// Removes a key outside of the info dictionary; `info` itself stays.
     pub fn remove(&mut self, key: &str) {
         if key != "info" {
@@ -156,7 +173,7 @@ impl<'a> Edit<'a> {
         let mut value = Vec::new();
         let mut encoder = Encoder::new(&mut value);
         write(&mut encoder);
-        // Values that are set hold no dictionaries, whose keys could clash.
+        // No dictionary that is set has keys that clash: those of layers come out of a map.
         let _ = encoder.finish();
         self.entries.insert(Cow::Borrowed(key.as_bytes()), Cow::Owned(value));
     }

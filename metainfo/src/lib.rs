@@ -30,4 +30,4 @@ pub use ids::{InfoHashV1, InfoHashV2, InfoHashes, ParseHashError, TorrentId};
 pub use layout::{Attributes, File, FilePath, Layout, Segment};
 pub use magnet::{MAX_MAGNET, Magnet, MagnetError, covers, merged};
 pub use names::MAX_COLLISIONS;
-pub use torrent::{MAX_SIZE, Torrent};
+pub use torrent::{LackingLayer, MAX_SIZE, Torrent};

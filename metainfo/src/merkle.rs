@@ -7,6 +7,10 @@
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::as_conversions)
 )]
 
+pub(crate) mod crown;
+mod span;
+
+pub use self::span::{Height, MAX_LENGTH, Span};
 use crate::geometry::BLOCK;
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
@@ -95,7 +99,12 @@ impl Accumulator {
 
     /// For hashes that are `height` layers above the leaves: what is missing is a tree of zero leaves.
     pub fn above(height: u32) -> Self {
-        Self { layers: Vec::new(), count: 0, pad: zero_root(height) }
+        Self::padded(zero_root(height))
+    }
+
+    /// For hashes of which the missing ones are `pad`.
+    fn padded(pad: Hash) -> Self {
+        Self { layers: Vec::new(), count: 0, pad }
     }
 
     /// Hashes pushed so far.

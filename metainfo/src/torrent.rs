@@ -9,7 +9,7 @@ use crate::error::{Error, Part};
 use crate::geometry::{Geometry, PieceIndex};
 use crate::ids::{InfoHashV1, InfoHashes, TorrentId};
 use crate::layout::{File, Layout};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, Height, Span};
 use crate::parse::layers::{self, Layers};
 use crate::parse::outer::Outer;
 use crate::parse::{self, Info};
@@ -211,6 +211,46 @@ impl Torrent {
         needed == self.layers.len()
     }
 
+    /// Part of the tree of the file that has this root, as a peer asks for it (BEP 52): the hashes of the range, then its uncles,
+    /// bottom up. `None` when that cannot be: no file that is longer than a piece and has its piece layer has that
+    /// root, the hashes lie below the pieces, or the numbers name no range of the tree (see [`Span::new`]).
+    pub fn tree_hashes(
+        &self,
+        root: &Hash,
+        base: u32,
+        index: u32,
+        length: u32,
+        proof_layers: u32,
+    ) -> Option<Vec<Hash>> {
+        let at = self.layers.file(root, &self.layout)?;
+        let file = self.layout.files().get(at)?;
+        let span = Span::new(Height::of_file(file.length), base, index, length, proof_layers)?;
+        let pieces = self.layout.file_pieces(at)?.count();
+        self.layers.answer(at, pieces, layers::piece_height(self.geometry.piece_length()), &span)
+    }
+
+    /// Hashes of all piece layers that are known, files of equal content counted once each.
+    pub fn layer_hashes(&self) -> u64 {
+        u64::try_from(self.layers.hashes()).unwrap_or(u64::MAX)
+    }
+
+    /// The piece layers that are lacking, each once: to be asked of peers, and given to
+    /// [`Edit::set_piece_layers`](crate::Edit::set_piece_layers).
+    pub fn lacking_layers(&self) -> Vec<LackingLayer> {
+        let length = self.geometry.piece_length();
+        let files = self.layout.files().iter().enumerate();
+        let lacking = files.filter(|(at, file)| layers::needs_layer(file, length) && !self.layers.has(*at));
+        let lacking = lacking.filter_map(|(_, file)| {
+            let pieces = u32::try_from(file.length.div_ceil(u64::from(length))).ok()?;
+            let (root, tree) = (**file.root.as_ref()?, Height::of_file(file.length));
+            Some(LackingLayer { root, pieces, base: layers::piece_height(length), tree })
+        });
+        let mut lacking: Vec<_> = lacking.collect();
+        lacking.sort_unstable_by_key(|layer| layer.root);
+        lacking.dedup_by_key(|layer| layer.root);
+        lacking
+    }
+
     fn v1_hash(&self, piece: PieceIndex) -> Option<&[u8; 20]> {
         let at = self.pieces?.checked_add(piece.as_usize().checked_mul(20)?)?;
         self.info.get(at..)?.first_chunk()
@@ -235,6 +275,19 @@ impl Torrent {
             file.root.as_deref()
         }
     }
+}
+
+/// A piece layer that a torrent came without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LackingLayer {
+    /// The root of the file's tree.
+    pub root: Hash,
+    /// Hashes in the layer, at least 2.
+    pub pieces: u32,
+    /// Layers between the leaves and the layer.
+    pub base: u32,
+    /// The height of the file's tree.
+    pub tree: Height,
 }
 
 /// The one size cap of all that is read.

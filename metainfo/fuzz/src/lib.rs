@@ -1,8 +1,9 @@
 //! What has to hold for any input. The fuzz targets look for inputs that break it; a test replays the
 //! corpora.
 
+use metainfo::merkle::{Height, Span};
 use metainfo::path::{MAX_DEPTH, MAX_PART, clean_part_or_underscore};
-use metainfo::{Edit, Magnet, Torrent};
+use metainfo::{BLOCK, Edit, Magnet, Torrent};
 use std::collections::BTreeSet;
 
 /// A file that is accepted describes content that can be laid out and checked, and can be edited without
@@ -13,6 +14,7 @@ pub fn torrent(data: &[u8]) {
     let Ok(torrent) = Torrent::parse(data) else { return };
     files(&torrent);
     pieces(&torrent);
+    trees(&torrent);
     let edited = Edit::new(data).and_then(Edit::finish).expect("what is accepted can be edited");
     let mut again = Torrent::parse(&edited).expect("what is edited is accepted");
     assert_eq!(again, torrent);
@@ -54,6 +56,26 @@ fn pieces(torrent: &Torrent) {
             assert!(v2.width.is_power_of_two() && v2.leaves <= v2.width);
             assert!(v2.data > 0 && v2.data <= geometry.piece_len(piece));
         }
+    }
+}
+
+/// What is known of a file's tree is proven by its root, and by no other; what is lacking can be asked for.
+fn trees(torrent: &Torrent) {
+    for (at, file) in torrent.layout().files().iter().enumerate().take(100) {
+        let (Some(root), Some(layer)) = (&file.root, torrent.piece_layer(at)) else { continue };
+        let base = torrent.geometry().piece_length().ilog2() - BLOCK.ilog2();
+        let tree = Height::of_file(file.length);
+        let length = (layer.len() as u32).next_power_of_two().min(512);
+        let last = (layer.len() as u32 - 1) / length * length;
+        let span = Span::proven(tree, base, last, length).expect("it lies in the tree");
+        let answer = torrent.tree_hashes(root, base, last, length, span.proof_layers());
+        let answer = answer.expect("a layer that is known is given");
+        assert!(span.proves(&answer, root));
+        assert!(!span.proves(&answer, &[1; 32]));
+        assert_eq!(answer.first(), layer.get(last as usize));
+    }
+    for layer in torrent.lacking_layers() {
+        assert!(layer.pieces >= 2 && Span::proven(layer.tree, layer.base, 0, 2).is_some());
     }
 }
 

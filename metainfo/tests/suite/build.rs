@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 const VERSIONS: [Version; 3] = [Version::V1, Version::V2, Version::Hybrid];
 
 /// Feeds files by the parts of their path joined by `/`.
-fn build(builder: Builder, files: &[(&str, Vec<u8>)]) -> Torrent {
+pub(crate) fn build(builder: Builder, files: &[(&str, Vec<u8>)]) -> Torrent {
     let files_of = |builder: Builder| {
         files.iter().fold(builder, |b, (path, data)| b.file(path.split('/'), data.len() as u64))
     };

@@ -6,6 +6,7 @@ mod edit;
 mod fuzz_corpus;
 mod good;
 mod good_v2;
+mod layers;
 mod parse;
 mod support;
 
