@@ -77,7 +77,10 @@ impl Torrent {
                 let _noting = link.magnets.noting();
                 persist::magnet::forget(&*store, &key)
             }
-            (None, None) => identity.past().map_or(Ok(()), |past| store.remove(&past.key)),
+            (None, None) => {
+                let _noting = link.cold.noting();
+                identity.past().map_or(Ok(()), |past| store.remove(&past.key))
+            }
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forget).await {
             tracing::warn!(%error, "a record stays behind");

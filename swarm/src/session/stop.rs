@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Session;
-use super::cold::learnt;
-use super::persist::{self, Last, Learnt, Snapshot};
+use super::cold::{self, Standing};
+use super::persist::{self, Last, Snapshot};
 use crate::engine::ResumeState;
 use crate::reactor::Plane;
 
@@ -77,8 +77,8 @@ impl Session {
             let (mut last, mut magnets, mut cold) = (Vec::new(), Vec::new(), Vec::new());
             for (id, entry) in running {
                 let now = plane.now();
-                if let Some(learnt) = learnt(plane.engine(), now, &entry) {
-                    cold.push(learnt);
+                if let Some(standing) = Standing::of(plane.engine(), now, &entry) {
+                    cold.push(standing);
                     entry.remove(plane);
                     continue;
                 }
@@ -148,12 +148,12 @@ impl Session {
 
 impl Session {
     /// Records what torrents that are not open learnt of their trackers. None of it is needed.
-    async fn remember_cold(&self, cold: Vec<Learnt>, end: Instant) {
+    async fn remember_cold(&self, cold: Vec<Standing>, end: Instant) {
         let Some(store) = self.link.store.clone().filter(|_| !cold.is_empty()) else { return };
-        let remembering = tokio::task::spawn_blocking(move || persist::remember(&*store, cold));
-        if let Ok(Ok(Err(error))) = timeout_at(end, remembering).await {
-            tracing::warn!(%error, "what is known of torrents that are not open is not recorded");
-        }
+        let link = self.link.clone();
+        let remembering = tokio::task::spawn_blocking(move || cold::remember_last(&link, &*store, cold));
+        // It goes on behind our back.
+        let _ = timeout_at(end, remembering).await;
     }
 }
 

@@ -30,7 +30,7 @@ use crate::engine::{
 /// What a node starts with.
 #[derive(Clone, Debug)]
 pub enum Role {
-    /// Everything.
+    /// Everything, and nothing is ever written.
     Seed,
     /// Nothing.
     Leech,
@@ -55,6 +55,15 @@ struct Resumed {
     magnet: Option<InfoHashes>,
     /// It is not open.
     cold: bool,
+    /// Nothing is to be written.
+    seed_only: bool,
+}
+
+impl Resumed {
+    /// Checked pieces, and nothing else of note.
+    fn with(have: Bitfield) -> Self {
+        Self { have, partial: Vec::new(), unverified: false, magnet: None, cold: false, seed_only: false }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,7 +212,7 @@ impl World {
             Role::Named(hashes) => Some(hashes),
             Role::Seed | Role::Leech | Role::Partial(_) | Role::Cold(_) => None,
         };
-        let cold = matches!(role, Role::Cold(_));
+        let (cold, seed_only) = (matches!(role, Role::Cold(_)), matches!(role, Role::Seed));
         let have = match role {
             Role::Seed | Role::Found => Bitfield::with_all(geometry.piece_count()),
             Role::Leech | Role::Magnet | Role::Named(_) => Bitfield::new(geometry.piece_count()),
@@ -211,7 +220,7 @@ impl World {
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
         let store = Arc::new(SimStore::with(content.clone(), held));
-        let resumed = Resumed { have, partial: Vec::new(), unverified: false, magnet, cold };
+        let resumed = Resumed { magnet, cold, seed_only, ..Resumed::with(have) };
         self.start(content, store, resumed, access, disk, adjust)
     }
 
@@ -228,11 +237,8 @@ impl World {
         let (content, store) = (self.node(old).content.clone(), self.node(old).store.clone());
         let nothing = Bitfield::new(content.torrent.geometry().piece_count());
         let resumed = Resumed {
-            have: state.map_or(nothing, |state| state.clean.clone()),
             partial: state.map(|state| state.partial.clone()).unwrap_or_default(),
-            unverified: false,
-            magnet: None,
-            cold: false,
+            ..Resumed::with(state.map_or(nothing, |state| state.clean.clone()))
         };
         self.start(&content, store, resumed, access, disk, adjust)
     }
@@ -240,7 +246,7 @@ impl World {
     /// Starts a node that has these pieces on its disk, but trusts nobody who says so.
     pub fn add_unverified(&mut self, content: &Content, store: SimStore, access: Access) -> NodeId {
         let have = Bitfield::with_all(content.torrent.geometry().piece_count());
-        let resumed = Resumed { have, partial: Vec::new(), unverified: true, magnet: None, cold: false };
+        let resumed = Resumed { unverified: true, ..Resumed::with(have) };
         self.start(content, Arc::new(store), resumed, access, DiskSpeed::default(), |_| {})
     }
 
@@ -271,8 +277,8 @@ impl World {
             engine.add_cold(self.now, &cold(&torrent, &resumed.have))
         } else {
             let id = disk.attach(store.clone(), torrent.clone());
-            let Resumed { have, partial, unverified, .. } = resumed;
-            let add = AddTorrent { partial, unverified, ..AddTorrent::new(torrent, id, have) };
+            let Resumed { have, partial, unverified, seed_only, .. } = resumed;
+            let add = AddTorrent { partial, unverified, seed_only, ..AddTorrent::new(torrent, id, have) };
             engine.add_torrent(self.now, add)
         };
         let torrent = key.expect("a fresh engine takes any torrent");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use storage::Operation;
 use swarm::engine::{Activity, Event, Time};
 use swarm::sim::{Access, Content, DiskSpeed, Failing, NodeId, Role, SimStore, World};
+use wire::peer::Bitfield;
 
 const MIB: usize = 1 << 20;
 
@@ -294,7 +295,8 @@ fn a_recheck_finds_what_changed_and_keeps_the_rest() {
     let content = Content::new(12, 2 * MIB, 64 * 1024);
     let mut world = World::new(12);
     let seed = world.add(&content, Role::Seed, Access::default());
-    let leech = world.add(&content, Role::Seed, Access::default());
+    // A download that is complete.
+    let leech = world.add(&content, Role::Partial(Bitfield::with_all(32)), Access::default());
     let geometry = content.torrent.geometry();
     world.node(leech).store.corrupt(geometry.piece(5).expect("it has 32 pieces"), 4321);
     let (now, torrent) = (world.now, world.node(leech).torrent);

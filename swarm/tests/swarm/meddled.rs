@@ -5,6 +5,7 @@ use std::time::Duration;
 use metainfo::Builder;
 use swarm::engine::{Event, Time};
 use swarm::sim::{Access, Content, NodeId, Role, World};
+use wire::peer::Bitfield;
 
 const PIECE: u32 = 64 * 1024;
 const FILE: usize = 2 << 20;
@@ -92,6 +93,26 @@ fn a_seed_whose_file_is_removed_serves_the_rest_and_goes_on_when_it_is_back() {
     assert!(world.run_until_complete(&[to], end).is_some());
     assert_eq!(status(&world, from).pieces_done, 2 * PIECES);
     assert_eq!(count(&world, from, |event| matches!(event, Event::StorageRecovered { .. })), 1);
+    assert_eq!((bans(&world, from), bans(&world, to)), (0, 0));
+}
+
+#[test]
+fn a_seed_takes_up_what_is_right_again_while_others_have_it() {
+    let content = content(13);
+    let mut world = World::new(13);
+    let from = world.add(&content, Role::Seed, Access::symmetric(50_000));
+    let mut half = Bitfield::new(2 * PIECES);
+    (PIECES..2 * PIECES).for_each(|piece| assert!(half.set(piece)));
+    let to = world.add(&content, Role::Partial(half), Access::symmetric(50_000));
+    world.introduce(to, from);
+    world.run_until(Time::from_secs(30), |world| status(world, to).pieces_done > PIECES);
+    world.node(from).store.replace_file(1);
+    let end = world.now + Duration::from_secs(20);
+    assert!(world.run_until(end, |world| status(world, from).pieces_done == PIECES));
+    world.node(from).store.restore_file(1);
+    let end = world.now + Duration::from_secs(20);
+    assert!(world.run_until(end, |world| status(world, from).pieces_done == 2 * PIECES));
+    assert!(world.run_until_complete(&[to], end + Duration::from_secs(60)).is_some());
     assert_eq!((bans(&world, from), bans(&world, to)), (0, 0));
 }
 

@@ -299,10 +299,13 @@ impl Shard {
             torrent.keeping.tainted.remove(&piece);
         }
         if !torrent.picker.has(piece) {
+            self.passed(cx, slot, piece);
+            let torrent = &mut self.torrents[slot];
             if torrent.keeping.seed_only {
+                // Only now, so that it is never counted among what peers have for us.
                 torrent.picker.set_priority(piece, Priority::Normal);
             }
-            return self.passed(cx, slot, piece);
+            return;
         }
         torrent.keeping.held.remove(&piece);
         torrent.have.set(piece.get());
@@ -388,6 +391,8 @@ impl Shard {
         cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
         if torrent.keeping.seed_only {
             torrent.picker.set_priority(piece, Priority::Skip);
+            // Nobody fetches it: it is looked at again when its file changes.
+            torrent.keeping.doubts.entry(piece).or_default();
         }
         if torrent.keeping.recorded {
             // If we were killed while it is written over, the next run would believe the record.

@@ -30,6 +30,7 @@ pub(in crate::session) struct Desk {
     news: Notify,
     /// The engine has torrents that peers wait for.
     is_wanted: AtomicBool,
+    noting: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -125,6 +126,11 @@ impl Desk {
     /// There may be something to do.
     pub(super) fn go_on(&self) {
         self.news.notify_one();
+    }
+
+    /// To be held while what is known of torrents that are not open is recorded, or a record of one is forgotten. Blocks.
+    pub(in crate::session) fn noting(&self) -> MutexGuard<'_, ()> {
+        self.noting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A torrent was removed.

@@ -17,7 +17,7 @@ use storage::record::{Flags, Key, Lease, Outline, Store, StoreError, Summary};
 use tokio::sync::watch;
 
 pub(super) use desk::{Desk, run};
-pub(super) use remember::{learnt, remember};
+pub(super) use remember::{Standing, remember, remember_last};
 
 use super::Session;
 use super::event::Event;

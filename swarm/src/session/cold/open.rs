@@ -69,6 +69,8 @@ async fn prepare(
     let (opener, identity) = (link.clone(), cold.entry.identity.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        // Who began to record it before it was opened is done.
+        drop(opener.cold.noting());
         let unknown = AddError::NotRecorded(identity.id());
         let (Some(store), Some(past)) = (opener.store.clone(), identity.past()) else { return Err(unknown) };
         let options = match restore::options(&opener, &*store, &past.key)? {
