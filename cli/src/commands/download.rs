@@ -74,6 +74,7 @@ fn plan(args: &Download, what: What) -> Plan {
         placing: settings::placing(&args.placing),
         allocation: args.placing.preallocate.map(settings::allocation),
         overwrite: args.overwrite,
+        verify: args.placing.verify,
         is_checked: false,
     }
 }

@@ -73,6 +73,7 @@ fn plan(what: What, dir: &Path, is_checked: bool) -> Plan {
         placing: Placing::default(),
         allocation: None,
         overwrite: false,
+        verify: false,
         is_checked,
     }
 }

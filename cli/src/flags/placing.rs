@@ -32,6 +32,11 @@ pub(crate) struct Placing {
     /// taken is checked as any data on disk. In the mode auto they are copied where they cannot be linked.
     #[arg(long, env = "UNCHOKE_REUSE", value_name = "PATH")]
     pub reuse: Vec<PathBuf>,
+    /// When all that is wanted is there, read it back from the disk and check it; only then it counts as complete
+    ///
+    /// What is not as it was received is downloaded again. Holds for this run.
+    #[arg(long, env = "UNCHOKE_VERIFY")]
+    pub verify: bool,
     /// When files take room on the disk; if it is never given, sparse
     #[arg(long, env = "UNCHOKE_PREALLOCATE", value_name = "WHEN")]
     pub preallocate: Option<Preallocate>,

@@ -76,6 +76,8 @@ pub(super) enum Event<'a> {
     },
     /// It goes on after it was paused.
     Resumed { info_hash: String },
+    /// What was downloaded was read back: so many pieces were not as they were written, and are downloaded again.
+    Verified { info_hash: String, lost: u32 },
     /// The files lie in this folder now.
     Moved { info_hash: String, dir: String },
     /// Complete files were given to this folder as well: under a second name, with shared bytes, as copies, or not anew.

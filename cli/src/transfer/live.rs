@@ -48,6 +48,12 @@ impl<'a> Live<'a> {
         self.show(done, total, text);
     }
 
+    /// Shows how pieces of what was downloaded are read back.
+    pub(super) fn verifying(&mut self, done: u64, total: u64) {
+        let text = format!("reading back  {}  {done} of {}", percent(done, total), count(total, "piece"));
+        self.show(done, total, text);
+    }
+
     /// Shows how complete files are being moved.
     pub(super) fn moving(&mut self, done: u64, total: u64) {
         let text = format!("moving  {}  {} of {}", percent(done, total), size(done), size(total));

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) allocation: Option<Allocation>,
     /// Whether files that hold something else are overwritten.
     pub(crate) overwrite: bool,
+    /// Whether what was downloaded is read back before it counts.
+    pub(crate) verify: bool,
     /// Whether what is there is known to be right.
     pub(crate) is_checked: bool,
 }

@@ -163,6 +163,9 @@ impl<'a> Report<'a> {
             match (&status.activity, self.moving) {
                 (Activity::Metadata { .. }, _) => self.live.waiting(status, seek),
                 (_, Some((done, total))) => self.live.moving(done, total),
+                (Activity::Checking { done, total }, _) => {
+                    self.live.verifying((*done).into(), (*total).into());
+                }
                 _ => {
                     let mut status = status.clone();
                     status.totals.uploaded = status.totals.uploaded.saturating_add(self.sent);
@@ -289,7 +292,7 @@ impl<'a> Report<'a> {
     pub(super) fn event(&mut self, event: &session::Event) {
         use session::Event::{
             Anew, Checking, FinishFailed, Linked, MoveFailed, Moved, Moving, PeerBanned, PieceFailed,
-            Recalled, RecordFailed, Reused, StorageRecovered, TrackerAnswered, TrackerFailed,
+            Recalled, RecordFailed, Reused, StorageRecovered, TrackerAnswered, TrackerFailed, Verified,
         };
         match event {
             Checking { done, total, .. } if !self.is_json => self.live.checking(*done, *total),
@@ -326,6 +329,17 @@ impl<'a> Report<'a> {
                     self.live.note(&format!("{}; more has to be checked at the next start", plain(&text)));
                     self.unrecorded = Some(text);
                 }
+            }
+            Verified { lost, .. } => {
+                let (name, lost) = (plain(&self.name), *lost);
+                let text = match lost {
+                    0 => format!("{name}: read back from the disk, and right"),
+                    _ => format!(
+                        "{name}: read back from the disk; {} not what was written, and downloaded again: look after the disk",
+                        if lost == 1 { String::from("1 piece is") } else { format!("{lost} pieces are") }
+                    ),
+                };
+                self.tell(&Event::Verified { info_hash: self.info_hash(), lost }, &text);
             }
             StorageRecovered { .. } => self.resumed(),
             Moving { done, total, .. } => self.moving = Some((*done, *total)),

@@ -123,6 +123,7 @@ pub(super) async fn add(
                     check,
                     new_folder: net.new_folder,
                     overwrite: plan.overwrite,
+                    verify: plan.verify,
                     peers,
                     files: files.clone().unwrap_or_default(),
                     min_free,
@@ -155,6 +156,7 @@ pub(super) async fn add(
                     check,
                     new_folder: net.new_folder,
                     overwrite: plan.overwrite,
+                    verify: plan.verify,
                     peers,
                     min_free,
                     ..options

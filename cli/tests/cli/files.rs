@@ -85,6 +85,24 @@ fn files_lie_in_another_folder_under_other_names_until_they_are_complete() {
 }
 
 #[test]
+fn a_download_is_read_back_before_it_is_complete_where_that_is_asked_for() {
+    let (env, _seed, peer) = seeded();
+    let events = download(&env, &peer, &["-o", "out", "--verify"]);
+    let at = |name: &str| events.iter().position(|event| event["event"] == name);
+    assert!(at("verified").is_some() && at("verified") < at("complete"), "{events:?}");
+    assert_eq!(told(&events, "verified")["lost"], 0);
+    // What is there already is not read again.
+    let again = download(&env, &peer, &["-o", "out", "--verify"]);
+    assert!(again.iter().all(|event| event["event"] != "verified"), "{again:?}");
+    let words = ["download", "album.torrent", "-o", "other", "--verify", "--peer", &peer];
+    let words = [&words[..], &["--listen", "127.0.0.1", "--port", "0", "--stop-after", "60s"]].concat();
+    let ran = env.run(&words);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("album: read back from the disk, and right"), "{}", ran.err);
+    assert_album(&env, "other/album");
+}
+
+#[test]
 fn a_file_in_the_way_is_named_and_the_same_command_goes_on() {
     let (env, _seed, peer) = seeded();
     let words = ["download", "album.torrent", "-o", "out", "--incomplete-dir", "un"];

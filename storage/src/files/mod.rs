@@ -87,6 +87,8 @@ pub struct FileStorage {
     torrent: Arc<Torrent>,
     places: RwLock<Places>,
     allocation: Allocation,
+    /// What was synced is to be read from the disk.
+    uncached: bool,
     open_files: Arc<OpenFiles>,
     owner: u64,
     /// A bit per file: written since the last sync.
@@ -171,6 +173,7 @@ impl FileStorage {
             torrent,
             places: RwLock::new(places),
             allocation: options.allocation,
+            uncached: options.uncached,
             owner: options.open_files.owner(),
             open_files: options.open_files,
             dirty: (0..words).map(|_| AtomicU64::new(0)).collect(),

@@ -24,6 +24,8 @@ pub struct FileOptions {
     /// What the names of files end in until [`FileStorage::finish_file`](super::FileStorage::finish_file). Of no effect when
     /// it is none ([`is_suffix`](super::is_suffix)), or when a file of the torrent has a name that ends so.
     pub suffix: Option<String>,
+    /// What was made durable is dropped from the system's memory, so that it is read from the disk next.
+    pub uncached: bool,
     /// Files that are not wanted, by index; see [`FileStorage::set_skipped`](super::FileStorage::set_skipped).
     pub skipped: Vec<usize>,
 }
@@ -39,6 +41,7 @@ impl Default for FileOptions {
             renaming: Vec::new(),
             moving_to: None,
             suffix: None,
+            uncached: false,
             skipped: Vec::new(),
         }
     }

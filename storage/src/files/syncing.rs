@@ -1,13 +1,13 @@
 //! Making durable what was written.
 
 use super::places::Places;
-use super::{FileStorage, calls};
+use super::{FileStorage, calls, sys};
 use crate::{Operation, StorageError};
 use rustix::fs::Stat;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -50,7 +50,14 @@ impl FileStorage {
                 }
             }
         }
-        harmed.and(self.sync_files(places, dirty))
+        let durable = if self.uncached { dirty.clone() } else { Vec::new() };
+        harmed.and(self.sync_files(places, dirty))?;
+        for index in durable {
+            if let Ok(file) = self.opened(places, index, false) {
+                sys::forget_cached(file.fd.as_fd());
+            }
+        }
+        Ok(())
     }
 
     fn sync_files(&self, places: &Places, dirty: Vec<usize>) -> Result<(), StorageError> {

@@ -46,6 +46,17 @@ pub(super) fn read_cached(_: BorrowedFd<'_>, _: &mut [u8], _: u64) -> Option<Res
     None
 }
 
+/// Has the system forget what it keeps of a file in memory, but for what is not durable: it is read from the disk next.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) fn forget_cached(fd: BorrowedFd<'_>) {
+    // It is an advice; who does not heed it reads the same bytes.
+    let _ = rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::DontNeed);
+}
+
+/// Not known here.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(super) fn forget_cached(_: BorrowedFd<'_>) {}
+
 /// Reserves room for a file of this length, and makes it that long. Does nothing where the file system cannot.
 #[cfg(target_os = "linux")]
 pub(super) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {

@@ -186,6 +186,27 @@ fn twenty_thousand_files_need_few_descriptors() {
     assert_eq!(open_files.len(), 16);
 }
 
+/// As far as the file system tells what is in memory.
+#[test]
+fn what_is_to_be_read_back_is_not_kept_in_memory() {
+    let sample = Sample::folder(Version::V1, 16_384, &[("a", 100_000), ("b", 50_000)]);
+    for uncached in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = FileOptions { uncached, ..FileOptions::default() };
+        let storage = FileStorage::open(dir.path(), sample.torrent.clone(), options).unwrap();
+        sample.write_to(&storage);
+        storage.sync().unwrap();
+        let file = fs::File::open(dir.path().join("t/a")).unwrap();
+        let (mut bytes, now) = ([0; 4096], rustix::io::ReadWriteFlags::NOWAIT);
+        match rustix::io::preadv2(&file, &mut [std::io::IoSliceMut::new(&mut bytes)], 8192, now) {
+            Ok(read) => assert!(read > 0 && !uncached, "it is in memory"),
+            Err(rustix::io::Errno::AGAIN) => assert!(uncached, "it is on the disk only"),
+            Err(error) => eprintln!("skipped: {error}"),
+        }
+        assert!(recheck(&storage, &sample.torrent, &Default::default()).is_complete());
+    }
+}
+
 #[test]
 fn few_and_many_files_are_synced() {
     for count in [3, 100] {

@@ -36,6 +36,9 @@ pub struct AddTorrent {
     pub recorded: bool,
     /// Nothing is ever written: a piece that gets lost is not fetched.
     pub seed_only: bool,
+    /// When all that is wanted was fetched it is made durable, read back and checked before it counts as complete. What does not match is
+    /// fetched anew, and then all is read again.
+    pub verify: bool,
     /// It waits until it is [resumed](Engine::resume).
     pub paused: bool,
     /// What an earlier run remembered of its trackers, also of those that are added next.
@@ -63,6 +66,7 @@ impl AddTorrent {
             unseen: None,
             recorded: false,
             seed_only: false,
+            verify: false,
             paused: false,
             trackers: Vec::new(),
         }

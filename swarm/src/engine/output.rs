@@ -100,6 +100,13 @@ pub enum Event {
         /// Which torrent.
         torrent: TorrentKey,
     },
+    /// A download was read back; see [`AddTorrent::verify`](super::AddTorrent::verify).
+    Verified {
+        /// Which torrent.
+        torrent: TorrentKey,
+        /// Pieces that were there, and do not match any more: they are fetched anew.
+        lost: u32,
+    },
     /// Something cannot be read or written. Whether the torrent stopped downloading for it, its activity tells.
     StorageFailed {
         /// Which torrent.

@@ -191,6 +191,7 @@ impl Run {
         kept.iter().for_each(|kept| kept.set_paused(false));
         let recorded = kept.is_some();
         let add = AddTorrent {
+            verify: options.verify,
             seed_only,
             recorded,
             partial,

@@ -112,6 +112,13 @@ pub enum Event {
         /// Which one.
         torrent: TorrentId,
     },
+    /// A download was read back from the disk, as [`AddOptions::verify`](super::AddOptions::verify) asks for.
+    Verified {
+        /// Of which torrent.
+        torrent: TorrentId,
+        /// Pieces that were there, and are not as they were written: they are fetched anew.
+        lost: u32,
+    },
     /// Something cannot be read or written. Downloading stops because of a write; what cannot be read is not served.
     StorageFailed {
         /// Of which torrent.
@@ -240,6 +247,7 @@ impl Event {
             | Self::PieceDone { torrent, .. }
             | Self::PieceFailed { torrent, .. }
             | Self::Complete { torrent }
+            | Self::Verified { torrent, .. }
             | Self::StorageFailed { torrent, .. }
             | Self::StorageRecovered { torrent }
             | Self::TrackerAnswered { torrent, .. }

@@ -28,6 +28,7 @@ pub(super) fn write(event: &Event) {
             tracing::info!(torrent, dir = %dir.display(), "the folder was deleted; it starts anew");
         }
         Event::Recalled { .. } => tracing::info!(torrent, "what was chosen before holds"),
+        Event::Verified { lost, .. } => tracing::info!(torrent, lost, "read back"),
         Event::Complete { .. } => tracing::info!(torrent, "complete"),
         Event::StorageFailed { error, .. } => tracing::info!(torrent, %error, "the disk failed"),
         Event::StorageRecovered { .. } => tracing::info!(torrent, "the disk can be used again"),

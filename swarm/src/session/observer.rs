@@ -91,6 +91,7 @@ fn translate(
             Event::PieceFailed { torrent: name(torrent)?, piece }
         }
         engine::Event::Complete { torrent } => Event::Complete { torrent: name(torrent)? },
+        engine::Event::Verified { torrent, lost } => Event::Verified { torrent: name(torrent)?, lost },
         engine::Event::StorageFailed { torrent, error } => {
             Event::StorageFailed { torrent: name(torrent)?, error }
         }

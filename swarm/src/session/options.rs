@@ -96,6 +96,9 @@ pub struct AddOptions {
     pub down_limit: Option<u64>,
     /// Upload limit in bytes per second.
     pub up_limit: Option<u64>,
+    /// Whether all is read back from the disk and checked once it was fetched, before it counts as complete; what does not match is fetched
+    /// anew. [`Event::Verified`](super::Event::Verified) tells what came of it. Not recorded.
+    pub verify: bool,
     /// Refuse to start when what is missing does not fit the disk with this many bytes left; `None` does not look.
     pub min_free: Option<u64>,
     /// Whether what is missing is fetched: folder and files are made. Else only what is there is seeded, and what was chosen
@@ -123,6 +126,7 @@ impl AddOptions {
             trackers: Vec::new(),
             down_limit: None,
             up_limit: None,
+            verify: false,
             min_free: None,
             create: true,
             as_before: AsBefore::default(),

@@ -34,6 +34,8 @@ pub enum Role {
     Seed,
     /// Nothing.
     Leech,
+    /// Nothing; it reads back what it fetched before it counts.
+    Verifying,
     /// These pieces.
     Partial(Bitfield),
     /// Nothing, not even the metainfo: the hashes and trackers of a magnet.
@@ -57,12 +59,22 @@ struct Resumed {
     cold: bool,
     /// Nothing is to be written.
     seed_only: bool,
+    /// What it fetches is read back.
+    verify: bool,
 }
 
 impl Resumed {
     /// Checked pieces, and nothing else of note.
     fn with(have: Bitfield) -> Self {
-        Self { have, partial: Vec::new(), unverified: false, magnet: None, cold: false, seed_only: false }
+        Self {
+            have,
+            partial: Vec::new(),
+            unverified: false,
+            magnet: None,
+            cold: false,
+            seed_only: false,
+            verify: false,
+        }
     }
 }
 
@@ -210,17 +222,20 @@ impl World {
         let magnet = match role {
             Role::Magnet | Role::Found => Some(hashes),
             Role::Named(hashes) => Some(hashes),
-            Role::Seed | Role::Leech | Role::Partial(_) | Role::Cold(_) => None,
+            Role::Seed | Role::Leech | Role::Verifying | Role::Partial(_) | Role::Cold(_) => None,
         };
         let (cold, seed_only) = (matches!(role, Role::Cold(_)), matches!(role, Role::Seed));
+        let verify = matches!(role, Role::Verifying);
         let have = match role {
             Role::Seed | Role::Found => Bitfield::with_all(geometry.piece_count()),
-            Role::Leech | Role::Magnet | Role::Named(_) => Bitfield::new(geometry.piece_count()),
+            Role::Leech | Role::Verifying | Role::Magnet | Role::Named(_) => {
+                Bitfield::new(geometry.piece_count())
+            }
             Role::Partial(bits) | Role::Cold(bits) => bits,
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
         let store = Arc::new(SimStore::with(content.clone(), held));
-        let resumed = Resumed { magnet, cold, seed_only, ..Resumed::with(have) };
+        let resumed = Resumed { magnet, cold, seed_only, verify, ..Resumed::with(have) };
         self.start(content, store, resumed, access, disk, adjust)
     }
 
@@ -277,8 +292,9 @@ impl World {
             engine.add_cold(self.now, &cold(&torrent, &resumed.have))
         } else {
             let id = disk.attach(store.clone(), torrent.clone());
-            let Resumed { have, partial, unverified, seed_only, .. } = resumed;
-            let add = AddTorrent { partial, unverified, seed_only, ..AddTorrent::new(torrent, id, have) };
+            let Resumed { have, partial, unverified, seed_only, verify, .. } = resumed;
+            let add =
+                AddTorrent { partial, unverified, seed_only, verify, ..AddTorrent::new(torrent, id, have) };
             engine.add_torrent(self.now, add)
         };
         let torrent = key.expect("a fresh engine takes any torrent");

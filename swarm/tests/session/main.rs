@@ -25,4 +25,5 @@ mod saving;
 mod trackers;
 mod transfer;
 mod v2;
+mod verifying;
 mod world;

@@ -36,3 +36,4 @@ mod sources;
 mod talk;
 mod trackers;
 mod unchecked;
+mod verifying;

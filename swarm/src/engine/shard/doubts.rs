@@ -232,13 +232,18 @@ impl Shard {
         self.end_unseen(cx, slot);
         let keeping = &mut self.torrents[slot].keeping;
         if keeping.to_check.is_empty() && keeping.checking.is_empty() {
-            keeping.recheck = None;
+            let is_over = keeping.recheck.take().is_some();
             let is_told = !keeping.told.is_empty() && keeping.trouble.is_none();
             if keeping.doubts.values().all(|doubt| doubt.again_at.is_none()) {
                 keeping.told.clear();
                 if is_told {
                     cx.out.event(Event::StorageRecovered { torrent: self.torrents[slot].key });
                 }
+            }
+            if is_over {
+                self.verified(cx, slot);
+            } else {
+                self.verify(cx, slot);
             }
         }
         self.pump_checks(cx, slot);
@@ -388,6 +393,7 @@ impl Shard {
             self.renege(cx, slot, piece);
         }
         let torrent = &mut self.torrents[slot];
+        torrent.keeping.verification.lost();
         cx.out.event(Event::PieceFailed { torrent: torrent.key, piece });
         if torrent.keeping.seed_only {
             torrent.picker.set_priority(piece, Priority::Skip);

@@ -21,6 +21,7 @@ use storage::{Buf, StorageError};
 use wire::peer::Bitfield;
 
 use super::torrent::Activity;
+use super::verifying::Verification;
 use crate::engine::picker::PeerKey;
 use crate::engine::time::Time;
 
@@ -76,6 +77,8 @@ pub(crate) struct Keeping {
     pub(super) unverified: Option<Bitfield>,
     /// They are being checked in the background, one after the other, since the files were gone.
     pub(super) sweeps: bool,
+    /// Whether a download is read back before it counts as complete.
+    pub(super) verification: Verification,
     /// Lost pieces that a record may yet claim: fetched anew when it was saved without them.
     pub(super) held: BTreeSet<PieceIndex>,
     /// Peers that wait for such a check.
@@ -188,6 +191,7 @@ impl Keeping {
             recheck: None,
             unverified: None,
             sweeps: false,
+            verification: Verification::Off,
             held: BTreeSet::new(),
             awaiting: Vec::new(),
             recorded: false,

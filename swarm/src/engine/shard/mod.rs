@@ -34,6 +34,7 @@ mod torrent;
 mod tracking;
 mod trouble;
 mod upload;
+mod verifying;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -10,6 +10,7 @@ use super::budget::bitfield_bytes;
 use super::keeping::{self, Keeping};
 use super::ordering::Ordering;
 use super::torrent::{Activity, NO_STORE, Torrent, Totals};
+use super::verifying::Verification;
 use crate::engine::TorrentKey;
 use crate::engine::adding::{AddTorrent, Unseen};
 use crate::engine::blame::Blame;
@@ -183,6 +184,7 @@ impl Shard {
             told_stopped: known.told_stopped,
             seed_only: add.seed_only,
             recorded: add.recorded,
+            verification: Verification::new(add.verify && !add.seed_only, finished),
             told_complete: finished,
             began_whole,
             unseen,

@@ -105,6 +105,7 @@ impl Shard {
                 }
                 self.try_on(cx, slot);
                 self.check_tainted(cx, slot);
+                self.verify(cx, slot);
             }
             Err(error) => {
                 // The system may drop what it could not write and call the next sync a success: what was not durable

@@ -187,7 +187,7 @@ impl Torrent {
             Activity::Downloading if self.awaits.is_some() => {
                 Activity::Metadata { have: 0, pieces: None, peers: 0 }
             }
-            activity => activity,
+            activity => self.unless_unverified(activity),
         }
     }
 

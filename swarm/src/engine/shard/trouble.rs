@@ -269,12 +269,14 @@ impl Shard {
             return self.finished(cx, slot);
         }
         self.mode_changed(cx, slot);
+        self.verify(cx, slot);
         if was == is {
             return;
         }
         if is {
             let torrent = &mut self.torrents[slot];
             torrent.keeping.told_complete = false;
+            torrent.keeping.verification.downloads();
             torrent.candidates.set_complete(cx.now, false);
             torrent.candidates.handle_wanted_again(cx.now);
         }

@@ -310,6 +310,7 @@ impl Ready {
         let store = plane.disk().attach(Arc::new(claimed), meta.clone());
         let (now, is_full) = (plane.now(), have.is_full());
         let add = AddTorrent {
+            verify: options.verify,
             partial,
             unverified,
             unseen,

@@ -35,6 +35,8 @@ pub struct MagnetOptions {
     pub allocation: Allocation,
     /// Where files lie until they are complete, and what is done with them then.
     pub placing: Placing,
+    /// Whether all is read back from the disk once it was fetched.
+    pub verify: bool,
     /// Bytes to be left on the file system.
     pub min_free: Option<u64>,
     /// Peers besides those of the magnet.
@@ -68,6 +70,7 @@ impl MagnetOptions {
             order: PieceOrder::Rarest,
             allocation: Allocation::default(),
             placing: Placing::default(),
+            verify: false,
             min_free: None,
             peers: Vec::new(),
             trackers: Vec::new(),
@@ -94,6 +97,7 @@ impl MagnetOptions {
             order: self.order,
             allocation: self.allocation,
             placing: self.placing.clone(),
+            verify: self.verify,
             min_free: self.min_free,
             peers: self.peers.clone(),
             trackers: self.trackers.clone(),

@@ -22,6 +22,7 @@ pub(super) fn open(
     let file_options = |record: Option<&Record>, rules: &Finishing| -> Result<FileOptions, StorageError> {
         Ok(FileOptions {
             allocation: options.allocation,
+            uncached: options.verify && options.create,
             open_files: open_files.clone(),
             created: record.map(|record| record.state.created.clone()).unwrap_or_default(),
             names: match record {
