@@ -87,11 +87,11 @@ impl Engine {
         Some(result)
     }
 
-    /// A packet of the DHT came.
-    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, packet: &[u8]) {
+    /// A packet of the DHT came, to this address of ours if that is known.
+    pub fn handle_datagram(&mut self, now: Time, at: Option<IpAddr>, from: SocketAddr, packet: &[u8]) {
         self.cx.at(now);
         if let Some(seeker) = &mut self.seeker {
-            seeker.dht.handle_packet(now, from, packet);
+            seeker.dht.handle_packet_at(now, at, from, packet);
             self.drain_dht();
             self.maintain();
         }

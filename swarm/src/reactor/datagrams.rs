@@ -101,11 +101,11 @@ impl Datagrams {
     /// Takes what came, from whichever socket.
     pub(super) fn receive(&mut self, now: Time, engine: &mut Engine) {
         let client = &mut self.client;
-        self.udp.receive(|at_home, from, datagram| {
+        self.udp.receive(|came, datagram| {
             if datagram.first() != Some(&DHT) {
-                client.handle_datagram(now, from, datagram);
-            } else if at_home {
-                engine.handle_datagram(now, from, datagram);
+                client.handle_datagram(now, came.from, datagram);
+            } else if came.home {
+                engine.handle_datagram(now, came.at, came.from, datagram);
             }
         });
         self.ask();
@@ -128,7 +128,7 @@ impl Datagrams {
     /// Sends what the engine has to send.
     pub(super) fn flush(&self, now: Time, engine: &mut Engine) {
         while let Some(datagram) = engine.poll_datagram() {
-            match self.udp.send(datagram.to, &datagram.bytes) {
+            match self.udp.send(datagram.from, datagram.to, &datagram.bytes) {
                 Err(error) if is_without_way(error) => engine.handle_unreachable(now, datagram.to),
                 // What does not arrive is not answered.
                 _ => {}
@@ -139,7 +139,7 @@ impl Datagrams {
     /// Sends what is to be sent to trackers, and tells what came of requests.
     fn ask(&mut self) {
         while let Some((to, packet)) = self.client.poll_transmit() {
-            if let Err(error) = self.udp.send(to, &packet) {
+            if let Err(error) = self.udp.send(None, to, &packet) {
                 self.fail(to, error);
             }
         }

@@ -13,6 +13,7 @@ mod local;
 mod log;
 mod plane;
 mod sockets;
+mod sys_pktinfo;
 #[cfg(test)]
 mod tests;
 mod udp;

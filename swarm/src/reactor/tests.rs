@@ -1,7 +1,7 @@
 //! The loop over real sockets on loopback.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use storage::{DiskConfig, MemoryStorage};
 use wire::peer::{Bitfield, Handshake, PeerId, Reserved};
 
 use super::{Handle, Observer, Plane, ReactorConfig};
+use crate::engine::dht::DhtConfig;
 use crate::engine::{Action, AddTorrent, Config};
 
 /// What hangs ends after this.
@@ -22,14 +23,40 @@ impl Observer for Quiet {
 }
 
 fn plane() -> (Plane, Handle) {
+    plane_at("127.0.0.1:0", None)
+}
+
+fn plane_at(listen: &str, dht: Option<DhtConfig>) -> (Plane, Handle) {
     let config = ReactorConfig {
-        dht: None,
+        dht,
         engine: Config::new(PeerId::new(PeerId::PREFIX, [1; 12])),
         disk: DiskConfig::default(),
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        listen: vec![listen.parse().unwrap()],
         port: 0,
     };
     Plane::new(config, [7; 32]).unwrap()
+}
+
+/// Loopback is all of 127/8 with Linux only, and other systems do not tell.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_of_every_address_answers_from_the_one_that_was_asked() {
+    let (plane, handle) = plane_at("0.0.0.0:0", Some(DhtConfig::default()));
+    let port = plane.listening_udp()[0].unwrap().port();
+    let thread = std::thread::spawn(move || plane.run(&mut Quiet));
+    for asked in ["127.0.0.2", "127.0.0.1"] {
+        let asked = SocketAddr::new(asked.parse().unwrap(), port);
+        let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+        asker.set_read_timeout(Some(PATIENCE)).unwrap();
+        asker.send_to(b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", asked).unwrap();
+        // The answer, and a ping that looks whether the asker is there.
+        for _ in 0..2 {
+            let (_, from) = asker.recv_from(&mut [0; 1500]).unwrap();
+            assert_eq!(from, asked);
+        }
+    }
+    handle.run(Plane::stop).unwrap();
+    thread.join().unwrap().unwrap();
 }
 
 #[test]

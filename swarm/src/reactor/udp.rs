@@ -7,6 +7,7 @@ use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::sys_pktinfo;
 use crate::engine::tracker::Family;
 
 /// Datagrams taken from one socket in a row. Whatever floods us costs about a third of a millisecond before peers have their
@@ -29,6 +30,17 @@ struct Entry {
     family: Family,
     reach: Reach,
     socket: UdpSocket,
+    /// It may have several addresses, and tells to which of them a datagram came.
+    tells: bool,
+}
+
+/// How a datagram came.
+pub(super) struct Came {
+    /// It came to where we are [at home](Udp::home).
+    pub(super) home: bool,
+    /// To which of our addresses, if there may be several.
+    pub(super) at: Option<IpAddr>,
+    pub(super) from: SocketAddr,
 }
 
 /// Which addresses a socket serves.
@@ -56,7 +68,11 @@ impl Udp {
             };
             for (local, reach) in wanted {
                 match open(registry, Token(first.0 + entries.len()), *local) {
-                    Ok(socket) => entries.push(Entry { family, reach: *reach, socket }),
+                    Ok(socket) => {
+                        let tells =
+                            local.ip().is_unspecified() && sys_pktinfo::enable(&socket, family).is_ok();
+                        entries.push(Entry { family, reach: *reach, socket, tells });
+                    }
                     Err(error) => tracing::warn!(%error, "no UDP over {family}"),
                 }
             }
@@ -75,9 +91,8 @@ impl Udp {
         self.entries.iter().any(|entry| entry.family == family)
     }
 
-    /// Takes what came, from all sockets, a bounded number. `take` is told whether it came to where we are
-    /// [at home](Self::home).
-    pub(super) fn receive(&mut self, mut take: impl FnMut(bool, SocketAddr, &[u8])) {
+    /// Takes what came, from all sockets, a bounded number.
+    pub(super) fn receive(&mut self, mut take: impl FnMut(Came, &[u8])) {
         self.unread = false;
         for entry in &self.entries {
             for turn in 0.. {
@@ -85,10 +100,8 @@ impl Udp {
                     self.unread = true;
                     break;
                 }
-                match entry.socket.recv_from(&mut self.buffer[..]) {
-                    Ok((len, from)) => {
-                        take(entry.reach != Reach::Beyond, from, self.buffer.get(..len).unwrap_or_default());
-                    }
+                match entry.receive(&mut self.buffer[..]) {
+                    Ok((len, came)) => take(came, self.buffer.get(..len).unwrap_or_default()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // The report of an earlier datagram that did not arrive.
                     Err(_) => {}
@@ -97,8 +110,13 @@ impl Udp {
         }
     }
 
-    /// Sends a datagram. A full queue is a lost datagram.
-    pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) -> Result<(), io::ErrorKind> {
+    /// Sends a datagram, from this address of ours if one is named that is still ours. A full queue is a lost datagram.
+    pub(super) fn send(
+        &self,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), io::ErrorKind> {
         let family = Family::of(to.ip());
         let serves = |entry: &&Entry| {
             entry.family == family
@@ -109,10 +127,33 @@ impl Udp {
                 }
         };
         let entry = self.entries.iter().find(serves).ok_or(io::ErrorKind::NetworkUnreachable)?;
-        match entry.socket.send_to(datagram, to) {
+        match entry.send(from, to, datagram) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error.kind()),
             _ => Ok(()),
         }
+    }
+}
+
+impl Entry {
+    fn receive(&self, into: &mut [u8]) -> io::Result<(usize, Came)> {
+        let home = self.reach != Reach::Beyond;
+        if self.tells {
+            let (len, from, at) = self.socket.try_io(|| sys_pktinfo::receive(&self.socket, into))?;
+            return Ok((len, Came { home, at, from }));
+        }
+        let (len, from) = self.socket.recv_from(into)?;
+        Ok((len, Came { home, at: None, from }))
+    }
+
+    fn send(&self, from: Option<IpAddr>, to: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
+        if let Some(from) = from.filter(|from| self.tells && Family::of(*from) == self.family) {
+            match self.socket.try_io(|| sys_pktinfo::send(&self.socket, from, to, datagram)) {
+                // The address may be gone meanwhile.
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+        self.socket.send_to(datagram, to)
     }
 }
 

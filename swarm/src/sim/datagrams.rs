@@ -53,7 +53,7 @@ impl World {
         if node.gone || is_nat && !asked(from) {
             return;
         }
-        node.engine.handle_datagram(now, from, &bytes);
+        node.engine.handle_datagram(now, Some(to.ip()), from, &bytes);
         self.pump(index);
     }
 }

@@ -62,6 +62,34 @@ fn who_reads_only_sends_strangers_no_more_than_three_bytes_for_one_of_who_named_
 }
 
 #[test]
+fn who_asks_one_of_our_addresses_is_answered_and_pinged_from_there() {
+    let (mut dht, now, _, _, item) = rich(9);
+    let (v4, v6): (SocketAddr, SocketAddr) = (([7, 7, 7, 7], 5).into(), "[2601:7::7]:5".parse().unwrap());
+    let hosts = [("192.0.2.1", v4), ("192.0.2.2", ([7, 7, 8, 8], 5).into()), ("2001:db8::2", v6)];
+    let bad = b"d1:ade1:q4:ping1:t2:aa1:y1:qe".to_vec();
+    let long = query(Id([9; 20]), Method::Get { target: item.target().0, seq: None, want: None });
+    for (at, asker) in hosts {
+        let at = at.parse().unwrap();
+        let mut sent = 0;
+        for packet in [&query(Id([9; 20]), Method::Ping), &bad, &long] {
+            dht.handle_packet_at(now, Some(at), asker, packet);
+        }
+        // A ping goes out at once for the sake of the long answer, which is sent after a second without one.
+        for now in [now, now + Duration::from_secs(1)] {
+            dht.handle_timeout(now);
+            for packet in std::iter::from_fn(|| dht.poll_transmit()) {
+                assert_eq!(packet.from, (packet.to == asker).then_some(at), "{packet:?}");
+                sent += usize::from(packet.to == asker);
+            }
+        }
+        assert!(sent >= 4, "{sent}");
+    }
+    dht.handle_packet(now, ([7, 7, 9, 9], 5).into(), &query(Id([9; 20]), Method::Ping));
+    let answer = dht.poll_transmit().unwrap();
+    assert_eq!(answer.from, None, "nobody knows what was asked");
+}
+
+#[test]
 fn an_address_that_many_lookups_name_is_asked_five_times_a_second_and_all_128_times() {
     let mut net = Net::new(92);
     let victim: SocketAddr = ([5, 5, 5, 5], 6881).into();

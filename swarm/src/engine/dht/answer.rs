@@ -1,6 +1,6 @@
 //! Queries of others, and what they may cost us: no answer is longer than what its address may be sent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::krpc::{
@@ -57,6 +57,8 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Deferred {
     from: SocketAddr,
+    /// Which of our addresses it asked.
+    at: Option<IpAddr>,
     packet: Vec<u8>,
     pub(super) until: Time,
 }
@@ -130,12 +132,12 @@ impl Dht {
     }
 
     fn answer_late(&mut self, now: Time, queries: std::collections::VecDeque<Deferred>) {
-        for Deferred { from, packet: bytes, .. } in queries {
+        for Deferred { from, at, packet: bytes, .. } in queries {
             let Ok(packet) = Packet::parse(&bytes) else { continue };
             if let Body::Query(query) = &packet.body {
                 // The ping counts.
                 let room = self.room(now, from, bytes.len()).less(PING);
-                self.answer(now, from, packet.transaction, &query.method, room);
+                self.as_asked(at, from, |dht| dht.answer(now, from, packet.transaction, &query.method, room));
             }
         }
     }
@@ -190,7 +192,8 @@ impl Dht {
         }
         let mut bytes = Vec::new();
         packet.encode(&mut bytes);
-        self.deferred.push_back(Deferred { from, packet: bytes, until: now + DEFERRAL });
+        let at = self.asked.map(|(_, at)| at);
+        self.deferred.push_back(Deferred { from, at, packet: bytes, until: now + DEFERRAL });
         self.query(now, from, Some(Id(query.id)), super::transactions::Purpose::Check, &Method::Ping);
         true
     }

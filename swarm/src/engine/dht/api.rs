@@ -60,6 +60,9 @@ impl Default for DhtConfig {
 pub struct Transmit {
     /// To whom. The family says over which socket.
     pub to: SocketAddr,
+    /// From which of our addresses: the one that was asked there, whose answers the asker waits for. The system chooses
+    /// where there is none.
+    pub from: Option<IpAddr>,
     /// What, at most 1400 bytes.
     pub bytes: Vec<u8>,
 }

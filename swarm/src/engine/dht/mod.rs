@@ -118,6 +118,8 @@ pub struct Dht {
     extra: Extra,
     routes: Routes,
     deferred: VecDeque<Deferred>,
+    /// Who is being answered, and which of our addresses was asked.
+    asked: Option<(SocketAddr, IpAddr)>,
     upkeep: Upkeep,
     /// How long answers take, smoothed.
     rtt: Duration,
@@ -194,6 +196,7 @@ impl Dht {
             extra: Extra::default(),
             routes: Routes::default(),
             deferred: VecDeque::new(),
+            asked: None,
             upkeep: Upkeep::new(now),
             rtt: Duration::from_millis(300),
             heard: Time::ZERO,
@@ -332,6 +335,7 @@ impl Dht {
         if self.transmits.len() == MAX_QUEUED {
             self.transmits.pop_front();
         }
-        self.transmits.push_back(Transmit { to, bytes });
+        let from = self.asked.filter(|(asker, _)| *asker == to).map(|(_, at)| at);
+        self.transmits.push_back(Transmit { to, from, bytes });
     }
 }

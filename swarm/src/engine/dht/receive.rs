@@ -20,19 +20,48 @@ const LEAST_PORT: u16 = 1024;
 impl Dht {
     /// A datagram came that begins with `d`. Returns whether it was a query, or an answer to one of ours.
     pub fn handle_packet(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) -> bool {
+        self.handle_packet_at(now, None, from, bytes)
+    }
+
+    /// The same on a host with several addresses, of which it came to this one. A query is answered from there: askers drop
+    /// answers of others than they asked.
+    pub fn handle_packet_at(
+        &mut self,
+        now: Time,
+        at: Option<IpAddr>,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
         let from = canonical(from);
         if !self.may_ask(from) {
             return false;
         }
         match Packet::parse(bytes) {
             Ok(packet) => match &packet.body {
-                Body::Query(query) => self.handle_query(now, from, &packet, query, bytes.len()),
+                Body::Query(query) => {
+                    self.as_asked(at, from, |dht| dht.handle_query(now, from, &packet, query, bytes.len()))
+                }
                 Body::Reply(reply) => self.handle_reply(now, from, &packet, reply),
                 Body::Error(_) => self.handle_refusal(now, from, packet.transaction),
             },
-            Err(error @ Error::Query { .. }) => self.refuse(now, from, &error, bytes.len()),
+            Err(error @ Error::Query { .. }) => {
+                self.as_asked(at, from, |dht| dht.refuse(now, from, &error, bytes.len()))
+            }
             Err(_) => false,
         }
+    }
+
+    /// What goes to the asker meanwhile goes out from where it asked.
+    pub(super) fn as_asked<R>(
+        &mut self,
+        at: Option<IpAddr>,
+        asker: SocketAddr,
+        act: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        self.asked = at.map(|at| (asker, at));
+        let result = act(self);
+        self.asked = None;
+        result
     }
 
     /// The system has no way to where a packet was to be sent: whoever was asked there does not answer.
