@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::process::Signal;
 
+use crate::apart::{apart, sh};
 use crate::env::{Env, Running, listening};
 
 const LOCAL: [&str; 6] = ["--listen", "127.0.0.1", "--port", "0", "--stop-after", "60s"];
@@ -195,4 +196,33 @@ fn a_file_that_another_program_uses_by_another_path_is_named_and_not_written() {
     let words = [&["seed", "a.torrent", "-d", "link", "--no-resume", "--json"], &LOCAL[..4]].concat();
     env.start(&words).until("started");
     env.ok(&["verify", "a.torrent", "link"]);
+}
+
+#[test]
+fn two_programs_with_the_same_files_by_a_bind_mount_refuse_each_other() {
+    apart("foreign::two_programs_with_the_same_files_by_a_bind_mount_refuse_each_other", || {
+        let env = Env::new();
+        env.album();
+        env.ok(&["create", "album"]);
+        fs::remove_file(env.path("album/two.flac")).unwrap();
+        for dir in ["here", "there"] {
+            fs::create_dir(env.path(dir)).unwrap();
+        }
+        fs::rename(env.path("album"), env.path("here/album")).unwrap();
+        assert!(sh("mount --bind \"$1\" \"$2\"", &[&env.path("here"), &env.path("there")]));
+        // Each with its own records, from which nothing is learnt of the other.
+        let words =
+            |dir, state| [&["download", "album.torrent", "-o", dir, "--state", state][..], &LOCAL].concat();
+        for (first, second) in [("here", "there"), ("there", "here")] {
+            let mut running = env.start(&[&words(first, "one")[..], &["--json"]].concat());
+            running.until("started");
+            let why = format!("{second}/album: another program uses it, perhaps by another path");
+            env.fails(1, &words(second, "two"), &why);
+            running.signal(Signal::TERM);
+            assert_eq!(running.end(), Some(7));
+        }
+        // When neither runs, either may.
+        let ran = env.run_until(&words("there", "two"), "listening at port");
+        assert_eq!(ran.code, Some(7), "{}", ran.err);
+    });
 }

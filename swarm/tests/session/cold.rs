@@ -307,7 +307,7 @@ async fn another_program_keeps_off_what_is_not_open() {
 }
 
 /// What is opened, when a session that ended lets it go in the background.
-async fn opened<T>(open: impl Fn() -> Result<T, StoreError>) -> T {
+pub(crate) async fn opened<T>(open: impl Fn() -> Result<T, StoreError>) -> T {
     soon(async {
         loop {
             match open() {

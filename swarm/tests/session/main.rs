@@ -14,6 +14,7 @@ mod files;
 mod https;
 mod joined;
 mod killed;
+mod killed_cold;
 mod magnets;
 mod many;
 mod meddled;
