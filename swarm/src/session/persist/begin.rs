@@ -19,12 +19,14 @@ use wire::peer::Bitfield;
 use super::choices;
 use super::durable::make_durable;
 use super::foreign::{self, Strangers};
-use super::kept::{self, Kept, lease_names, lease_with_names};
+use super::kept::Kept;
+use super::naming::{self, lease_names, lease_with_names};
 use super::opening::{forget_files, open, was_deleted};
 use super::outline::{outline, take_over};
 use super::placing;
 use super::room;
 use super::source::torrent_file;
+use super::translate;
 use crate::engine::picker::Priority;
 use crate::engine::{PartialPiece, TrackerMemo, Unseen};
 use crate::session::event::Event;
@@ -131,7 +133,7 @@ pub(in crate::session) fn begin(
         &looks.stamps,
         (&there.claimed(), &there.tried),
     )?;
-    let unverified = there.right != kept::pieces(&there.have);
+    let unverified = there.right != translate::pieces(&there.have);
     if let Some(reserve) = options.min_free.filter(|_| options.create) {
         room::look(options, &files, &there.claimed(), &rules, reserve)?;
     }
@@ -140,17 +142,17 @@ pub(in crate::session) fn begin(
         files.prepare()?;
     }
     let peers = record.as_ref().map(|record| record.state.peers.clone()).unwrap_or_default();
-    let now = kept::now_ms();
+    let now = translate::now_ms();
     let trackers = record.iter().flat_map(|record| &record.state.trackers);
-    let trackers = trackers.map(|tracker| kept::memo(tracker, now)).collect();
-    let home = kept::place(&options.dir)
+    let trackers = trackers.map(|tracker| translate::memo(tracker, now)).collect();
+    let home = naming::place(&options.dir)
         .map_err(|cause| StorageError::new(Operation::Open, &options.dir, None, cause))?;
     let finish = (options.create && rules != Finishing::default()).then(|| Finish::new(home, rules.clone()));
     let kept = prior
         .map(|prior| keep(link, options, &files, prior, record, &there, looks.kept, rules))
         .transpose()?;
     let There { have, partial, unseen, .. } = there;
-    let partial = partial.iter().filter_map(|partial| kept::partial_piece(meta, partial)).collect();
+    let partial = partial.iter().filter_map(|partial| translate::partial_piece(meta, partial)).collect();
     Ok(Begun { files, have, unverified, unseen, partial, peers, trackers, kept, finish, options: chosen })
 }
 
@@ -192,7 +194,8 @@ impl Looks {
 impl Prior {
     fn find(link: &Link, store: &Arc<dyn Store>, options: &AddOptions) -> Result<Self, AddError> {
         let dir = &options.dir;
-        let place = kept::place(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
+        let place =
+            naming::place(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
         let key = Key { id: options.torrent.id(), dir: place };
         let lease = store.lease(&key)?;
         let record = load(link, &**store, &key)?;
@@ -271,7 +274,7 @@ fn there(
         }
         (Check::Auto, None) | (Check::Always, _) => Judgement::doubt_all(meta),
     };
-    let mut have = kept::bitfield(&known.have);
+    let mut have = translate::bitfield(&known.have);
     let (mut tried, mut unseen) = (PieceSet::none(count), None);
     strangers
         .pieces(meta)
@@ -286,7 +289,7 @@ fn there(
         }
     }
     let partial = known.partial.into_iter().filter(|partial| !have.get(partial.piece)).collect();
-    Ok(There { right: kept::pieces(&have), have, unseen, partial, tried })
+    Ok(There { right: translate::pieces(&have), have, unseen, partial, tried })
 }
 
 /// Makes the record that says that the torrent runs.
@@ -301,7 +304,7 @@ fn keep(
     rules: Finishing,
 ) -> Result<Arc<Kept>, AddError> {
     let meta = &options.torrent;
-    let now = kept::now_ms();
+    let now = translate::now_ms();
     let Prior { store, lease, away, key, .. } = prior;
     let is_known = record.as_ref().is_some_and(|record| record.source.is_some());
     let was_chosen = record.is_some();
@@ -309,14 +312,14 @@ fn keep(
     record.source = if is_known { None } else { torrent_file(meta).ok().map(Source::Torrent) };
     let Record { summary, state, .. } = &mut record;
     state.pieces = there.right.clone();
-    state.doubtful = kept::pieces(&there.claimed());
+    state.doubtful = translate::pieces(&there.claimed());
     state.doubtful.subtract(&there.right);
     state.boot = boot();
     state.births = foreign::births(files, (&state.stamps, &state.births), &stamps, PartialEq::eq);
     state.stamps = stamps;
     state.partial.clone_from(&there.partial);
     if options.create {
-        kept::mark(files, summary.folder);
+        naming::mark(files, summary.folder);
     }
     state.created = files.created();
     state.moving_to = files.moving_to();
@@ -328,14 +331,14 @@ fn keep(
         // Where they lie now, and what is to be done with them as it was.
         false => Finishing { unfinished_in: rules.unfinished_in, ..state.finishing.clone() },
     };
-    state.choices.names = kept::names(files);
+    state.choices.names = naming::names(files);
     choices::write(options, was_chosen, &mut state.choices);
     state.generation += 1;
     summary.generation = state.generation;
     // A folder that cannot be looked at is noticed when it is used.
     summary.folder = files.root_id().ok().map(Into::into);
     summary.dir = key.dir;
-    summary.done = kept::bytes(meta, &state.pieces);
+    summary.done = translate::bytes(meta, &state.pieces);
     summary.times.saved = now;
     summary.flags.complete = state.pieces.is_full();
     summary.flags.seed_only = !options.create;

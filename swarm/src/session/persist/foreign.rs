@@ -14,7 +14,7 @@ use storage::record::{FileStamp, Key, PieceSet, Record, Store, Summary};
 use storage::{FileStorage, Foreign};
 use wire::peer::Bitfield;
 
-use super::kept;
+use super::naming;
 use crate::engine::picker::Priority;
 use crate::session::options::{AddError, AddOptions, Check};
 
@@ -266,7 +266,7 @@ fn recorded_owner(
     if asked.is_empty() {
         return None;
     }
-    let homes = [kept::place(&files.root()).ok(), kept::place(&options.dir).ok()];
+    let homes = [naming::place(&files.root()).ok(), naming::place(&options.dir).ok()];
     let own: TorrentId = options.torrent.id();
     let is_other =
         |other: &Summary| other.hashes.id() != own && homes.iter().flatten().any(|home| *home == other.dir);

@@ -1,25 +1,20 @@
 //! The record of a torrent that runs.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use metainfo::Torrent;
 use storage::record::{
-    self, Baseline, Choices, FileStamp, Folder, Key, Lease, Partial, PieceSet, Record, Store, StoreError,
-    Totals, Tracker,
+    self, Baseline, Choices, FileStamp, Key, Lease, PieceSet, Record, Store, StoreError, Totals,
 };
-use storage::{FileStorage, Pieces as _, Storage};
+use storage::{FileStorage, Storage};
 use wire::peer::Bitfield;
 
 use super::foreign;
+use super::naming::{lease_with_names, mark};
 use super::outline::outline;
-use crate::engine::{self, Engine, PartialPiece, ResumeState, Time, TorrentKey, TrackerMemo};
-
-/// Times that differ by less are the same, in milliseconds.
-const NEAR_MS: u64 = 60_000;
+use super::translate::{are_same, bytes, moved, now_ms, partial, pieces, sum, tracker};
+use crate::engine::{self, Engine, ResumeState, Time, TorrentKey};
 
 /// A torrent's record, and what is needed to write it.
 pub(in crate::session) struct Kept {
@@ -354,48 +349,6 @@ impl Writing<'_> {
     }
 }
 
-/// The sole right to a record, and to write to the files of a torrent, of which the first parts of their paths stand for all.
-pub(super) fn lease_with_names(
-    store: &dyn Store,
-    key: &Key,
-    files: Option<&FileStorage>,
-    meta: &Torrent,
-) -> Result<Lease, StoreError> {
-    let lease = store.lease(key)?;
-    Ok(Lease::new((lease, lease_names(store, key, files, meta)?)))
-}
-
-/// The sole right to write to the files of a torrent in a folder.
-pub(super) fn lease_names(
-    store: &dyn Store,
-    key: &Key,
-    files: Option<&FileStorage>,
-    meta: &Torrent,
-) -> Result<Lease, StoreError> {
-    let names = files.map(|files| first_names(files, meta)).unwrap_or_default();
-    store.lease_names(key.id, &key.dir, &names.into_iter().collect::<Vec<_>>())
-}
-
-/// Sees to it that the folder is known again.
-pub(super) fn mark(files: &FileStorage, recorded: Option<Folder>) {
-    if let Err(error) = files.mark_root(recorded.map(Into::into).as_ref()) {
-        tracing::warn!(%error, "another disk in the place of this one may not be told from it");
-    }
-}
-
-/// The first parts of the paths of a torrent's files, by all names that they may come to have.
-pub(super) fn first_names(files: &FileStorage, meta: &Torrent) -> BTreeSet<OsString> {
-    let stored = meta.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad());
-    let paths = stored.flat_map(|(index, _)| files.possible_names(index));
-    let first = |path: PathBuf| path.iter().next().map(std::ffi::OsStr::to_owned);
-    paths.filter_map(first).collect()
-}
-
-/// The names that the user chose, as they are recorded.
-pub(in crate::session) fn names(files: &FileStorage) -> Vec<(u32, PathBuf)> {
-    files.names().iter().filter_map(|(index, path)| Some((u32::try_from(index).ok()?, path.into()))).collect()
-}
-
 /// The pieces that are right and durable, and those that may be.
 fn sorted(
     resume: &ResumeState,
@@ -425,119 +378,4 @@ fn compare(baseline: &mut Baseline, files: &FileStorage) {
     let (touched, stamps) = files.take_touched();
     let stamps: Vec<Option<FileStamp>> = stamps.into_iter().map(|stamp| stamp.map(FileStamp::from)).collect();
     baseline.update(&stamps, &touched);
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Pieces as they are kept.
-pub(super) fn pieces(have: &Bitfield) -> PieceSet {
-    PieceSet::from_bits(have.as_bytes(), have.len()).unwrap_or_else(|| PieceSet::none(have.len()))
-}
-
-/// Pieces as the engine has them.
-pub(super) fn bitfield(pieces: &PieceSet) -> Bitfield {
-    Bitfield::from_bytes(pieces.bits(), pieces.len()).unwrap_or_else(|_| Bitfield::new(pieces.len()))
-}
-
-/// Bytes of files in these pieces.
-pub(super) fn bytes(meta: &Torrent, pieces: &PieceSet) -> u64 {
-    let (geometry, pads) = (meta.geometry(), meta.pads());
-    let held = geometry.pieces().filter(|piece| pieces.contains(piece.get()));
-    held.map(|piece| pads.payload(geometry, geometry.whole(piece))).sum()
-}
-
-/// Blocks as they are kept.
-fn partial(meta: &Torrent, piece: &PartialPiece) -> Partial {
-    let mut blocks = PieceSet::none(meta.geometry().blocks_in(piece.piece));
-    piece.blocks.iter().for_each(|block| blocks.set(*block, true));
-    Partial { piece: piece.piece.get(), blocks }
-}
-
-/// Blocks as the engine has them; `None` for a piece that the torrent does not have.
-pub(super) fn partial_piece(meta: &Torrent, partial: &Partial) -> Option<PartialPiece> {
-    let piece = meta.geometry().piece(partial.piece).ok()?;
-    let blocks = (0..partial.blocks.len()).filter(|block| partial.blocks.contains(*block));
-    Some(PartialPiece { piece, blocks: blocks.collect() })
-}
-
-/// Whether trackers stand as they were recorded.
-pub(super) fn are_same(memos: &[TrackerMemo], recorded: &[Tracker], now: u64) -> bool {
-    let is_near = |a: Option<u64>, b: Option<u64>| match (a, b) {
-        (Some(a), Some(b)) => a.abs_diff(b) < NEAR_MS,
-        (a, b) => a == b,
-    };
-    let is_same = |memo: &TrackerMemo, old: &Tracker| {
-        let new = tracker(memo.clone(), now);
-        (&new.url, &new.id, new.works) == (&old.url, &old.id, old.works) && is_near(new.next, old.next)
-    };
-    memos.len() == recorded.len() && memos.iter().zip(recorded).all(|(memo, old)| is_same(memo, old))
-}
-
-/// As it is kept.
-pub(super) fn tracker(memo: TrackerMemo, now: u64) -> Tracker {
-    let after =
-        |wait: std::time::Duration| now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-    Tracker { url: memo.url, id: memo.tracker_id, next: memo.next_in.map(after), works: memo.works }
-}
-
-/// As the engine takes it back.
-pub(super) fn memo(tracker: &Tracker, now: u64) -> TrackerMemo {
-    let left = tracker.next.and_then(|next| next.checked_sub(now)).filter(|left| *left > 0);
-    TrackerMemo {
-        url: tracker.url.clone(),
-        tracker_id: tracker.id.clone(),
-        next_in: left.map(std::time::Duration::from_millis),
-        works: tracker.works,
-    }
-}
-
-/// As the engine takes them back.
-pub(in crate::session) fn memos<'a>(trackers: impl IntoIterator<Item = &'a Tracker>) -> Vec<TrackerMemo> {
-    let now = now_ms();
-    trackers.into_iter().map(|tracker| memo(tracker, now)).collect()
-}
-
-/// As it is shown.
-pub(in crate::session) fn moved(totals: Totals) -> engine::Totals {
-    let Totals { downloaded, uploaded, wasted } = totals;
-    engine::Totals { downloaded, uploaded, wasted }
-}
-
-fn sum(earlier: Totals, now: engine::Totals) -> Totals {
-    Totals {
-        downloaded: earlier.downloaded.saturating_add(now.downloaded),
-        uploaded: earlier.uploaded.saturating_add(now.uploaded),
-        wasted: earlier.wasted.saturating_add(now.wasted),
-    }
-}
-
-/// The folder named in one way, also when it, or folders above it, are not there yet.
-pub(in crate::session) fn place(dir: &Path) -> std::io::Result<PathBuf> {
-    match std::fs::canonicalize(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let dir = std::path::absolute(dir)?;
-            let (above, name) = dir.parent().zip(dir.file_name()).ok_or(error)?;
-            Ok(place(above)?.join(name))
-        }
-        found => found,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_has_one_name_whether_it_is_there_or_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let real = dir.path().canonicalize().unwrap();
-        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
-        assert_eq!(place(&real.join("link/./new/er")).unwrap(), real.join("new/er"));
-        std::fs::create_dir_all(real.join("new/er")).unwrap();
-        assert_eq!(place(&real.join("link/new/../new/er")).unwrap(), real.join("new/er"));
-    }
 }

@@ -9,7 +9,7 @@ use storage::record::{
     Flags, Key, NAME_RULES, Record, Source, State, Store, StoreError, Summary, Times, Totals,
 };
 
-use super::{choices, kept, placing};
+use super::{choices, naming, placing, translate};
 use crate::engine::{ResumeState, TrackerMemo};
 use crate::session::magnet::{MagnetOptions, Noted};
 use crate::session::options::AddError;
@@ -104,8 +104,8 @@ pub(in crate::session) fn note(
 }
 
 fn earlier(record: &Record) -> Earlier {
-    let now = kept::now_ms();
-    let trackers = record.state.trackers.iter().map(|tracker| kept::memo(tracker, now)).collect();
+    let now = translate::now_ms();
+    let trackers = record.state.trackers.iter().map(|tracker| translate::memo(tracker, now)).collect();
     Earlier { trackers, peers: record.state.peers.clone() }
 }
 
@@ -116,12 +116,12 @@ pub(in crate::session) fn remember(
     known: ResumeState,
 ) -> Result<(), StoreError> {
     let record = store.load(key)?.filter(|record| record.summary.flags.no_metadata);
-    let (Some(mut record), now) = (record, kept::now_ms()) else { return Ok(()) };
+    let (Some(mut record), now) = (record, translate::now_ms()) else { return Ok(()) };
     let Record { summary, state, .. } = &mut record;
-    if kept::are_same(&known.trackers, &state.trackers, now) && known.candidates == state.peers {
+    if translate::are_same(&known.trackers, &state.trackers, now) && known.candidates == state.peers {
         return Ok(());
     }
-    state.trackers = known.trackers.into_iter().map(|memo| kept::tracker(memo, now)).collect();
+    state.trackers = known.trackers.into_iter().map(|memo| translate::tracker(memo, now)).collect();
     state.peers = known.candidates;
     state.generation += 1;
     (summary.generation, summary.times.saved) = (state.generation, now);
@@ -130,7 +130,7 @@ pub(in crate::session) fn remember(
 
 /// The key of a torrent in this folder, unless a record says what there is of it in another one: that would be lost. Blocks.
 pub(in crate::session) fn sole(store: &dyn Store, id: TorrentId, dir: &Path) -> Result<Key, AddError> {
-    let place = kept::place(dir).map_err(|cause| StoreError::io("open", dir, cause))?;
+    let place = naming::place(dir).map_err(|cause| StoreError::io("open", dir, cause))?;
     let key = Key { id, dir: place };
     match store.elsewhere(&key)? {
         // Of a magnet nothing is there yet.
@@ -151,7 +151,7 @@ fn fresh(options: &MagnetOptions, dir: PathBuf) -> Record {
         size: options.magnet.length.unwrap_or(0),
         done: 0,
         totals: Totals::default(),
-        times: Times { added: kept::now_ms(), ..Times::default() },
+        times: Times { added: translate::now_ms(), ..Times::default() },
         name_rules: NAME_RULES,
         outline: None,
     };
@@ -163,7 +163,7 @@ fn choose(record: &mut Record, options: &MagnetOptions) {
     let Record { summary, state, source } = record;
     state.generation += 1;
     summary.generation = state.generation;
-    summary.times.saved = kept::now_ms();
+    summary.times.saved = translate::now_ms();
     let mut magnet = options.magnet.clone();
     let Noted { select, priorities } = options.files.noted();
     magnet.select = select;

@@ -21,6 +21,7 @@ mod foreign;
 mod hidden;
 mod kept;
 pub(super) mod magnet;
+mod naming;
 mod opening;
 mod outline;
 mod placing;
@@ -32,16 +33,19 @@ mod source;
 mod space;
 #[cfg(test)]
 mod strikes;
+mod translate;
 #[cfg(test)]
 mod unnamed;
 
 pub use database::RedbStore;
 
 pub(super) use begin::{Begun, begin, load};
-pub(super) use kept::{Kept, Snapshot, memos, moved, names, place};
+pub(super) use kept::{Kept, Snapshot};
+pub(super) use naming::{names, place};
 pub(super) use outline::{Learnt, added, outlined, remember};
 pub(super) use placing::placing;
 pub(super) use rest::{Rest, at_rest};
 pub(super) use saver::{Last, Saver, finish, run};
 pub(super) use source::torrent_file;
 pub(super) use space::watch_space;
+pub(super) use translate::{memos, moved};

@@ -6,7 +6,8 @@ use metainfo::Torrent;
 use storage::FileStorage;
 use storage::record::{Key, Outline, Record, Source, State, Store, StoreError, Summary, Tracker};
 
-use super::kept::{self, first_names};
+use super::naming::first_names;
+use super::translate;
 use crate::engine::ResumeState;
 
 /// Brings the outline of a record up to date. Of names, those that were known stay if nobody says which they are.
@@ -88,7 +89,7 @@ pub(in crate::session) fn added(summary: &Summary, meta: &Torrent, known: &[Stri
 
 /// Records it, as far as it is new. Blocks.
 pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Result<(), StoreError> {
-    let now = kept::now_ms();
+    let now = translate::now_ms();
     let mut changed = Vec::new();
     for Learnt { key, resume, limits: [down_limit, up_limit], paused, trackers } in learnt {
         let Some(mut summary) = store.load_summary(&key)? else { continue };
@@ -99,7 +100,7 @@ pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Re
         let stands = |url: &String| resume.trackers.iter().find(|memo| memo.url == *url);
         let memos: Vec<_> = before.iter().filter_map(|tracker| stands(&tracker.url)).cloned().collect();
         let known: Vec<_> = before.into_iter().filter(|tracker| stands(&tracker.url).is_some()).collect();
-        if kept::are_same(&memos, &known, now)
+        if translate::are_same(&memos, &known, now)
             && (outline.down_limit, outline.up_limit) == (down_limit, up_limit)
             && summary.flags.paused == paused
             && outline.trackers.len() == count
@@ -108,7 +109,7 @@ pub(in crate::session) fn remember(store: &dyn Store, learnt: Vec<Learnt>) -> Re
         }
         for (_, tracker) in &mut outline.trackers {
             if let Some(memo) = memos.iter().find(|memo| memo.url == tracker.url) {
-                *tracker = kept::tracker(memo.clone(), now);
+                *tracker = translate::tracker(memo.clone(), now);
             }
         }
         (outline.down_limit, outline.up_limit) = (down_limit, up_limit);

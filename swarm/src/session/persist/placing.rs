@@ -9,7 +9,7 @@ use storage::record::{Finishing, LinkTo, Record};
 use storage::{FileNames, FileOptions, FileStorage, Operation, StorageError, find_existing};
 
 use super::begin::anything;
-use super::kept;
+use super::naming;
 use crate::engine::picker::Priority;
 use crate::session::event::Event;
 use crate::session::link::Link;
@@ -26,10 +26,10 @@ pub(super) struct Work {
 /// What is asked for, as it is recorded.
 pub(in crate::session) fn asked(placing: &Placing) -> std::io::Result<Finishing> {
     let link = match &placing.link_to {
-        Some(dir) => Some(LinkTo { dir: kept::place(dir)?, mode: placing.link, done: 0 }),
+        Some(dir) => Some(LinkTo { dir: naming::place(dir)?, mode: placing.link, done: 0 }),
         None => None,
     };
-    let unfinished_in = placing.incomplete.as_deref().map(kept::place).transpose()?;
+    let unfinished_in = placing.incomplete.as_deref().map(naming::place).transpose()?;
     Ok(Finishing { suffix: placing.suffix.clone(), unfinished_in, link })
 }
 
@@ -64,7 +64,7 @@ pub(super) fn look(options: &AddOptions, record: Option<&Record>) -> Result<Work
         unfinished_in: None,
         link: newer(known.link.map(|link| LinkTo { done: 0, ..link }), asked.link),
     };
-    let home = kept::place(&dir).map_err(|cause| StorageError::new(Operation::Open, &dir, None, cause))?;
+    let home = naming::place(&dir).map_err(|cause| StorageError::new(Operation::Open, &dir, None, cause))?;
     let Some(away) = asked.unfinished_in.or(known.unfinished_in).filter(|away| *away != home) else {
         return Ok(Work { dir, moving_to: None, rules });
     };

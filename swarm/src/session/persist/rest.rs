@@ -10,7 +10,8 @@ use storage::{FileStorage, OpenFiles, Operation, StorageError};
 
 use super::begin;
 use super::foreign;
-use super::kept::{self, Kept, lease_names, lease_with_names};
+use super::kept::Kept;
+use super::naming::{self, lease_names, lease_with_names};
 use super::opening;
 use crate::session::at_rest::described;
 use crate::session::finishing::Finish;
@@ -31,7 +32,7 @@ pub(in crate::session) fn at_rest(
     meta: Option<Arc<Torrent>>,
     dir: &Path,
 ) -> Result<Rest, AddError> {
-    let home = kept::place(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
+    let home = naming::place(dir).map_err(|cause| StorageError::new(Operation::Open, dir, None, cause))?;
     let key = Key { id, dir: home.clone() };
     let lease = store.lease(&key)?;
     let mut record = store.load(&key)?.ok_or(AddError::NotRecorded(id))?;
