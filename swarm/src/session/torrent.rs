@@ -144,7 +144,7 @@ impl Torrent {
         if identity.meta().is_some_and(|meta| meta.trackers().iter().flatten().any(|known| *known == url)) {
             return Ok(());
         }
-        // Of a torrent whose files are being opened it is recorded when they are.
+        // Of a torrent whose files are about to be open it is recorded when they are.
         identity.choose(|chosen| {
             if !chosen.trackers.contains(&url) {
                 chosen.trackers.push(url.clone());

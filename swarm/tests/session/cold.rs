@@ -1,8 +1,8 @@
 //! Torrents of an earlier run that run without being open.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use metainfo::{InfoHashV1, InfoHashes};
@@ -14,6 +14,7 @@ use swarm::engine::changes::Columns;
 use swarm::engine::{Activity, TorrentStatus};
 use swarm::session::{AddError, AddOptions, Event, RedbStore, Restored, Session, SessionConfig, Torrent};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use crate::resume::recording;
 use crate::world::{Content, add, config, end, event, session, soon, tracker};
@@ -160,6 +161,9 @@ async fn limits_and_removal_need_no_files() {
     soon(torrent.set_limits(None, Some(777))).await.unwrap();
     soon(torrent.add_tracker("http://127.0.0.1:1/announce".into())).await.unwrap();
     assert!(is_cold(&status(&torrent).await));
+    let known = soon(session.recorded()).await.unwrap().summaries;
+    let outline = known[0].outline.as_ref().unwrap();
+    assert_eq!((outline.up_limit, outline.trackers.len()), (Some(777), 1), "at once");
     close(session, torrent).await;
     let (session, torrent) = restored(state.path()).await;
     let known = soon(session.recorded()).await.unwrap().summaries;
@@ -325,6 +329,15 @@ struct Counting {
     inner: RedbStore,
     lists: AtomicUsize,
     loads: AtomicUsize,
+    /// Whoever loads a record says so, and waits until the other end of the gate is gone.
+    gate: Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Counting {
+    fn open(state: &Path) -> Self {
+        let inner = RedbStore::open(state.join("session.redb")).unwrap();
+        Self { inner, lists: AtomicUsize::new(0), loads: AtomicUsize::new(0), gate: Mutex::new(None) }
+    }
 }
 
 impl Store for Counting {
@@ -335,6 +348,11 @@ impl Store for Counting {
 
     fn load(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         self.loads.fetch_add(1, Ordering::Relaxed);
+        let gate = self.gate.lock().unwrap().take();
+        if let Some((begun, gate)) = gate {
+            let _ = begun.send(());
+            let _ = gate.recv();
+        }
         self.inner.load(key)
     }
 
@@ -357,6 +375,58 @@ impl Store for Counting {
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
         self.inner.lease(key)
     }
+}
+
+#[tokio::test]
+async fn a_tracker_that_is_added_while_files_are_being_opened_is_recorded_at_once() {
+    let content = content(508);
+    let (dir, state) = (content.placed(), TempDir::new().unwrap());
+    let (place, away) = (dir.path().join("place"), dir.path().join("away"));
+    std::fs::create_dir(&place).unwrap();
+    std::fs::rename(dir.path().join("things"), place.join("things")).unwrap();
+    let store = Arc::new(Counting::open(state.path()));
+    let start = async || {
+        let store: Arc<dyn Store> = store.clone();
+        Session::start(SessionConfig { store: Some(store), ..config() }).await.unwrap()
+    };
+    let first = start().await;
+    let torrent = add(&first, AddOptions::seed(content.meta.clone(), &place)).await;
+    close(first, torrent).await;
+    // It can be opened, or not.
+    for fails in [true, false] {
+        let session = start().await;
+        let torrent = restore_one(&session).await;
+        let (begun, begins) = oneshot::channel();
+        let (opens, gate) = mpsc::channel();
+        *store.gate.lock().unwrap() = Some((begun, gate));
+        let opening = tokio::spawn({
+            let torrent = torrent.clone();
+            async move { torrent.open().await }
+        });
+        soon(begins).await.unwrap();
+        let url = format!("http://127.0.0.1:1/{fails}");
+        soon(torrent.add_tracker(url.clone())).await.unwrap();
+        let recorded = async || {
+            let summary = soon(session.recorded()).await.unwrap().summaries.remove(0);
+            summary.outline.unwrap().trackers.into_iter().any(|(_, tracker)| tracker.url == url)
+        };
+        assert!(recorded().await, "{url}");
+        if fails {
+            std::fs::rename(&place, &away).unwrap();
+        }
+        drop(opens);
+        let opened = soon(opening).await.unwrap();
+        if fails {
+            std::fs::rename(&away, &place).unwrap();
+        }
+        assert_eq!(opened.is_err(), fails, "{opened:?}");
+        assert!(recorded().await, "{url}");
+        close(session, torrent).await;
+    }
+    let session = start().await;
+    let torrent = restore_one(&session).await;
+    assert_eq!(soon(torrent.trackers()).await.unwrap().len(), 2);
+    close(session, torrent).await;
 }
 
 const MANY: u32 = 2_000;
@@ -392,9 +462,8 @@ fn recorded(n: u32, dir: &Path) -> Record {
 #[tokio::test]
 async fn a_start_of_thousands_reads_no_more_than_their_summaries() {
     let (dir, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let inner = RedbStore::open(state.path().join("session.redb")).unwrap();
-    inner.save(&(0..MANY).map(|n| recorded(n, dir.path())).collect::<Vec<_>>()).unwrap();
-    let store = Arc::new(Counting { inner, lists: AtomicUsize::new(0), loads: AtomicUsize::new(0) });
+    let store = Arc::new(Counting::open(state.path()));
+    store.inner.save(&(0..MANY).map(|n| recorded(n, dir.path())).collect::<Vec<_>>()).unwrap();
     let session = Session::start(SessionConfig { store: Some(store.clone()), ..config() }).await.unwrap();
     let restored = soon(session.restore_all()).await.unwrap();
     assert_eq!((restored.torrents.len(), restored.refused.len()), (MANY as usize, 0));

@@ -37,6 +37,8 @@ pub(in crate::session) struct Desk {
 struct State {
     /// Those that are not open, nor being opened.
     cold: HashMap<TorrentId, Cold>,
+    /// Those that are being opened, as long as what is chosen of them is recorded as of those.
+    opening: HashMap<TorrentId, Entry>,
     /// Those that the user waits for, in order.
     asked: VecDeque<TorrentId>,
     waiting: HashMap<TorrentId, Vec<oneshot::Sender<Result<(), AddError>>>>,
@@ -72,6 +74,7 @@ impl Desk {
         let waiting = {
             let mut state = self.state();
             let wants = cold.wants;
+            state.opening.remove(&id);
             state.cold.insert(id, cold);
             if wants {
                 state.rest.push_back((Instant::now() + RETRY, id));
@@ -84,8 +87,16 @@ impl Desk {
 
     /// A torrent is open, or is gone.
     pub(super) fn done(&self, id: TorrentId, outcome: &Result<(), AddError>) {
+        self.records_itself(id);
         let waiting = self.state().waiting.remove(&id);
         answer(waiting, outcome);
+    }
+
+    /// What is chosen of a torrent from now on is recorded when it is open. Who [began](Self::noting) to record it may not be done.
+    pub(super) fn records_itself(&self, id: TorrentId) {
+        let opened = self.state().opening.remove(&id);
+        // What is dropped here takes no lock.
+        drop(opened);
     }
 
     /// The user needs a torrent. `None` when it is open or gone.
@@ -135,6 +146,7 @@ impl Desk {
 
     /// A torrent was removed.
     pub(in crate::session) fn gone(&self, id: TorrentId) {
+        self.records_itself(id);
         let (cold, waiting) = {
             let mut state = self.state();
             let (cold, waiting) = (state.cold.remove(&id), state.waiting.remove(&id));
@@ -149,7 +161,8 @@ impl Desk {
     /// Those of some torrents that are not open.
     pub(in crate::session) fn cold(&self, ids: &[TorrentId]) -> Vec<Entry> {
         let state = self.state();
-        ids.iter().filter_map(|id| Some(state.cold.get(id)?.entry.clone())).collect()
+        let find = |id| state.cold.get(id).map(|cold| &cold.entry).or_else(|| state.opening.get(id));
+        ids.iter().filter_map(|id| find(id).cloned()).collect()
     }
 
     /// The torrent that its user has waited for longest.
@@ -199,6 +212,7 @@ impl State {
     /// It is being opened from here on, and who asks for it waits for that.
     fn take(&mut self, id: TorrentId) -> Option<Cold> {
         let cold = self.cold.remove(&id)?;
+        self.opening.insert(id, cold.entry.clone());
         self.waiting.entry(id).or_default();
         Some(cold)
     }

@@ -33,6 +33,7 @@ pub(super) async fn open(link: Arc<Link>, id: TorrentId, cold: Cold, permit: Opt
             let Cold { entry, held, lease, .. } = cold;
             let meta = opened.begun.options.torrent.clone();
             entry.identity.found(meta.clone());
+            settle(&link, id).await;
             let done = Ready::new(entry.clone(), opened, held, chosen).run(&link).await;
             // Its own lease counts by now.
             let released = tokio::task::spawn_blocking(move || drop(lease));
@@ -87,6 +88,15 @@ async fn prepare(
         Ok((opened, chosen))
     });
     opened.await.map_err(|_| AddError::Cancelled)?
+}
+
+/// Lets who records a torrent as one that is not open be done: from here on it is recorded when it is.
+async fn settle(link: &Arc<Link>, id: TorrentId) {
+    link.cold.records_itself(id);
+    let noted = link.clone();
+    let done = tokio::task::spawn_blocking(move || drop(noted.cold.noting()));
+    // If it panicked, that was reported.
+    let _ = done.await;
 }
 
 /// A torrent cannot be opened: it stays as it is, and says why.

@@ -44,7 +44,7 @@ pub(in crate::session) async fn remember(link: Arc<Link>, torrents: Vec<TorrentI
     let (Ok(standing), writer) = (taken.await, link.clone()) else { return };
     let remembering = tokio::task::spawn_blocking(move || {
         let _noting = writer.cold.noting();
-        // One that is opened or removed meanwhile is recorded, or forgotten, by those who do that.
+        // One that is open or removed meanwhile is recorded, or forgotten, by those who do that.
         let is_cold = |one: &Standing| !writer.cold.cold(&[one.identity.id()]).is_empty();
         write(&*store, standing.into_iter().filter(is_cold))
     });
