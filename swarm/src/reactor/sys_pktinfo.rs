@@ -32,10 +32,10 @@ mod system {
             Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
         };
         let on: libc::c_int = 1;
+        let (socket, value) = (socket.as_raw_fd(), (&raw const on).cast());
         let len = size_of_val(&on) as libc::socklen_t;
         // SAFETY: the socket is open as long as it is borrowed, and the value is an integer of the length that is told.
-        let result =
-            unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const on).cast(), len) };
+        let result = unsafe { libc::setsockopt(socket, level, name, value, len) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 

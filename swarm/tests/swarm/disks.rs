@@ -322,6 +322,27 @@ fn a_recheck_finds_what_changed_and_keeps_the_rest() {
 }
 
 #[test]
+fn who_comes_during_a_recheck_learns_of_every_piece() {
+    let content = Content::new(14, 2 * MIB, 64 * 1024);
+    let mut world = World::new(14);
+    let slow = DiskSpeed { seek: Duration::from_millis(100), ..DiskSpeed::default() };
+    let seed = world.add_with(&content, Role::Seed, Access::default(), slow, |_| {});
+    let early = world.add(&content, Role::Leech, Access::symmetric(100_000));
+    world.introduce(early, seed);
+    world.run_until(Time::from_secs(2), |_| false);
+    let (now, torrent) = (world.now, world.node(seed).torrent);
+    world.node_mut(seed).engine.recheck(now, torrent);
+    world.touch(seed);
+    let is_half =
+        |world: &World| matches!(status(world, seed).activity, Activity::Checking { done: 16.., .. });
+    assert!(world.run_until(now + Duration::from_secs(60), is_half));
+    let late = world.add(&content, Role::Leech, Access::symmetric(100_000));
+    world.switch_off(early);
+    world.introduce(late, seed);
+    assert!(world.run_until_complete(&[late], Time::from_secs(120)).is_some());
+}
+
+#[test]
 fn a_paused_torrent_does_nothing_until_it_is_resumed() {
     let content = Content::new(13, 2 * MIB, 64 * 1024);
     let mut world = World::new(13);

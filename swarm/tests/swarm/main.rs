@@ -36,4 +36,5 @@ mod sources;
 mod talk;
 mod trackers;
 mod unchecked;
+mod upheaval;
 mod verifying;

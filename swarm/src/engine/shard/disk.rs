@@ -12,6 +12,7 @@ use crate::engine::cx::Cx;
 use crate::engine::link::Direction;
 use crate::engine::output::Event;
 use crate::engine::scope::Scope;
+use crate::engine::time::Time;
 
 impl Shard {
     /// Takes an answer of the disk.
@@ -92,13 +93,13 @@ impl Shard {
             Ok(false) if !torrent.picker.has(piece) => self.failed(cx, slot, piece),
             // A piece that passed was looked at again.
             Ok(false) => {
-                torrent.have.clear(piece.get());
+                torrent.hush(cx.now, piece);
                 torrent.keeping.to_check.push_back(piece);
                 self.check_doubts(cx, slot);
             }
             // Its bytes were written, but could not be read back to hash them.
             Err(error) => {
-                torrent.have.clear(piece.get());
+                torrent.hush(cx.now, piece);
                 self.doubt(cx, slot, piece, &error);
             }
         }
@@ -141,9 +142,17 @@ impl Shard {
 
     /// Tells every peer that we have a piece.
     pub(super) fn tell_have(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        self.tell_have_since(cx, slot, piece, Time::ZERO);
+    }
+
+    /// Tells the peers that were told what we have at a time or later.
+    pub(super) fn tell_have_since(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex, since: Time) {
         for at in 0..self.torrents[slot].peers.len() {
             let key = self.torrents[slot].peers[at];
             let peer = &mut self.peers[key.slot()];
+            if peer.greeted < since {
+                continue;
+            }
             peer.link.tx.push(&Message::Have(piece.get()));
             cx.ready.enlist(&mut peer.link, Direction::Write);
             let generation = peer.generation;

@@ -20,6 +20,7 @@ use crate::engine::changes::Columns;
 use crate::engine::cx::{Cx, TorrentTimer};
 use crate::engine::output::Event;
 use crate::engine::picker::Priority;
+use crate::engine::time::Time;
 
 /// Pieces that are withdrawn at a time because a file is gone or too short; more are when they are asked for.
 const WITHDRAWN: usize = 1024;
@@ -233,6 +234,7 @@ impl Shard {
         let keeping = &mut self.torrents[slot].keeping;
         if keeping.to_check.is_empty() && keeping.checking.is_empty() {
             let is_over = keeping.recheck.take().is_some();
+            keeping.hushed.take_if(|_| keeping.doubts.is_empty());
             let is_told = !keeping.told.is_empty() && keeping.trouble.is_none();
             if keeping.doubts.values().all(|doubt| doubt.again_at.is_none()) {
                 keeping.told.clear();
@@ -313,10 +315,12 @@ impl Shard {
             return;
         }
         torrent.keeping.held.remove(&piece);
-        torrent.have.set(piece.get());
+        let (is_new, hushed) = (torrent.have.set(piece.get()), torrent.keeping.hushed);
         self.ledger.mark(slot, Columns::PROGRESS | Columns::FILES);
         if was_withdrawn {
             self.tell_have(cx, slot, piece);
+        } else if is_new {
+            self.tell_have_since(cx, slot, piece, hushed.unwrap_or(Time::ZERO));
         }
         if !self.torrents[slot].keeping.clean.get(piece.get()) {
             self.is_fresh(cx, slot, piece);
@@ -451,6 +455,7 @@ impl Shard {
             torrent.keeping.clean.clear(piece);
         }
         torrent.have.clear_all();
+        torrent.keeping.hushed.get_or_insert(cx.now);
         self.review(cx, slot);
         self.pump_checks(cx, slot);
     }

@@ -71,6 +71,8 @@ pub(crate) struct Keeping {
     pub(super) to_check: VecDeque<PieceIndex>,
     /// Pieces being checked.
     pub(super) checking: BTreeSet<PieceIndex>,
+    /// Since when pieces that are checked anew are not told to peers that come; those that were there were told of them.
+    pub(super) hushed: Option<Time>,
     /// Pieces in a recheck of all: done and in total.
     pub(super) recheck: Option<(u32, u32)>,
     /// Pieces that are said to be there and are checked before they are first served.
@@ -188,6 +190,7 @@ impl Keeping {
             told: BTreeSet::new(),
             to_check: VecDeque::new(),
             checking: BTreeSet::new(),
+            hushed: None,
             recheck: None,
             unverified: None,
             sweeps: false,

@@ -59,6 +59,7 @@ impl Shard {
             asks: None,
             waits: false,
             untold: None,
+            greeted: cx.now,
             told_node: false,
             down: Down::new(cx.config.max_outstanding),
             up: Up::default(),
@@ -98,6 +99,7 @@ impl Shard {
     pub(super) fn greet(&mut self, cx: &mut Cx, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
+        peer.greeted = cx.now;
         let tx = &mut peer.link.tx;
         match (peer.reserved.fast(), torrent.have.is_clear(), torrent.have.is_full()) {
             (true, true, _) => tx.push(&Message::HaveNone),

@@ -91,6 +91,8 @@ pub(crate) struct Peer {
     pub(crate) waits: bool,
     /// The pieces from here on that we have are yet to be told.
     pub(crate) untold: Option<u32>,
+    /// When it was told what we have.
+    pub(crate) greeted: Time,
     /// It said where its node of the DHT is.
     pub(crate) told_node: bool,
 

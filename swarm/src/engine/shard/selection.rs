@@ -10,14 +10,16 @@ use crate::engine::cx::Cx;
 use crate::engine::picker::{Have, Picker, Priority};
 
 impl Shard {
-    /// Changes how much pieces are wanted.
+    /// Changes how much pieces are wanted. Who only seeds wants none, whatever it has lost.
     pub(crate) fn set_priorities(
         &mut self,
         cx: &mut Cx,
         key: TorrentKey,
         changes: impl IntoIterator<Item = (PieceIndex, Priority)>,
     ) {
-        let Some(torrent) = self.torrent_mut(key) else { return };
+        let Some(torrent) = self.torrent_mut(key).filter(|torrent| !torrent.keeping.seed_only) else {
+            return;
+        };
         let ordering = &mut torrent.ordering;
         let changes =
             changes.into_iter().map(|(piece, priority)| (piece, ordering.translate(piece, priority)));

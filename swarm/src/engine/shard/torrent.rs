@@ -155,6 +155,13 @@ impl Torrent {
         doubtful
     }
 
+    /// A piece is to be checked anew; peers are not told, unless it turns out to be lost.
+    pub(super) fn hush(&mut self, now: Time, piece: PieceIndex) {
+        if self.have.clear(piece.get()) {
+            self.keeping.hushed.get_or_insert(now);
+        }
+    }
+
     /// Pieces of which all blocks are written, and that did not pass or fail yet.
     fn unjudged(&self) -> impl Iterator<Item = PieceIndex> {
         let full = self.picker.partials().filter(|piece| piece.is_written());
