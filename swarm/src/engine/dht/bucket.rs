@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::id::Id;
-use super::table::{K, site, subnet};
+use super::networks::{site, subnet};
+use super::table::K;
 use crate::engine::time::Time;
 
 /// Failures in a row after which a node goes if there is a spare one, and after which it goes in any case.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::table::site;
+use super::networks::site;
 use crate::engine::scope::{Scope, subscriber};
 use crate::engine::time::Time;
 

@@ -42,6 +42,7 @@ mod item;
 mod items;
 mod limits;
 mod lookup;
+mod networks;
 mod owners;
 mod peers;
 mod places;

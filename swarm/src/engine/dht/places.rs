@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::table::{site, subnet};
+use super::networks::{site, subnet};
 
 /// What a network may have for each node of it that may answer.
 const WAITING: u8 = 2;
