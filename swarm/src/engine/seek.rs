@@ -1,7 +1,7 @@
 //! The DHT of an engine: when each torrent looks for peers there and announces itself, and what the application asks.
 //!
 //! A torrent looks when it starts, then every quarter of an hour, and sooner while it has few peers. Looking and announcing is one
-//! walk. A paused one does not. A private torrent never does (BEP 27); one of which only the hashes are known looks without announcing, since it may turn
+//! walk; a hybrid, which has two names and a swarm by each (BEP 52), walks to both, one after the other. A paused one does not. A private torrent never does (BEP 27); one of which only the hashes are known looks without announcing, since it may turn
 //! out to be private.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,11 +42,17 @@ pub(crate) struct Seeker {
     /// Torrents whose time has come and for which there is no place yet, by how long they have waited: whoever has nobody to download
     /// from goes first.
     due: BTreeSet<(Urgency, Time, TorrentKey)>,
+    /// How many names all of them have.
+    names: usize,
 }
 
 /// When a torrent looks next.
 struct Plan {
     running: Option<LookupId>,
+    /// It looks by its other name now, or does so next.
+    other: bool,
+    /// How many it had when it began.
+    names: usize,
     /// It waits for a place.
     due: Option<(Urgency, Time)>,
     next: Time,
@@ -64,8 +70,13 @@ impl Engine {
     pub fn start_dht(&mut self, now: Time, config: DhtConfig, ports: [Option<u16>; 2]) {
         self.cx.at(now);
         let dht = Dht::new(config, ChaCha8Rng::from_rng(&mut self.cx.rng), now);
-        self.seeker =
-            Some(Seeker { dht, plans: BTreeMap::new(), lookups: BTreeMap::new(), due: BTreeSet::new() });
+        self.seeker = Some(Seeker {
+            dht,
+            plans: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            due: BTreeSet::new(),
+            names: 0,
+        });
         self.hub.dht = true;
         self.shard.dht_ports = ports;
         let keys: Vec<_> = self.shard.torrents.iter().map(|(_, torrent)| torrent.key).collect();
@@ -115,12 +126,13 @@ impl Engine {
     /// A torrent runs: it looks for peers as soon as it can, unless it is paused.
     pub(super) fn seek_peers(&mut self, key: TorrentKey) {
         let Self { cx, seeker: Some(seeker), shard, .. } = self else { return };
-        if shard.torrent(key).is_some_and(|torrent| !torrent.is_private() && !torrent.keeping.is_paused()) {
+        let Some(torrent) = shard.torrent(key) else { return };
+        if !torrent.is_private() && !torrent.keeping.is_paused() {
             seeker.forget(cx.now, key);
-            let (next, last) = (cx.now, cx.now);
-            let plan = Plan { running: None, due: None, next, last, hurry: HURRY, unanswered: false };
+            let plan = Plan::new(cx.now, 1 + usize::from(torrent.also.is_some()));
+            seeker.names += plan.names;
             seeker.plans.insert(key, plan);
-            seeker.dht.pace_for(seeker.plans.len());
+            seeker.dht.pace_for(seeker.names);
             cx.torrent_timers.set(key.slot(), TorrentTimer::Seek, cx.now);
         }
     }
@@ -246,7 +258,8 @@ impl Seeker {
         let announce = port.filter(|_| torrent.may_be_told());
         let announce =
             announce.map(|port| Announce { port, implied_port: false, seed: torrent.is_complete() });
-        match self.dht.seek(cx.now, Id(torrent.id.0), announce, urgency) {
+        let name = torrent.also.filter(|_| plan.other).unwrap_or(torrent.id);
+        match self.dht.seek(cx.now, Id(name.0), announce, urgency) {
             Ok(lookup) => {
                 plan.running = Some(lookup);
                 self.lookups.insert(lookup, key);
@@ -280,6 +293,10 @@ impl Seeker {
         plan.running = None;
         plan.last = cx.now;
         plan.unanswered = stats.answers == 0;
+        plan.other = torrent.also.is_some() && !plan.other && !plan.unanswered;
+        if plan.other {
+            return plan.schedule(cx, key, Duration::ZERO);
+        }
         let pause = if plan.unanswered {
             UNANSWERED
         } else if torrent.wants() && torrent.peers.len() < FEW_PEERS {
@@ -303,7 +320,9 @@ impl Seeker {
 
     fn forget(&mut self, now: Time, key: TorrentKey) {
         self.turn(key);
-        if let Some(lookup) = self.plans.remove(&key).and_then(|plan| plan.running) {
+        let Some(plan) = self.plans.remove(&key) else { return };
+        self.names -= plan.names;
+        if let Some(lookup) = plan.running {
             self.lookups.remove(&lookup);
             self.dht.cancel(now, lookup);
         }
@@ -311,6 +330,12 @@ impl Seeker {
 }
 
 impl Plan {
+    /// To look now.
+    fn new(now: Time, names: usize) -> Self {
+        let (running, due, other) = (None, None, false);
+        Self { running, due, next: now, last: now, hurry: HURRY, unanswered: false, other, names }
+    }
+
     fn schedule(&mut self, cx: &mut Cx, key: TorrentKey, pause: Duration) {
         self.next = cx.now + pause;
         cx.torrent_timers.set(key.slot(), TorrentTimer::Seek, self.next);

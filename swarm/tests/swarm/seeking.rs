@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use metainfo::Builder;
+use metainfo::{Builder, InfoHashes, Version};
 use storage::StoreId;
 use swarm::engine::{AddMagnet, AddTorrent, Time};
 use swarm::sim::{Access, Content, NodeId, Role, World};
@@ -16,8 +16,8 @@ fn content(seed: u64) -> Content {
     Content::new(seed, LEN, PIECE)
 }
 
-fn private(seed: u64) -> Content {
-    Content::build(seed, LEN, Builder::single("content.bin", LEN as u64).piece_length(PIECE).private(true))
+fn hybrid() -> Builder {
+    Builder::single("content.bin", LEN as u64).piece_length(PIECE).version(Version::Hybrid)
 }
 
 /// Machines that run something else and are there to be nodes.
@@ -266,10 +266,42 @@ fn peers_tell_each_other_of_their_nodes() {
 }
 
 #[test]
+fn a_hybrid_is_announced_and_looked_for_by_both_names() {
+    let mut world = World::new(20);
+    let routers = nodes(&mut world, 12);
+    let content = Content::build(20, LEN, hybrid());
+    let hashes = content.torrent.info_hashes();
+    let (v1, v2) = (hashes.v1().unwrap(), hashes.v2().unwrap());
+    let seed = world.add(&content, Role::Seed, Access::default());
+    world.join_dht(seed, &routers[..2]);
+    let begun = world.now;
+    // Whoever knows one of the names finds it.
+    for known in [InfoHashes::v1_only(v1), InfoHashes::v2_only(v2)] {
+        let magnet = world.add(&content, Role::Named(known), Access::default());
+        world.join_dht(magnet, &routers[..2]);
+        let took = world.run_until_complete(&[magnet], world.now + Duration::from_secs(600));
+        assert!(took.is_some(), "{known:?}");
+        let (now, node) = (world.now, world.node_mut(magnet));
+        node.engine.remove_torrent(now, node.torrent);
+        world.touch(magnet);
+    }
+    world.run_until(begun + Duration::from_secs(3600), |_| false);
+    for what in [b"9:get_peers".as_slice(), b"13:announce_peer"] {
+        let asked = asked(&world, seed, what);
+        for name in [v1.0, v2.truncated().0] {
+            let mut times: Vec<Time> = asked[&name].clone();
+            times.dedup_by(|next, at| *next < *at + Duration::from_secs(60));
+            assert!((4..=6).contains(&times.len()), "{times:?}");
+        }
+    }
+    world.check();
+}
+
+#[test]
 fn no_packet_of_a_session_names_a_private_torrent() {
     let mut world = World::new(16);
     let routers = nodes(&mut world, 8);
-    let content = private(16);
+    let content = Content::build(16, LEN, hybrid().private(true));
     let [seed, leech] = [Role::Seed, Role::Leech].map(|role| world.add(&content, role, Access::default()));
     // They know no nodes, and tell each other of none.
     world.join_dht(seed, &[]);
@@ -281,10 +313,12 @@ fn no_packet_of_a_session_names_a_private_torrent() {
     world.introduce(leech, seed);
     assert!(world.run_until_complete(&[leech], world.now + Duration::from_secs(600)).is_some());
     world.run_until(world.now + Duration::from_secs(3600), |_| false);
-    let hash = content.torrent.id().0;
+    let hashes = content.torrent.info_hashes();
+    let names = [hashes.v1().unwrap().0, hashes.v2().unwrap().truncated().0];
     for node in [seed, leech, other, alone] {
         let node = world.node(node);
-        let told = node.datagrams.iter().filter(|(.., bytes)| has(bytes, &hash)).count();
+        let names_it = |bytes: &[u8]| names.iter().any(|name| has(bytes, name));
+        let told = node.datagrams.iter().filter(|(.., bytes)| names_it(bytes)).count();
         assert_eq!((told, node.local.len()), (0, 0), "{}", node.addr);
     }
     assert_eq!(world.node(alone).completed, None, "it was told of nobody");

@@ -99,9 +99,9 @@ impl Dht {
         !is_before && self.running() < self.most_running(urgency)
     }
 
-    /// So many torrents look for peers by themselves, every quarter of an hour. Many of them may ask more at a time.
-    pub fn pace_for(&mut self, torrents: usize) {
-        let pace = 1 << MANY.iter().filter(|many| torrents > **many).count();
+    /// Torrents look for peers by themselves by so many names, every quarter of an hour. Many of them may ask more at a time.
+    pub fn pace_for(&mut self, names: usize) {
+        let pace = 1 << MANY.iter().filter(|many| names > **many).count();
         if pace > self.pace {
             self.max_lookups = self.max_lookups / self.pace * pace;
             self.max_in_flight = self.max_in_flight / self.pace * pace;

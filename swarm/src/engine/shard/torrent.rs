@@ -85,7 +85,7 @@ pub(crate) struct Torrent {
     pub(crate) key: TorrentKey,
     pub(crate) id: TorrentId,
     /// Another name by which peers may ask for it: of hybrids, which have two (BEP 52).
-    pub(super) also: Option<TorrentId>,
+    pub(crate) also: Option<TorrentId>,
     /// What it is; `None` as long as only its hashes are known.
     pub(crate) meta: Option<Arc<metainfo::Torrent>>,
     /// Why it has no pieces, as long as it has none.
