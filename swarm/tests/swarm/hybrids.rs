@@ -1,5 +1,7 @@
 //! Torrents with two names: hybrids, which v1 peers know by one hash and v2 peers by another (BEP 52).
 
+use std::time::Duration;
+
 use metainfo::{Builder, InfoHashes, Version};
 use swarm::engine::tracker::Event as Announced;
 use swarm::engine::{AddMagnet, Config, Engine, Event, Time};
@@ -99,6 +101,28 @@ fn peers_may_ask_by_either_name_and_a_name_belongs_to_one_torrent() {
     assert_eq!([hashes.id(), v2.truncated()].map(|id| engine.torrent_key(id)), [Some(other); 2]);
     engine.remove_torrent(now, other);
     assert_eq!([hashes.id(), v2.truncated()].map(|id| engine.torrent_key(id)), [None; 2]);
+}
+
+#[test]
+fn the_local_network_is_told_both_names_and_a_seed_is_found_by_either() {
+    let content = hybrid(5);
+    let hashes = content.torrent.info_hashes();
+    let (v1, v2) = (hashes.v1().unwrap(), hashes.v2().unwrap());
+    for known in [InfoHashes::v1_only(v1), InfoHashes::v2_only(v2)] {
+        let mut world = World::new(5);
+        world.on_one_lan();
+        let magnet = world.add(&content, Role::Named(known), Access::default());
+        let seed = world.add_with(&content, Role::Seed, Access::default(), DiskSpeed::default(), without_pex);
+        assert!(world.run_until_complete(&[magnet], Time::from_secs(90)).is_some(), "{known:?}");
+        world.run_until(Time::from_secs(3600), |_| false);
+        let local = &world.node(seed).local;
+        assert!(local.windows(2).all(|pair| pair[1].0 >= pair[0].0 + Duration::from_secs(60)));
+        for name in [v1.0, v2.truncated().0] {
+            let told = local.iter().filter(|(_, hashes)| hashes.contains(&name)).count();
+            assert!((12..=15).contains(&told), "{told} times in an hour");
+        }
+        world.check();
+    }
 }
 
 #[test]

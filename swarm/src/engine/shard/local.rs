@@ -12,6 +12,13 @@ use crate::engine::output::Action;
 use crate::engine::scope::Scope;
 use crate::engine::time::Time;
 
+/// A name of a torrent: hybrids have two, and each is announced by itself (BEP 52).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    First,
+    Other,
+}
+
 impl Shard {
     /// A torrent has turns from now on, if it may be announced: it runs, and is known to be public. A private torrent is none of the
     /// neighbours' business, and what a magnet names nobody knows yet (BEP 27); it hears who announces it. One that may not
@@ -19,10 +26,19 @@ impl Shard {
     pub(super) fn list_locally(&mut self, cx: &Cx, slot: usize) {
         let torrent = &self.torrents[slot];
         if !torrent.may_be_told() || torrent.keeping.is_paused() {
-            self.lsd.remove(slot);
+            self.unlist_locally(slot);
         } else {
-            self.lsd.add(cx.now, slot);
+            let other = torrent.also.map(|_| Name::Other);
+            [Some(Name::First), other]
+                .into_iter()
+                .flatten()
+                .for_each(|name| self.lsd.add(cx.now, (slot, name)));
         }
+    }
+
+    /// A torrent has no turns any more.
+    pub(super) fn unlist_locally(&mut self, slot: usize) {
+        [Name::First, Name::Other].into_iter().for_each(|name| self.lsd.remove((slot, name)));
     }
 
     /// When torrents are to be announced next.
@@ -35,8 +51,14 @@ impl Shard {
         if self.next_local(cx).is_none_or(|at| at > cx.now) {
             return;
         }
-        let turn = self.lsd.poll(cx.now).into_iter().filter_map(|slot| self.torrents.get(slot));
-        let hashes: Vec<[u8; 20]> = turn.map(|torrent| torrent.id.0).collect();
+        let name = |(slot, name): (usize, Name)| {
+            let torrent = self.torrents.get(slot)?;
+            match name {
+                Name::First => Some(torrent.id.0),
+                Name::Other => torrent.also.map(|also| also.0),
+            }
+        };
+        let hashes: Vec<[u8; 20]> = self.lsd.poll(cx.now).into_iter().filter_map(name).collect();
         if let Some(port) = self.listen_port
             && !hashes.is_empty()
         {
@@ -58,7 +80,9 @@ impl Shard {
             if !self.torrents[key.slot()].is_private() {
                 // Only who is new: two that answer each other would go on for ever.
                 if self.learn(cx, key.slot(), addr, Source::Lsd, scope) == Added::New {
-                    self.lsd.answer(cx.now, key.slot());
+                    let is_first = self.torrents[key.slot()].id.0 == *hash;
+                    let name = if is_first { Name::First } else { Name::Other };
+                    self.lsd.answer(cx.now, (key.slot(), name));
                 }
                 self.arm_dial(cx, key.slot());
             }

@@ -72,7 +72,7 @@ pub(crate) struct Shard {
     pub(crate) peers: Slab<Peer>,
     pub(crate) choker: Choker,
     external: External,
-    pub(crate) lsd: Lsd<usize>,
+    pub(crate) lsd: Lsd<(usize, local::Name)>,
     pub(crate) ledger: ledger::Ledger,
     /// Told to peers, so that they can dial us (BEP 10, `p`).
     pub(crate) listen_port: Option<u16>,

@@ -236,7 +236,7 @@ impl Shard {
         self.run_tracker(cx, slot);
         let torrent = self.torrents.remove(slot);
         self.ledger.remove(slot);
-        self.lsd.remove(slot);
+        self.unlist_locally(slot);
         cx.limits.remove(torrent.limit_nodes);
         cx.torrent_timers.remove(slot);
         self.metadata -= torrent.awaits.as_ref().map_or(0, |awaits| awaits.held);
