@@ -13,7 +13,7 @@ use super::{Net, Placing};
 pub(crate) struct Download {
     /// A .torrent file, its http or https URL, - for standard input, a magnet link, or an info-hash
     ///
-    /// An info-hash is 40 hex or 32 base32 digits. Torrents that have a v2 hash only cannot be downloaded yet.
+    /// An info-hash is 40 hex or 32 base32 digits. A v2-only torrent whose files are longer than a piece is downloaded by its .torrent file: it has the piece layers, which are no part of what a link names.
     #[arg(value_name = "FILE.torrent|URL|MAGNET|HASH")]
     pub torrent: String,
     /// The folder to download into; it is made if it is not there

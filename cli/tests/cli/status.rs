@@ -56,11 +56,16 @@ fn what_cannot_be_used_is_1() {
     let env = Env::new();
     env.write("text", "no torrent");
     env.write("empty/file", "");
-    env.content("one.bin", 1000);
+    env.content("one.bin", 100_000);
     env.ok(&["create", "one.bin", "--v2"]);
     env.fails(1, &["show", "text"], "text is not a torrent");
     env.fails(1, &["create", "empty"], "cannot make a torrent of empty");
-    env.fails(1, &["download", "one.bin.torrent"], "v2-only");
+    let meta = metainfo::Torrent::parse(&env.read("one.bin.torrent")).unwrap();
+    let bare = metainfo::Edit::from_info(meta.info_bytes()).unwrap().finish().unwrap();
+    env.write("bare.torrent", bare);
+    for words in [&["download", "bare.torrent"][..], &["seed", "bare.torrent", "-d", "."]] {
+        env.fails(1, words, "v2-only torrent without its piece layers");
+    }
 }
 
 #[test]

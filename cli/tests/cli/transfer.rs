@@ -41,6 +41,30 @@ fn a_torrent_goes_from_a_seed_to_a_leecher() {
 }
 
 #[test]
+fn a_v2_only_torrent_is_downloaded_seeded_and_verified() {
+    let env = Env::new();
+    env.album();
+    env.ok(&["create", "album", "--v2"]);
+    let shown = env.json(&["show", "album.torrent", "--json"]);
+    assert!(shown["info_hash_v1"].is_null(), "{shown}");
+    let mut seed = env.start(&words(&["seed", "album.torrent", "-d", "."]));
+    let started = seed.until("started");
+    assert_eq!((&started["total"], &started["info_hash"]), (&470_001.into(), &shown["info_hash"]));
+    let peer = listening(&started).to_string();
+    let mut leecher = env.start(&words(&["download", "album.torrent", "-o", "out", "--peer", &peer]));
+    let complete = leecher.until("complete");
+    assert_eq!((&complete["done"], &complete["downloaded"]), (&470_001.into(), &470_001.into()));
+    assert_eq!(leecher.end(), Some(0));
+    for file in ["one.flac", "two.flac", "more/cover.jpg", "empty.txt"] {
+        assert_eq!(env.read(&format!("album/{file}")), env.read(&format!("out/album/{file}")), "{file}");
+    }
+    env.ok(&["verify", "album.torrent", "out"]);
+    let mut again = env.start(&words(&["download", "album.torrent", "-o", "again", "--reuse", "out"]));
+    assert_eq!(again.until("complete")["downloaded"], 0);
+    assert_eq!(again.end(), Some(0));
+}
+
+#[test]
 fn a_path_is_seeded_without_a_torrent_file() {
     let env = Env::new();
     env.content("one.bin", 200_000);

@@ -74,6 +74,8 @@ pub(crate) enum State {
 /// What a client is started for.
 pub(crate) struct Job<'a> {
     pub(crate) payload: &'a Payload,
+    /// The torrent of the payload, where it is not the v1 one.
+    pub(crate) made: Option<Made>,
     /// The folder that holds the payload or gets it.
     pub(crate) data: PathBuf,
     /// A folder for settings and logs.
@@ -92,6 +94,14 @@ pub(crate) struct Job<'a> {
     pub(crate) down_limit: u32,
 }
 
+/// A torrent that a program made of a payload. It names no trackers.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) torrent: Vec<u8>,
+    /// What names it on the network, in hex.
+    pub(crate) id: String,
+}
+
 impl<'a> Job<'a> {
     /// A seed below `dir`: its payload is written there.
     pub(crate) fn seed(payload: &'a Payload, dir: &Path, host: IpAddr) -> Result<Job<'a>> {
@@ -104,6 +114,7 @@ impl<'a> Job<'a> {
     pub(crate) fn leech(payload: &'a Payload, dir: &Path, host: IpAddr) -> Result<Job<'a>> {
         let job = Job {
             payload,
+            made: None,
             data: dir.join("data"),
             work: dir.join("work"),
             listen: free_addr(host),
@@ -122,7 +133,15 @@ impl<'a> Job<'a> {
 
     /// The torrent with the trackers of the job and perhaps more.
     pub(crate) fn torrent(&self, more_trackers: &[String]) -> Vec<u8> {
-        self.payload.torrent(&[&self.trackers[..], more_trackers].concat())
+        match &self.made {
+            Some(made) => made.torrent.clone(),
+            None => self.payload.torrent(&[&self.trackers[..], more_trackers].concat()),
+        }
+    }
+
+    /// What names the torrent on the network, in hex.
+    pub(crate) fn id(&self) -> String {
+        self.made.as_ref().map_or_else(|| self.payload.info_hash(), |made| made.id.clone())
     }
 
     /// The magnet link with the trackers of the job and perhaps more, and with its peers.
@@ -165,9 +184,22 @@ pub(crate) fn transfer(
     payload: &Payload,
     host: IpAddr,
 ) -> Result<()> {
+    transfer_made(seeder, leecher, payload, host, |_| Ok(None))
+}
+
+/// The same by a torrent that `make` makes of the folder of the payload, if it makes one.
+pub(crate) fn transfer_made(
+    seeder: &dyn Client,
+    leecher: &dyn Client,
+    payload: &Payload,
+    host: IpAddr,
+    make: impl FnOnce(&Path) -> Result<Option<Made>>,
+) -> Result<()> {
     let dir = TempDir::new()?;
     let mut seed = Job::seed(payload, dir.path(), host)?;
     let mut leech = Job::leech(payload, &dir.path().join("leech"), host)?;
+    seed.made = make(&seed.data)?;
+    leech.made = seed.made.clone();
     let ready = &[State::Downloading, State::Complete];
     if leecher.dials_loopback() {
         leech.peers.push(seed.listen);

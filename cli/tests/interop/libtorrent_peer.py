@@ -3,13 +3,14 @@
     {"torrent": FILE, "data": DIR, "listen": "HOST:PORT", "peers": ["HOST:PORT", ...]}
 
 or with "magnet": LINK in place of the torrent. "dht": ["HOST:PORT", ...] lets it use the DHT by these nodes; "pex",
-"create": "hybrid" or "v2" makes the torrent of "source" first; "lsd" and "plain" (no encryption) are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
+"create": "hybrid" or "v2" makes the torrent of "source" first, and with "only" nothing else is done; "lsd" and "plain" (no encryption) are switches, "down_limit" is in bytes per second. Without either torrent or magnet it is a node of the DHT only.
 
 Prints one JSON object per line: {"event": "ready"} before it adds the torrent, then for each change
 {"event": "state", "state": "busy" | "downloading" | "complete", "progress": 0..1}. It ends when
 standard input is closed. With --version it prints the version and ends.
 """
 import json
+import os
 import sys
 import threading
 
@@ -55,7 +56,7 @@ def create(job):
     lt.add_files(files, job["source"])
     only = {"hybrid": 0, "v2": int(lt.create_torrent.v2_only)}
     made = lt.create_torrent(files, 64 * 1024, only[job["create"]])
-    lt.set_piece_hashes(made, job["data"])
+    lt.set_piece_hashes(made, os.path.dirname(job["source"]))
     made = lt.bencode(made.generate())
     with open(job["torrent"], "wb") as file:
         file.write(made)
@@ -69,6 +70,8 @@ def main():
     job = json.loads(sys.argv[1])
     if job.get("create"):
         create(job)
+        if job.get("only"):
+            return
     known = lt.default_settings()
     chosen = {**SETTINGS, "listen_interfaces": job["listen"], "enable_lsd": bool(job.get("lsd"))}
     if job.get("plain"):

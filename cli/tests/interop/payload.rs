@@ -150,6 +150,11 @@ impl Payload {
         out
     }
 
+    /// The file or folder below `dir` that it is written to.
+    pub(crate) fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(self.name)
+    }
+
     fn contents(&self) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
         self.files.iter().map(|&(path, size)| {
             let path =

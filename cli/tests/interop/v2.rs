@@ -1,4 +1,4 @@
-//! Torrents of libtorrent's own that are known to us by their v2 hash alone (BEP 52).
+//! Torrents with v2 hashes, made by libtorrent or by us (BEP 52).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,10 +7,87 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::V4;
-use crate::clients::{Libtorrent, PROGRAM, libtorrent_script, python};
-use crate::payload::SINGLE;
+use crate::client::{Client, Job, Made, State, finish, transfer_made, wait_state};
+use crate::clients::{Libtorrent, PROGRAM, Qbittorrent, Unchoke, libtorrent_script, python};
+use crate::payload::{MULTI, Payload, SINGLE};
 use crate::process::{JsonProcess, Process, command, free_addr};
+use crate::{V4, installed};
+
+/// The v2-only torrent of a payload beneath `data`, made by libtorrent, or by us.
+fn make(payload: &Payload, data: &Path, by_us: bool) -> Result<Made> {
+    let dir = TempDir::new()?;
+    let (source, file) = (payload.path(data), dir.path().join("made.torrent"));
+    let mut program = if by_us {
+        let mut program = command(Path::new(PROGRAM));
+        program.env("XDG_CONFIG_HOME", dir.path()).env("HOME", dir.path());
+        program.args(["create", "--v2", "--piece-size", "64K", "-o"]).arg(&file).arg(&source);
+        program
+    } else {
+        let options = json!({ "create": "v2", "only": true, "source": source, "torrent": file });
+        let mut program = command(&python().context("the caller has looked")?);
+        program.arg(libtorrent_script()).arg(options.to_string());
+        program
+    };
+    let output = program.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let torrent = std::fs::read(file)?;
+    let meta = metainfo::Torrent::parse(&torrent)?;
+    ensure!(meta.info_hashes().v1().is_none() && meta.has_piece_layers());
+    Ok(Made { torrent, id: meta.id().to_string() })
+}
+
+/// One transfer of a v2-only torrent, or a skip.
+fn check(seeder: &dyn Client, leecher: &dyn Client, payload: &Payload, by_us: bool) -> Result<()> {
+    if !(installed(seeder) && installed(leecher) && installed(&Libtorrent)) {
+        return Ok(());
+    }
+    transfer_made(seeder, leecher, payload, V4, |data| make(payload, data, by_us).map(Some))
+}
+
+#[test]
+fn libtorrent_seeds_a_single_file_to_us() -> Result<()> {
+    check(&Libtorrent, &Unchoke, &SINGLE, false)
+}
+
+#[test]
+fn libtorrent_seeds_many_files_to_us() -> Result<()> {
+    check(&Libtorrent, &Unchoke, &MULTI, false)
+}
+
+#[test]
+fn libtorrent_takes_a_single_file_from_us() -> Result<()> {
+    check(&Unchoke, &Libtorrent, &SINGLE, true)
+}
+
+#[test]
+fn libtorrent_takes_many_files_from_us() -> Result<()> {
+    check(&Unchoke, &Libtorrent, &MULTI, true)
+}
+
+#[test]
+fn qbittorrent_seeds_to_us() -> Result<()> {
+    check(&Qbittorrent, &Unchoke, &MULTI, true)
+}
+
+#[test]
+fn we_go_on_from_libtorrent_after_a_kill() -> Result<()> {
+    if !installed(&Libtorrent) {
+        return Ok(());
+    }
+    let dir = TempDir::new()?;
+    let mut seed = Job::seed(&SINGLE, dir.path(), V4)?;
+    let mut leech = Job::leech(&SINGLE, &dir.path().join("leech"), V4)?;
+    seed.made = Some(make(&SINGLE, &seed.data, false)?);
+    leech.made = seed.made.clone();
+    leech.peers.push(seed.listen);
+    let mut seeding = Libtorrent.start(&seed)?;
+    wait_state(&mut *seeding, "libtorrent", &[State::Complete])?;
+    leech.down_limit = 1_000_000;
+    Unchoke::killed_at(&leech, 1_000_000)?;
+    leech.down_limit = 0;
+    let mut again = Unchoke::download(&leech)?;
+    finish(&mut *again, &Unchoke, &mut *seeding, &Libtorrent, &leech)
+}
 
 /// A libtorrent that seeds what it made, and what we need to get it.
 struct Seed {

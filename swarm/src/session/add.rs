@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metainfo::TorrentId;
+use metainfo::{Torrent as Meta, TorrentId};
 use tokio::sync::watch;
 use wire::peer::Bitfield;
 
@@ -38,9 +38,7 @@ impl Session {
         let link = &self.link;
         let meta = options.torrent.clone();
         let id = meta.id();
-        if meta.info_hashes().v1().is_none() {
-            return Err(AddError::V2Only(meta.name().to_owned()));
-        }
+        can_be_checked(&meta)?;
         if let Some(index) = options.files.unknown(&meta) {
             return Err(AddError::NoSuchFile { index, files: meta.layout().files().len() });
         }
@@ -133,6 +131,15 @@ impl Drop for Attempt {
             let _ = self.reactor.run(move |plane| entry.remove(plane));
         }
     }
+}
+
+/// Whether there is a hash for each piece: a v2-only torrent may lack its piece layers, which are no part of its metadata.
+pub(super) fn can_be_checked(meta: &Meta) -> Result<(), AddError> {
+    let is_v2_only = meta.info_hashes().v1().is_none();
+    if is_v2_only && !meta.has_piece_layers() {
+        return Err(AddError::LayersMissing(meta.name().to_owned()));
+    }
+    Ok(())
 }
 
 /// Files that are open, with the claim to them, and what is in them.

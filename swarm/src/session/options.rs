@@ -142,8 +142,8 @@ impl AddOptions {
 /// Why a torrent was not added.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AddError {
-    /// It has no v1 side; its name.
-    V2Only(String),
+    /// It is v2-only, and came without the piece layers that its pieces are checked by; its name.
+    LayersMissing(String),
     /// The v1 and the v2 hash that were looked for are of two torrents.
     TwoTorrents(InfoHashes),
     /// It runs already.
@@ -209,9 +209,9 @@ pub enum AddError {
 impl fmt::Display for AddError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::V2Only(name) => write!(
+            Self::LayersMissing(name) => write!(
                 f,
-                "{name:?} is a v2-only torrent; only v1 and hybrid torrents can be downloaded and seeded"
+                "{name:?} is a v2-only torrent without its piece layers; add it by a torrent file that has them"
             ),
             Self::TwoTorrents(hashes) => {
                 f.write_str("the link names two torrents, with ")?;

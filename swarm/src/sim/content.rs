@@ -38,7 +38,9 @@ impl Content {
         feed.update(&bytes);
         let file = feed.finish().expect("as many bytes as the files have");
         let torrent = Torrent::parse(&file).expect("what the builder writes");
-        let mut space = vec![0; torrent.geometry().total() as usize];
+        // Of a v2 torrent there is nothing between the end of a file and its next piece.
+        let end = torrent.layout().files().iter().map(metainfo::File::end).max().unwrap_or(0);
+        let mut space = vec![0; end as usize];
         let mut rest = &bytes[..];
         for file in torrent.layout().files().iter().filter(|file| !file.is_pad()) {
             let (now, later) = rest.split_at(file.length as usize);

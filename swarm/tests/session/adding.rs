@@ -9,18 +9,6 @@ use tempfile::TempDir;
 use crate::world::{Content, add, end, event, keeping, seeder, session, soon};
 
 #[tokio::test]
-async fn a_v2_torrent_is_refused_by_name() {
-    let content = Content::folder(10, &[50_000], |builder| builder.version(metainfo::Version::V2));
-    let session = session().await;
-    let dir = TempDir::new().unwrap();
-    let refused = session.add(AddOptions::download(content.meta.clone(), dir.path())).await.unwrap_err();
-    assert_eq!(refused, AddError::V2Only("things".into()));
-    assert!(refused.to_string().contains("is a v2-only torrent; "), "{refused}");
-    assert!(session.torrents().is_empty());
-    end([session]).await;
-}
-
-#[tokio::test]
 async fn a_torrent_runs_once_and_again_after_its_removal() {
     let content = Content::folder(11, &[50_000], |builder| builder);
     let dir = content.placed();

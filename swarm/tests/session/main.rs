@@ -26,5 +26,6 @@ mod saving;
 mod trackers;
 mod transfer;
 mod v2;
+mod v2_only;
 mod verifying;
 mod world;

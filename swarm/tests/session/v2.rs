@@ -86,7 +86,7 @@ async fn of_a_v2_only_torrent_the_metadata_come_and_its_files_are_refused_by_nam
     let folder = to.path().join("folder");
     let torrent = add_magnet(&leech, MagnetOptions::download(named, &folder)).await;
     let refused = soon(torrent.wait_complete()).await;
-    assert_eq!(refused, Err(WaitError::Refused(AddError::V2Only("things".into()))));
+    assert_eq!(refused, Err(WaitError::Refused(AddError::LayersMissing("things".into()))));
     assert!(!folder.exists(), "nothing was made");
     end([leech]).await;
 }

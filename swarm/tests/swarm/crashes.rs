@@ -61,7 +61,7 @@ fn fetched(world: &World, id: NodeId) -> u64 {
 }
 
 /// A download that ends some times and is taken up again.
-fn run(content: &Content, seed: u64) {
+pub(crate) fn run(content: &Content, seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut world = World::new(seed);
     let rate = rng.random_range(60_000..800_000);

@@ -39,4 +39,5 @@ mod talk;
 mod trackers;
 mod unchecked;
 mod upheaval;
+mod v2;
 mod verifying;

@@ -39,13 +39,7 @@ impl Client for Qbittorrent {
         command.arg(format!("--webui-port={}", web.port()));
         command.env("HOME", &job.work).env("QT_QPA_PLATFORM", "offscreen");
         let process = Process::start(self.name(), command, &job.work)?;
-        let mut peer = Peer {
-            process,
-            web,
-            hash: job.payload.info_hash(),
-            dial: job.peers.clone(),
-            dialled: job.magnet,
-        };
+        let mut peer = Peer { process, web, hash: job.id(), dial: job.peers.clone(), dialled: job.magnet };
         wait_for("qBittorrent's Web API", Duration::from_secs(60), || {
             peer.process.check_alive()?;
             Ok(peer.get("app/version").ok())

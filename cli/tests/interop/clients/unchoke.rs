@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::{Client, Job, Running, State};
 use crate::process::{JsonProcess, Process, command, version_line};
@@ -31,6 +31,31 @@ impl Unchoke {
     /// With more flags.
     pub(crate) fn start_with(job: &Job<'_>, flags: &[&OsStr]) -> Result<Box<dyn Running>> {
         let seeds = std::fs::read_dir(&job.data)?.next().is_some();
+        Self::run(job, seeds, flags)
+    }
+
+    /// As a leecher, whatever there is.
+    pub(crate) fn download(job: &Job<'_>) -> Result<Box<dyn Running>> {
+        Self::run(job, false, &[])
+    }
+
+    /// The same, killed as soon as it has so many bytes.
+    pub(crate) fn killed_at(job: &Job<'_>, bytes: u64) -> Result<()> {
+        let mut peer = Self::process(job, false, &[])?;
+        loop {
+            let line = peer.next(Duration::from_secs(120))?.context("it says nothing")?;
+            ensure!(line["event"] != "complete", "it was too fast");
+            if line["event"] == "progress" && line["done"].as_u64().is_some_and(|done| done >= bytes) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn run(job: &Job<'_>, seeds: bool, flags: &[&OsStr]) -> Result<Box<dyn Running>> {
+        Ok(Box::new(Peer { process: Self::process(job, seeds, flags)?, state: State::Busy }))
+    }
+
+    fn process(job: &Job<'_>, seeds: bool, flags: &[&OsStr]) -> Result<JsonProcess> {
         let mut command = command(Path::new(PROGRAM));
         // The settings of whoever runs the tests do not count here.
         command.env("XDG_CONFIG_HOME", &job.work).env("XDG_DATA_HOME", &job.work).env("HOME", &job.work);
@@ -60,8 +85,7 @@ impl Unchoke {
             command.args(["--down-limit", &job.down_limit.to_string()]);
         }
         command.args(flags);
-        let process = Process::start_json("unchoke", command, &job.work)?;
-        Ok(Box::new(Peer { process, state: State::Busy }))
+        Process::start_json("unchoke", command, &job.work)
     }
 }
 

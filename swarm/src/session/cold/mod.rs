@@ -134,9 +134,6 @@ fn prepare(
     reserve: impl FnOnce(TorrentId) -> Result<Reservation, Refused>,
 ) -> Result<(Summary, Reservation), AddError> {
     let id = summary.hashes.id();
-    if summary.hashes.v1().is_none() {
-        return Err(AddError::V2Only(summary.name));
-    }
     let reservation = reserve(id).map_err(|refused| match refused {
         Refused::Duplicate => AddError::Duplicate(id),
         Refused::Closed => AddError::Unavailable(Unavailable::Over),

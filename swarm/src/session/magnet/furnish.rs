@@ -74,8 +74,8 @@ async fn furnish(link: &Arc<Link>, wanted: Wanted, known: Known) -> Result<(), A
         (None, None) => Err(AddError::Cancelled),
     });
     let meta = parsed.await.map_err(|_| AddError::Cancelled)??;
-    if meta.info_hashes().v1().is_none() && options.dir.is_some() {
-        return Err(AddError::V2Only(meta.name().to_owned()));
+    if options.dir.is_some() {
+        add::can_be_checked(&meta)?;
     }
     let (told, teller) = (Told::of(&entry, &meta, &options, file.as_ref()), link.clone());
     link.ask(move |plane| told.to(&teller, plane)).await??;
