@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
 
 use crate::clients::{PROGRAM, python};
-use crate::present;
 use crate::process::{JsonProcess, Process, command, find};
+use crate::{network, present};
 
 /// How long anything may take to be found. libtorrent refreshes what it knows of small networks slowly.
 const LIMIT: Duration = Duration::from_secs(270);
@@ -48,6 +49,35 @@ fn nodes_of_three_programs_find_what_each_announced_and_stored() -> Result<()> {
             .with_context(|| format!("reading what {word} stored"))?;
     }
     Ok(())
+}
+
+#[test]
+fn a_node_of_every_address_answers_from_the_one_that_was_asked() -> Result<()> {
+    network::inside("interop::dht::a_node_of_every_address_answers_from_the_one_that_was_asked", || {
+        for host in ["fd00:77::1", "fd00:77::2", "fd00:77::3"] {
+            let status = command(Path::new("ip")).args(["addr", "add", host, "dev", "lo"]).status()?;
+            ensure!(status.success(), "{host}: {status}");
+        }
+        let cases = [
+            ("0.0.0.0", "10.77.3.1", ["10.77.1.1", "10.77.2.1", "10.77.3.1"]),
+            ("::", "fd00:77::3", ["fd00:77::1", "fd00:77::2", "fd00:77::3"]),
+        ];
+        for (listen, asker, hosts) in cases {
+            let dir = TempDir::new()?;
+            let (_process, started) = seed(dir.path(), "all", listen, "127.0.0.1:1")?;
+            let listening: SocketAddr = started["listen"][0].as_str().context("an address")?.parse()?;
+            for host in hosts {
+                // Whose ping after the answer may come late has a socket of its own.
+                let socket = UdpSocket::bind((asker.parse::<IpAddr>()?, 0))?;
+                socket.set_read_timeout(Some(LIMIT))?;
+                let asked = SocketAddr::new(host.parse()?, listening.port());
+                socket.send_to(b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", asked)?;
+                let (_, from) = socket.recv_from(&mut [0; 1500])?;
+                ensure!(from == asked, "{listen}: {asked} was asked, {from} answers");
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Our nodes: the first is the one to begin with, the second seeds.
