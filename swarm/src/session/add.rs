@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metainfo::{Torrent as Meta, TorrentId};
 use tokio::sync::watch;
-use wire::peer::Bitfield;
 
 use super::Session;
 use super::claims::{Claim, Claimed, Taken, paths};
@@ -187,7 +186,7 @@ impl Run {
             begun;
         let (now, meta) = (plane.now(), options.torrent.clone());
         let is_full = have.is_full();
-        let priorities = priorities(&options, &have);
+        let priorities = priorities(&options);
         let held = Arc::new(watch::Sender::new(()));
         let released = held.subscribe();
         let claimed = Claimed { files, claim: claim.into(), held };
@@ -238,14 +237,10 @@ impl Run {
     }
 }
 
-/// How much pieces are wanted where that is not as usual. None that is missing is when nothing may be written.
-pub(super) fn priorities(options: &AddOptions, have: &Bitfield) -> Vec<(metainfo::PieceIndex, Priority)> {
-    if options.create {
-        return match &options.files {
-            Selection::All => Vec::new(),
-            files => files.pieces(&options.torrent),
-        };
+/// How much pieces are wanted where that is not as usual.
+pub(super) fn priorities(options: &AddOptions) -> Vec<(metainfo::PieceIndex, Priority)> {
+    match &options.files {
+        Selection::All => Vec::new(),
+        files => files.pieces(&options.torrent),
     }
-    let missing = options.torrent.geometry().pieces().filter(|piece| !have.get(piece.get()));
-    missing.map(|piece| (piece, Priority::Skip)).collect()
 }

@@ -38,6 +38,8 @@ pub enum Role {
     Verifying,
     /// These pieces.
     Partial(Bitfield),
+    /// These pieces, and nothing is ever written.
+    SeedOf(Bitfield),
     /// Nothing, not even the metainfo: the hashes and trackers of a magnet.
     Magnet,
     /// The same with these hashes, whatever they are.
@@ -222,16 +224,17 @@ impl World {
         let magnet = match role {
             Role::Magnet | Role::Found => Some(hashes),
             Role::Named(hashes) => Some(hashes),
-            Role::Seed | Role::Leech | Role::Verifying | Role::Partial(_) | Role::Cold(_) => None,
+            _ => None,
         };
-        let (cold, seed_only) = (matches!(role, Role::Cold(_)), matches!(role, Role::Seed));
+        let cold = matches!(role, Role::Cold(_));
+        let seed_only = matches!(role, Role::Seed | Role::SeedOf(_));
         let verify = matches!(role, Role::Verifying);
         let have = match role {
             Role::Seed | Role::Found => Bitfield::with_all(geometry.piece_count()),
             Role::Leech | Role::Verifying | Role::Magnet | Role::Named(_) => {
                 Bitfield::new(geometry.piece_count())
             }
-            Role::Partial(bits) | Role::Cold(bits) => bits,
+            Role::Partial(bits) | Role::SeedOf(bits) | Role::Cold(bits) => bits,
         };
         let held = have.iter_ones().filter_map(|index| geometry.piece(index).ok());
         let store = Arc::new(SimStore::with(content.clone(), held));

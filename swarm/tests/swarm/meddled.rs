@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use metainfo::Builder;
-use swarm::engine::{Event, Time};
-use swarm::sim::{Access, Content, NodeId, Role, World};
+use swarm::engine::picker::Priority;
+use swarm::engine::{Activity, Event, PieceOrder, Time};
+use swarm::sim::{Access, Content, Node, NodeId, Role, World};
 use wire::peer::Bitfield;
 
 const PIECE: u32 = 64 * 1024;
@@ -114,6 +115,30 @@ fn a_seed_takes_up_what_is_right_again_while_others_have_it() {
     assert!(world.run_until(end, |world| status(world, from).pieces_done == 2 * PIECES));
     assert!(world.run_until_complete(&[to], end + Duration::from_secs(60)).is_some());
     assert_eq!((bans(&world, from), bans(&world, to)), (0, 0));
+}
+
+#[test]
+fn a_seed_of_a_part_fetches_nothing_whatever_is_asked_of_it() {
+    let content = content(14);
+    let mut world = World::new(14);
+    let mut half = Bitfield::new(2 * PIECES);
+    (PIECES..2 * PIECES).for_each(|piece| assert!(half.set(piece)));
+    let from = world.add(&content, Role::SeedOf(half), Access::symmetric(500_000));
+    let whole = world.add(&content, Role::Seed, Access::symmetric(500_000));
+    let to = world.add(&content, Role::Leech, Access::symmetric(500_000));
+    world.introduce(from, whole);
+    world.introduce(to, from);
+    pass(&mut world, 10);
+    let (now, pieces) = (world.now, content.torrent.geometry().pieces());
+    let Node { engine, torrent, .. } = world.node_mut(from);
+    engine.set_priorities(now, *torrent, pieces.map(|piece| (piece, Priority::High)));
+    engine.set_order(now, *torrent, PieceOrder::Sequential);
+    engine.set_deadlines(now, *torrent, content.torrent.geometry().pieces().map(|p| (p, now)).collect());
+    world.touch(from);
+    pass(&mut world, 60);
+    let status = |id| status(&world, id);
+    assert_eq!((status(from).totals.downloaded, status(from).pieces_done), (0, PIECES));
+    assert_eq!((status(to).pieces_done, status(from).activity), (PIECES, Activity::Seeding));
 }
 
 #[test]

@@ -163,7 +163,12 @@ impl Shard {
         for partial in &add.partial {
             picker.adopt(partial.piece, &partial.blocks);
         }
-        picker.set_priorities(priorities);
+        if add.seed_only {
+            let missing: Vec<_> = geometry.pieces().filter(|piece| !picker.has(*piece)).collect();
+            picker.set_priorities(missing.into_iter().map(|piece| (piece, Priority::Skip)));
+        } else {
+            picker.set_priorities(priorities);
+        }
         for PartialPiece { piece, blocks } in add.partial {
             if picker.is_partial(piece) {
                 cx.out.jobs.push(Job::Adopt { store: add.store, piece, blocks });

@@ -304,7 +304,7 @@ impl Ready {
         let Begun { files, have, partial, peers, kept, unverified, unseen, finish, options, .. } =
             opened.begun;
         let meta = &options.torrent;
-        let priorities = add::priorities(&options, &have);
+        let priorities = add::priorities(&options);
         let claimed = Claimed { files, claim: opened.claim.into(), held: held.into() };
         let place = Place::of(&claimed);
         let store = plane.disk().attach(Arc::new(claimed), meta.clone());
