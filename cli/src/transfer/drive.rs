@@ -363,6 +363,7 @@ impl Run<'_, '_> {
             Activity::Downloading
             | Activity::Cold { .. }
             | Activity::Metadata { .. }
+            | Activity::Layers { .. }
             | Activity::Checking { .. }
             | Activity::Paused => {
                 return Ok(None);

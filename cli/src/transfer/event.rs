@@ -148,21 +148,37 @@ impl State {
 
 /// What a magnet link is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Waiting {
-    /// Pieces of the metadata, 16 KiB each, that came.
-    pub metadata_have: u32,
-    /// Pieces of the whole, once a peer said.
-    pub metadata_pieces: Option<u32>,
-    /// Peers that say to have it.
-    pub metadata_peers: usize,
+#[serde(untagged)]
+pub(super) enum Waiting {
+    /// To know what it names.
+    Metadata {
+        /// Pieces of the metadata, 16 KiB each, that came.
+        metadata_have: u32,
+        /// Pieces of the whole, once a peer said.
+        metadata_pieces: Option<u32>,
+        /// Peers that say to have it.
+        metadata_peers: usize,
+    },
+    /// The hashes of its pieces.
+    Layers {
+        /// Parts of the piece layers, up to 512 hashes each, that came.
+        layers_have: u32,
+        /// Parts of all of them.
+        layers_parts: u32,
+        /// Peers that are asked.
+        layers_peers: usize,
+    },
 }
 
 impl Waiting {
-    /// `None` when it is known what it names.
+    /// `None` when it waits for nothing but data.
     pub(super) fn of(status: &TorrentStatus) -> Option<Self> {
         match status.activity {
             Activity::Metadata { have, pieces, peers } => {
-                Some(Self { metadata_have: have, metadata_pieces: pieces, metadata_peers: peers })
+                Some(Self::Metadata { metadata_have: have, metadata_pieces: pieces, metadata_peers: peers })
+            }
+            Activity::Layers { have, requests, peers } => {
+                Some(Self::Layers { layers_have: have, layers_parts: requests, layers_peers: peers })
             }
             _ => None,
         }

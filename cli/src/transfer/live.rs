@@ -71,7 +71,11 @@ impl<'a> Live<'a> {
 
     /// Shows what a magnet link is waiting for.
     pub(super) fn waiting(&mut self, status: &TorrentStatus, seek: &Seek) {
-        let Activity::Metadata { have, pieces, .. } = status.activity else { return };
+        let (have, pieces) = match status.activity {
+            Activity::Metadata { have, pieces, .. } => (have, pieces),
+            Activity::Layers { have, requests, .. } => (have, Some(requests)),
+            _ => return,
+        };
         let text = match status.peers {
             0 => seek.words(),
             _ => waiting(status),

@@ -161,7 +161,7 @@ impl<'a> Report<'a> {
     pub(super) fn status(&mut self, status: &TorrentStatus, origins: &Origins, seek: &Seek) -> Result<()> {
         if !self.is_json {
             match (&status.activity, self.moving) {
-                (Activity::Metadata { .. }, _) => self.live.waiting(status, seek),
+                (Activity::Metadata { .. } | Activity::Layers { .. }, _) => self.live.waiting(status, seek),
                 (_, Some((done, total))) => self.live.moving(done, total),
                 (Activity::Checking { done, total }, _) => {
                     self.live.verifying((*done).into(), (*total).into());
@@ -233,6 +233,12 @@ impl<'a> Report<'a> {
             match status.activity {
                 Activity::Metadata { .. } => {
                     format!("{name}: stopped before a peer told what it is; it was {}\n", waiting(status))
+                }
+                Activity::Layers { .. } => {
+                    format!(
+                        "{name}: stopped before peers gave the hashes of its pieces; it was {}\n",
+                        waiting(status)
+                    )
                 }
                 _ => {
                     let (done, total) = (size(status.done), size(status.wanted));

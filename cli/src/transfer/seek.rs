@@ -21,7 +21,7 @@ impl Seek {
     /// Whether anybody would want to know.
     pub(crate) fn is_needed(status: &TorrentStatus) -> bool {
         status.peers == 0 && status.activity != Activity::Seeding
-            || matches!(status.activity, Activity::Metadata { .. })
+            || matches!(status.activity, Activity::Metadata { .. } | Activity::Layers { .. })
     }
 
     pub(crate) async fn of(session: &Session, torrent: &Torrent) -> Result<Self> {
@@ -59,8 +59,10 @@ async fn nodes(session: &Session, torrent: &Torrent) -> Option<usize> {
 
 /// What a torrent waits for that is only known by a magnet.
 pub(crate) fn waiting(status: &TorrentStatus) -> String {
-    let Activity::Metadata { have, pieces, peers } = status.activity else {
-        return String::from("checking what is there");
+    let (have, pieces, peers) = match status.activity {
+        Activity::Metadata { have, pieces, peers } => (have, pieces, peers),
+        Activity::Layers { have, requests, peers } => return waiting_for_layers(have, requests, peers),
+        _ => return String::from("checking what is there"),
     };
     match pieces {
         Some(pieces) if have == pieces => String::from("checking what is there"),
@@ -72,6 +74,18 @@ pub(crate) fn waiting(status: &TorrentStatus) -> String {
             format!("waiting for metadata: {}, none has them yet", count(status.peers as u64, "peer"))
         }
         None => String::from("waiting for metadata: no peers yet"),
+    }
+}
+
+/// The same of one whose metadata came.
+fn waiting_for_layers(have: u32, requests: u32, peers: usize) -> String {
+    match peers {
+        _ if have == requests => String::from("checking what is there"),
+        0 => String::from("waiting for piece layers: no peer has the metadata"),
+        _ => {
+            let peers = count(peers as u64, "peer");
+            format!("waiting for piece layers: {peers}, {have} of {}", count(u64::from(requests), "part"))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metainfo::{InfoHashes, PieceIndex, TorrentId};
+use metainfo::{InfoHashes, PieceIndex, Torrent, TorrentId};
 use storage::{StorageError, StoreId};
 use wire::peer::Bitfield;
 
@@ -131,6 +131,19 @@ pub struct Outline {
     pub pieces_done: u32,
 }
 
+/// What became of the wish to look for piece layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Peers are asked.
+    Begun,
+    /// Searches of other torrents hold the memory that it takes: try later.
+    Full,
+    /// It takes more memory than there is for it.
+    TooLarge,
+    /// The torrent is gone, is whole, or does not wait for layers.
+    Gone,
+}
+
 impl Engine {
     /// Runs a torrent. `None` when it runs already.
     pub fn add_torrent(&mut self, now: Time, add: AddTorrent) -> Option<TorrentKey> {
@@ -193,6 +206,16 @@ impl Engine {
         self.shard.declare_private(&mut self.cx, key);
         self.leave_the_open(key);
         self.maintain();
+    }
+
+    /// The application knows what a torrent is that was added by its hashes, and lacks piece layers (BEP 52):
+    /// peers that know it are asked for them. [`Event::Layers`](super::Event::Layers) comes with them, and then it waits for
+    /// [`Engine::furnish`].
+    pub fn seek_layers(&mut self, now: Time, key: TorrentKey, meta: &Torrent) -> Search {
+        self.cx.at(now);
+        let search = self.shard.seek_layers(&mut self.cx, key, meta);
+        self.maintain();
+        search
     }
 
     /// The application knows now what a torrent is that was added by its hashes: readers of

@@ -70,6 +70,8 @@ pub enum Violation {
     ExchangeFlood,
     /// Over 1 MiB of metadata that was never asked for, or requests for it without end.
     MetadataFlood,
+    /// Over 1 MiB of hashes that were never asked for, or requests for them without end (BEP 52).
+    HashFlood,
     /// Every piece lost, and a thousand more losses (BEP 54).
     LossFlood,
 }
@@ -143,6 +145,7 @@ impl fmt::Display for Violation {
             Self::RequestFlood => f.write_str("far more requests than are queued"),
             Self::ExchangeFlood => f.write_str("messages about other peers without end"),
             Self::MetadataFlood => f.write_str("metadata or requests for it without end"),
+            Self::HashFlood => f.write_str("hashes or requests for them without end"),
             Self::LossFlood => f.write_str("lost more than all pieces"),
             Self::BadData => f.write_str("sent blocks that do not match their hash"),
         }

@@ -74,6 +74,8 @@ pub(crate) enum TorrentTimer {
     Tracker,
     /// Peers were asked for metadata and did not answer.
     Metadata,
+    /// Peers were asked for piece layers and did not answer.
+    Layers,
     /// Peers have waited for a cold torrent to be open.
     Cold,
     /// Peers may be looked for in the DHT.
@@ -99,6 +101,7 @@ impl Kind for TorrentTimer {
         Self::Dial,
         Self::Tracker,
         Self::Metadata,
+        Self::Layers,
         Self::Cold,
         Self::Seek,
         Self::Sync,

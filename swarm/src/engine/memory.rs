@@ -31,7 +31,7 @@ pub struct Memory {
     pub progress: usize,
     /// Addresses of peers.
     pub candidates: usize,
-    /// Info dictionaries of magnets that are not all there.
+    /// Info dictionaries of magnets that are not all there, and piece layers.
     pub metadata: usize,
     /// What peers of magnets say of their pieces before anybody knows how many there are.
     pub early: usize,

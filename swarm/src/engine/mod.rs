@@ -24,7 +24,7 @@ mod torrent_key;
 mod transfer;
 mod tx;
 
-pub use adding::{AddCold, AddMagnet, AddTorrent, Outline, Unseen};
+pub use adding::{AddCold, AddMagnet, AddTorrent, Outline, Search, Unseen};
 pub use api::Engine;
 pub use close::{Close, Timeout, Violation};
 pub use config::Config;
@@ -49,6 +49,7 @@ pub mod close;
 pub mod config;
 pub mod dht;
 pub mod external;
+pub mod layers;
 pub mod limiter;
 pub mod lsd;
 pub mod metadata;

@@ -9,6 +9,7 @@ use storage::{Job, StorageError};
 use super::TorrentKey;
 use super::close::Close;
 use super::dht::DhtEvent;
+use super::layers::Layers;
 use super::link::ConnId;
 use super::metadata::Info;
 use super::shard::SourceId;
@@ -161,6 +162,13 @@ pub enum Event {
         torrent: TorrentKey,
         /// The dictionary as it was written.
         info: Info,
+    },
+    /// The piece layers that [`Engine::seek_layers`](super::Engine::seek_layers) asked for are there, and proven.
+    Layers {
+        /// Which torrent.
+        torrent: TorrentKey,
+        /// All that lacked.
+        layers: Layers,
     },
     /// A torrent was added by a v1 and a v2 hash that are of two torrents: its info dictionary will not come.
     Contradiction {

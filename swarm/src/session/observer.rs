@@ -86,7 +86,9 @@ fn translate(
 ) -> Option<Event> {
     Some(match event {
         engine::Event::PieceDone { torrent, piece } => Event::PieceDone { torrent: name(torrent)?, piece },
-        engine::Event::Metadata { .. } | engine::Event::Contradiction { .. } => return None,
+        engine::Event::Metadata { .. }
+        | engine::Event::Layers { .. }
+        | engine::Event::Contradiction { .. } => return None,
         engine::Event::PieceFailed { torrent, piece } => {
             Event::PieceFailed { torrent: name(torrent)?, piece }
         }

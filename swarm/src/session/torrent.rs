@@ -201,6 +201,7 @@ impl Torrent {
                 Activity::Downloading
                 | Activity::Cold { .. }
                 | Activity::Metadata { .. }
+                | Activity::Layers { .. }
                 | Activity::Checking { .. }
                 | Activity::Paused => {}
             }

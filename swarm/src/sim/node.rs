@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metainfo::Torrent;
+use metainfo::{Edit, Torrent};
 use storage::{Completion, Job};
 use wire::peer::Bitfield;
 
@@ -14,8 +14,9 @@ use super::content::Content;
 use super::disk::SimDisk;
 use super::network::{Access, Wire};
 use super::store::SimStore;
+use crate::engine::layers::Layers;
 use crate::engine::picker::Priority;
-use crate::engine::{AddTorrent, ConnId, Engine, Event, ResumeState, SourceId, Time, TorrentKey};
+use crate::engine::{AddTorrent, ConnId, Engine, Event, ResumeState, Search, SourceId, Time, TorrentKey};
 
 /// Names a node of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +60,8 @@ pub struct Node {
     pub ready_sources: Vec<SourceId>,
     /// Sources that sent wrong data.
     pub banned_sources: Vec<SourceId>,
+    /// What it turned out to be, while piece layers lack.
+    pub(super) found_out: Option<Arc<Torrent>>,
     pub(super) disk: SimDisk,
     /// Stream and side by connection.
     pub(super) streams: BTreeMap<ConnId, (usize, usize)>,
@@ -85,10 +88,23 @@ pub(super) enum What {
 }
 
 impl Node {
-    /// The metadata is there: opens the files and lets the engine begin.
+    /// The metadata is there: opens the files and lets the engine begin, unless it cannot check pieces yet.
     pub(super) fn furnish(&mut self, now: Time, info: &[u8]) {
         let meta = Arc::new(Torrent::from_info(info).expect("metadata that matches its hash"));
-        self.open(now, meta);
+        if meta.info_hashes().v1().is_some() || meta.has_piece_layers() {
+            return self.open(now, meta);
+        }
+        assert_eq!(self.engine.seek_layers(now, self.torrent, &meta), Search::Begun);
+        self.found_out = Some(meta);
+    }
+
+    /// The piece layers are there too.
+    pub(super) fn found_layers(&mut self, now: Time, layers: &Layers) {
+        let Some(meta) = self.found_out.take() else { return };
+        let mut edit = Edit::from_info(meta.info_bytes()).expect("it was parsed before");
+        edit.set_piece_layers(layers.iter());
+        let file = edit.finish().expect("layers of a small torrent");
+        self.open(now, Arc::new(Torrent::parse(&file).expect("layers that were proven")));
     }
 
     /// Opens its files, as far as it is its turn.

@@ -160,6 +160,9 @@ impl World {
                     {
                         node.furnish(now, &info.to_bytes());
                     }
+                    if let Event::Layers { layers, .. } = &event {
+                        node.found_layers(now, layers);
+                    }
                     if matches!(event, Event::Wanted { .. }) && node.opens {
                         node.open_wanted(now);
                     }

@@ -311,6 +311,7 @@ impl World {
             choices: Vec::new(),
             found,
             furnished: None,
+            found_out: None,
             opens: true,
             completed: None,
             disk,

@@ -18,6 +18,7 @@ mod framing;
 mod honest;
 mod hybrids;
 mod keeping;
+mod layers;
 mod limits;
 mod links;
 mod local;

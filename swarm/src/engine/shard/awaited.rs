@@ -7,6 +7,7 @@ use metainfo::InfoHashes;
 
 use super::PeerKey;
 use super::cold::Cold;
+use super::layers::Sought;
 use super::peer::Sender;
 use crate::engine::metadata::Fetch;
 use crate::engine::scope;
@@ -21,6 +22,8 @@ pub(crate) struct Awaited {
     pub(super) fetch: Fetch<PeerKey, Sender>,
     /// Pieces of the dictionary, once it is there; the application is opening files.
     pub(super) found: Option<u32>,
+    /// The search for piece layers, once it is known which ones.
+    pub(super) sought: Option<Box<Sought>>,
     /// Whether the dictionary says that the torrent is private, as far as the application has told.
     pub(super) private: bool,
     /// What it is is known, and it is not open.
@@ -37,6 +40,7 @@ impl Awaited {
             hashes,
             fetch: Fetch::new(hashes),
             found: None,
+            sought: None,
             private: false,
             cold: None,
             held: 0,
@@ -47,6 +51,11 @@ impl Awaited {
     /// Of a torrent that is known and not open.
     pub(super) fn cold(hashes: InfoHashes, cold: Cold) -> Self {
         Self { private: cold.outline.private, cold: Some(cold), ..Self::new(hashes) }
+    }
+
+    /// Bytes of what is not all there.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.fetch.held_bytes() + self.sought.as_ref().map_or(0, |sought| sought.held)
     }
 
     /// A tracker named peers.

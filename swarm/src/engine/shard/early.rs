@@ -69,6 +69,16 @@ impl Early {
         matches!(self.said, Said::Lost)
     }
 
+    /// Whether the peer said to have any piece.
+    pub(super) fn has_some(&self) -> bool {
+        match &self.said {
+            Said::All => true,
+            Said::Haves(haves) => !haves.is_empty(),
+            Said::Bits(bits) => bits.iter().any(|byte| *byte != 0),
+            Said::Nothing | Said::Lost => false,
+        }
+    }
+
     /// Takes what the peer says.
     pub(super) fn claim(&mut self, claim: Claim<'_>) -> Result<(), Close> {
         if self.is_lost() {

@@ -82,7 +82,7 @@ impl Shard {
             // What could not be read is not served, and not fetched again.
             assert!(torrent.have.count_ones() <= torrent.picker.have_count());
             assert_eq!(self.choker.mode(slot) == Mode::Leeching, torrent.wants(), "torrent {slot}");
-            metadata += torrent.awaits.as_ref().map_or(0, |awaits| awaits.fetch.held_bytes());
+            metadata += torrent.awaits.as_ref().map_or(0, |awaits| awaits.held_bytes());
             for (place, key) in torrent.peers.iter().enumerate() {
                 let peer = &self.peers[key.slot()];
                 assert_eq!((peer.place, peer.torrent.slot()), (place, slot));

@@ -62,6 +62,7 @@ impl Shard {
             greatest.lose();
         }
         if result.is_ok() {
+            self.may_have_layers(cx, key);
             self.claims_while_cold(cx, key, claim);
         }
         result
@@ -91,6 +92,7 @@ impl Shard {
         let was_cold = awaits.as_ref().is_some_and(|awaits| awaits.cold.is_some());
         self.metadata -= awaits.as_ref().map_or(0, |awaits| awaits.held);
         cx.torrent_timers.cancel(slot, TorrentTimer::Metadata);
+        cx.torrent_timers.cancel(slot, TorrentTimer::Layers);
         self.fill(cx, slot, add, priorities);
         let torrent = &mut self.torrents[slot];
         // What is wanted may be there already, although not all is.

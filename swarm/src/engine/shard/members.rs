@@ -57,6 +57,7 @@ impl Shard {
             early: self.torrents[slot].awaits.is_some().then(Box::default),
             exchange: None,
             asks: None,
+            hash_asks: None,
             waits: false,
             untold: None,
             greeted: cx.now,
@@ -188,6 +189,9 @@ impl Shard {
         }
         if let Some(awaits) = &mut torrent.awaits {
             awaits.fetch.remove_peer(cx.now, key);
+            if let Some(sought) = &mut awaits.sought {
+                sought.remove_peer(cx, key);
+            }
         }
         self.early -= peer.early.as_deref().map_or(0, Early::held);
         self.waiting -= usize::from(peer.waits);
@@ -211,6 +215,7 @@ impl Shard {
         self.apply_choker(cx);
         self.feed_hungry(cx, slot);
         self.run_metadata(cx, slot);
+        self.run_layers(cx, slot);
         self.left_cold(cx, slot);
         self.serve_thirsty(cx);
         self.arm_dial(cx, slot);
@@ -285,6 +290,7 @@ impl Shard {
         self.list_peer(cx, key);
         self.begin_exchange(cx, key);
         self.offered_metadata(cx, key);
+        self.may_have_layers(cx, key);
         self.part_if_redundant(cx, key);
     }
 
@@ -317,6 +323,7 @@ impl Shard {
             self.drop_arriving(cx, key);
             self.snub_changed(cx, key, true);
         }
+        self.pump_hashes(cx, key);
         self.fill_requests(cx, key);
         self.arm_check(cx, key);
     }

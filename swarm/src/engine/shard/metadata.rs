@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use wire::peer::MetadataMessage;
 
 use super::extensions::Extension;
+use super::peer::Sender;
 use super::torrent::{Activity, Torrent};
 use super::{PeerKey, Shard};
 use crate::engine::close::{Close, Violation};
@@ -27,6 +28,9 @@ impl Torrent {
     pub(crate) fn current_activity(&self) -> Activity {
         let awaits = self.awaits.as_ref().filter(|_| matches!(self.activity, Activity::Metadata { .. }));
         let Some(awaits) = awaits else { return self.activity.clone() };
+        if let Some(sought) = &awaits.sought {
+            return sought.activity();
+        }
         let progress = awaits.fetch.progress();
         let (have, pieces) = match awaits.found {
             Some(pieces) => (pieces, Some(pieces)),
@@ -132,25 +136,36 @@ impl Shard {
                 Some(Output::Contradiction) => {
                     cx.out.event(Event::Contradiction { torrent: torrent.key });
                 }
-                Some(Output::Guilty(sender)) => {
-                    self.banned.push(sender);
-                    for key in &torrent.peers {
-                        let peer = &self.peers[key.slot()];
-                        if peer.sender() == sender {
-                            cx.out.event(Event::PeerBanned { torrent: torrent.key, addr: peer.link.addr });
-                            self.doomed.push((*key, peer.generation, Violation::BadData.into()));
-                        }
-                    }
-                }
+                Some(Output::Guilty(sender)) => self.condemn(cx, slot, sender),
                 None => break,
             }
         }
+        self.count_awaited(slot);
         let Some(awaits) = &mut self.torrents[slot].awaits else { return };
-        let before = std::mem::replace(&mut awaits.held, awaits.fetch.held_bytes());
-        self.metadata = self.metadata - before + awaits.held;
         match awaits.fetch.next_timeout(cx.now) {
             Some(at) => cx.torrent_timers.set(slot, TorrentTimer::Metadata, at),
             None => cx.torrent_timers.cancel(slot, TorrentTimer::Metadata),
+        }
+    }
+
+    /// Counts what a torrent holds that has no pieces yet.
+    pub(super) fn count_awaited(&mut self, slot: usize) {
+        if let Some(awaits) = &mut self.torrents[slot].awaits {
+            let held = awaits.held_bytes();
+            self.metadata = self.metadata - std::mem::replace(&mut awaits.held, held) + held;
+        }
+    }
+
+    /// Parts for good with who sent metadata or hashes that are wrong.
+    pub(super) fn condemn(&mut self, cx: &mut Cx, slot: usize, sender: Sender) {
+        self.banned.push(sender);
+        let torrent = &self.torrents[slot];
+        for key in &torrent.peers {
+            let peer = &self.peers[key.slot()];
+            if peer.sender() == sender {
+                cx.out.event(Event::PeerBanned { torrent: torrent.key, addr: peer.link.addr });
+                self.doomed.push((*key, peer.generation, Violation::BadData.into()));
+            }
         }
     }
 

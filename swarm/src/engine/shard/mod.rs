@@ -16,6 +16,7 @@ mod exchange;
 mod extensions;
 mod invariant;
 mod keeping;
+mod layers;
 mod ledger;
 mod local;
 mod magnets;
@@ -206,6 +207,7 @@ impl Shard {
         self.peers[key.slot()].link.last_written = cx.now;
         self.sent(cx, key, n);
         self.pump_metadata(cx, key);
+        self.pump_hashes(cx, key);
         self.pump_haves(key);
         let peer = &mut self.peers[key.slot()];
         cx.ready.enlist(&mut peer.link, Direction::Write);

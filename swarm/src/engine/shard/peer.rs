@@ -21,6 +21,7 @@ use super::metadata::Asks;
 use super::shunned::Shunned;
 use crate::engine::TorrentKey;
 use crate::engine::cx::LimitNodes;
+use crate::engine::layers::Asks as HashAsks;
 use crate::engine::link::Link;
 use crate::engine::pex::Partner;
 use crate::engine::picker::Cursor;
@@ -87,6 +88,8 @@ pub(crate) struct Peer {
     pub(crate) exchange: Option<Box<Partner>>,
     /// What it asks of the info dictionary.
     pub(crate) asks: Option<Box<Asks>>,
+    /// What it asks of the trees.
+    pub(crate) hash_asks: Option<Box<HashAsks>>,
     /// Its torrent is not open: it was told nothing yet.
     pub(crate) waits: bool,
     /// The pieces from here on that we have are yet to be told.

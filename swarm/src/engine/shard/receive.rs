@@ -56,12 +56,12 @@ impl Sink for Turn<'_> {
             Message::Reject(request) => self.rejected(request),
             Message::AllowedFast(index) => self.allowed_fast(index),
             Message::Extended { id, payload } => self.extended(id, payload),
-            // Served once v2 torrents are run; until then the answer is that we do not have them.
-            Message::HashRequest(request) => {
-                self.peer().link.tx.push(&Message::HashReject(request));
+            Message::HashRequest(request) => self.shard.asked_for_hashes(self.cx, self.key, request),
+            Message::Hashes(hashes) => self.shard.hashes(self.cx, self.key, &hashes),
+            Message::HashReject(request) => {
+                self.shard.hashes_rejected(self.cx, self.key, &request);
                 Ok(())
             }
-            Message::Hashes(_) | Message::HashReject(_) => Ok(()),
         }
     }
 

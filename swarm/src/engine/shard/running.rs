@@ -260,6 +260,7 @@ impl Shard {
                 }
                 TorrentTimer::Tracker => self.run_tracker(cx, slot),
                 TorrentTimer::Metadata => self.metadata_due(cx, slot),
+                TorrentTimer::Layers => self.layers_due(cx, slot),
                 TorrentTimer::Cold => self.waited(cx, slot),
                 TorrentTimer::Sync => self.sync(cx, slot),
                 TorrentTimer::Retry => self.retry(cx, slot),

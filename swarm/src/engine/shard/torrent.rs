@@ -72,6 +72,15 @@ pub enum Activity {
         /// Connected peers that say to have it.
         peers: usize,
     },
+    /// Its info dictionary is there, and it asks peers for the hashes of its pieces, which are not in it (BEP 52).
+    Layers {
+        /// Requests that were answered.
+        have: u32,
+        /// Requests of up to 512 hashes that it takes.
+        requests: u32,
+        /// Connected peers that are asked.
+        peers: usize,
+    },
 }
 
 impl Activity {
