@@ -63,8 +63,7 @@ fn fetch(args: &flags::Magnet, magnet: &Magnet, console: &Console) -> Result<Exi
     let bytes = file_of(&torrent, magnet).context("cannot make a torrent file of what peers sent")?;
     if !torrent.has_piece_layers() {
         console.note(
-            "unchoke: the torrent has no piece layers, which peers do not send with the metadata: programs that check by \
-             its v2 hashes ask peers for them",
+            "unchoke: no peer gave the piece layers of the torrent: programs that check by its v2 hashes ask peers for them",
         );
     }
     if to_stdout {
@@ -98,5 +97,9 @@ fn check_free(output: &Path, force: bool) -> Result<()> {
 fn file_of(torrent: &Torrent, magnet: &Magnet) -> Result<Vec<u8>, metainfo::Error> {
     let mut edit = Edit::from_info(torrent.info_bytes())?;
     edit.set_from_magnet(magnet);
+    let files = torrent.layout().files().iter().enumerate();
+    edit.set_piece_layers(
+        files.filter_map(|(at, file)| Some((file.root.as_deref()?, torrent.piece_layer(at)?))),
+    );
     edit.finish()
 }

@@ -165,7 +165,7 @@ pub(super) enum Waiting {
         layers_have: u32,
         /// Parts of all of them.
         layers_parts: u32,
-        /// Peers that are asked.
+        /// Peers that may have them.
         layers_peers: usize,
     },
 }

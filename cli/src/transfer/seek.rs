@@ -81,7 +81,7 @@ pub(crate) fn waiting(status: &TorrentStatus) -> String {
 fn waiting_for_layers(have: u32, requests: u32, peers: usize) -> String {
     match peers {
         _ if have == requests => String::from("checking what is there"),
-        0 => String::from("waiting for piece layers: no peer has the metadata"),
+        0 => String::from("waiting for piece layers: no peer has them yet"),
         _ => {
             let peers = count(peers as u64, "peer");
             format!("waiting for piece layers: {peers}, {have} of {}", count(u64::from(requests), "part"))

@@ -35,6 +35,11 @@ impl Observer for Watch {
                     self.link.magnets.came(id, Some(info));
                 }
             }
+            Action::Event(engine::Event::Layers { torrent, layers }) => {
+                if let Some(id) = plane.engine().torrent_id(torrent) {
+                    self.link.magnets.layers_came(id, Some(layers));
+                }
+            }
             Action::Event(engine::Event::Contradiction { torrent }) => {
                 if let Some(id) = plane.engine().torrent_id(torrent) {
                     self.link.magnets.came(id, None);

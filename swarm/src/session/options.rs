@@ -144,6 +144,8 @@ impl AddOptions {
 pub enum AddError {
     /// It is v2-only, and came without the piece layers that its pieces are checked by; its name.
     LayersMissing(String),
+    /// It is v2-only and came without piece layers, and there is no memory for as many hashes; its name.
+    TooManyPieces(String),
     /// The v1 and the v2 hash that were looked for are of two torrents.
     TwoTorrents(InfoHashes),
     /// It runs already.
@@ -212,6 +214,10 @@ impl fmt::Display for AddError {
             Self::LayersMissing(name) => write!(
                 f,
                 "{name:?} is a v2-only torrent without its piece layers; add it by a torrent file that has them"
+            ),
+            Self::TooManyPieces(name) => write!(
+                f,
+                "the piece layers of {name:?} take more memory than there is for them: give its torrent file, or more memory"
             ),
             Self::TwoTorrents(hashes) => {
                 f.write_str("the link names two torrents, with ")?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use metainfo::{InfoHashes, Magnet, Torrent as Meta, Version};
 use storage::record::Store;
-use swarm::session::{AddError, AddOptions, Event, MagnetOptions, Session, SessionConfig, WaitError};
+use swarm::engine::Activity;
+use swarm::session::{AddError, AddOptions, Event, MagnetOptions, Session, SessionConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use wire::peer::{ExtendedHandshake, Extensions, Handshake, Message, MetadataMess
 use crate::magnets::{add_magnet, magnet, store};
 use crate::world::{Content, add, config, end, event, seeder, session, soon};
 
-/// A peer that gives the metadata of a torrent, by whatever name it is asked, and nothing else.
+/// A peer that gives the metadata of a torrent, by whatever name it is asked, and rejects all else.
 async fn knows(meta: Arc<Meta>) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -60,6 +61,12 @@ async fn tell(mut stream: TcpStream, info: &[u8]) -> std::io::Result<()> {
                 MetadataMessage::Data { piece, total_size, data }.encode(&mut payload);
                 extended(&mut stream, id, &payload).await?;
             }
+            // A request for hashes, and its reject.
+            Some([21, _]) => {
+                message[0] = 23;
+                stream.write_u32(message.len() as u32).await?;
+                stream.write_all(&message).await?;
+            }
             _ => {}
         }
     }
@@ -72,7 +79,7 @@ async fn extended(stream: &mut TcpStream, id: u8, payload: &[u8]) -> std::io::Re
 }
 
 #[tokio::test]
-async fn of_a_v2_only_torrent_the_metadata_come_and_its_files_are_refused_by_name() {
+async fn of_a_v2_only_torrent_the_metadata_come_alone_and_a_download_waits_for_its_piece_layers() {
     let content = Content::folder(40, &[100_000], |builder| builder.version(Version::V2));
     let hashes = *content.meta.info_hashes();
     let (to, at) = (TempDir::new().unwrap(), knows(content.meta.clone()).await);
@@ -81,14 +88,63 @@ async fn of_a_v2_only_torrent_the_metadata_come_and_its_files_are_refused_by_nam
     let torrent = add_magnet(&leech, MagnetOptions::metadata(named.clone())).await;
     let meta = soon(torrent.wait_metadata()).await.unwrap();
     assert_eq!((meta.info_bytes(), torrent.id()), (content.meta.info_bytes(), hashes.id()));
-    assert!(!meta.has_piece_layers(), "they are not a part of the metadata");
+    assert!(!meta.has_piece_layers(), "nobody gave them");
     soon(torrent.remove()).await.unwrap();
     let folder = to.path().join("folder");
     let torrent = add_magnet(&leech, MagnetOptions::download(named, &folder)).await;
-    let refused = soon(torrent.wait_complete()).await;
-    assert_eq!(refused, Err(WaitError::Refused(AddError::LayersMissing("things".into()))));
+    let awaits = Activity::Layers { have: 0, requests: 1, peers: 0 };
+    soon(async {
+        while torrent.status().await.unwrap().activity != awaits {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert!(!folder.exists(), "nothing was made");
+    // Its torrent file has them.
+    let fed = leech.add(AddOptions::download(content.meta.clone(), &folder));
+    soon(fed).await.unwrap();
+    assert!(folder.exists() && torrent.meta().unwrap().has_piece_layers());
+    soon(torrent.remove()).await.unwrap();
     end([leech]).await;
+}
+
+#[tokio::test]
+async fn the_metadata_of_a_torrent_come_with_its_piece_layers() {
+    for (seed, version) in [(41, Version::Hybrid), (42, Version::V2)] {
+        let content = Content::folder(seed, &[100_000, 300_000, 9], |builder| builder.version(version));
+        let from = content.placed();
+        let (seed, _seeding) = seeder(&content, from.path()).await;
+        let leech = session().await;
+        let known = InfoHashes::v2_only(content.meta.info_hashes().v2().unwrap());
+        let named = Magnet { info_hashes: known, ..magnet(&content, &seed) };
+        let torrent = add_magnet(&leech, MagnetOptions::metadata(named)).await;
+        let meta = soon(torrent.wait_metadata()).await.unwrap();
+        assert!(meta.has_piece_layers(), "{version:?}");
+        assert_eq!((meta.id(), torrent.id()), (content.meta.id(), content.meta.id()));
+        for (file, _) in meta.layout().files().iter().enumerate() {
+            assert_eq!(meta.piece_layer(file), content.meta.piece_layer(file));
+        }
+        end([leech, seed]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_v2_only_torrent_is_downloaded_by_its_hash_alone() {
+    let content = Content::folder(43, &[100_000, 300_000, 9, 0], |b| b.version(Version::V2));
+    let (from, to) = (content.placed(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let leech = session().await;
+    let named = magnet(&content, &seed);
+    let torrent = add_magnet(&leech, MagnetOptions::download(named.clone(), to.path())).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(to.path());
+    assert!(torrent.meta().unwrap().has_piece_layers());
+    // Who got it this way gives it on.
+    let (third, other) = (session().await, TempDir::new().unwrap());
+    let torrent = add_magnet(&third, MagnetOptions::download(magnet(&content, &leech), other.path())).await;
+    soon(torrent.wait_complete()).await.unwrap();
+    content.assert_all(other.path());
+    end([leech, seed, third]).await;
 }
 
 #[tokio::test]

@@ -212,7 +212,8 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
 
     /// What is there so far.
     pub fn progress(&self) -> Progress {
-        Progress { have: self.plan.have(), requests: self.plan.requests(), peers: self.peers.len() }
+        let peers = self.peers.values().filter(|peer| peer.failures == 0).count();
+        Progress { have: self.plan.have(), requests: self.plan.requests(), peers }
     }
 
     // ---- inside

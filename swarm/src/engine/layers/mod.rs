@@ -63,7 +63,7 @@ pub struct Progress {
     pub have: u32,
     /// Requests that all layers take.
     pub requests: u32,
-    /// Peers that are asked.
+    /// Peers that may have them: who did not give what it was last asked for is not counted.
     pub peers: usize,
 }
 

@@ -78,7 +78,7 @@ pub enum Activity {
         have: u32,
         /// Requests of up to 512 hashes that it takes.
         requests: u32,
-        /// Connected peers that are asked.
+        /// Connected peers that may have them: who did not give what it was last asked for is not counted.
         peers: usize,
     },
 }

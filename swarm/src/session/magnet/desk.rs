@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use metainfo::TorrentId;
+use metainfo::{Torrent as Meta, TorrentId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::MagnetOptions;
 use super::furnish::{Known, complete};
+use super::layers;
 use super::named::{self, Named};
+use crate::engine::layers::Layers;
 use crate::engine::metadata::Info;
 use crate::session::identity::Chosen;
 use crate::session::link::Link;
@@ -35,7 +37,7 @@ pub(in crate::session) struct Desk {
 
 #[derive(Default)]
 struct Waiting {
-    /// Those without metadata.
+    /// Those without metadata, or without piece layers.
     awaiting: HashMap<TorrentId, Wanted>,
     work: Vec<Work>,
 }
@@ -46,17 +48,19 @@ pub(super) struct Wanted {
     pub(super) options: MagnetOptions,
     /// Whoever waits for its files to be let go listens to it.
     pub(super) held: watch::Sender<()>,
+    /// What it is, if that is known and its piece layers lack.
+    pub(super) found: Option<Arc<Meta>>,
 }
 
-/// A torrent whose metadata came, or of which none can come.
+/// A torrent of which something came, or of which nothing can come.
 struct Work {
     id: TorrentId,
     wanted: Box<Wanted>,
-    info: Option<Info>,
+    known: Known,
 }
 
 impl Desk {
-    /// A torrent awaits its metadata.
+    /// A torrent awaits its metadata, or its piece layers.
     pub(super) fn await_metadata(&self, id: TorrentId, wanted: Wanted) {
         self.waiting().awaiting.insert(id, wanted);
     }
@@ -65,7 +69,28 @@ impl Desk {
     pub(in crate::session) fn came(&self, id: TorrentId, info: Option<Info>) {
         let mut waiting = self.waiting();
         let Some(wanted) = waiting.awaiting.remove(&id) else { return };
-        waiting.work.push(Work { id, wanted: wanted.into(), info });
+        let known = info.map_or(Known::Contradiction, Known::Info);
+        waiting.work.push(Work { id, wanted: wanted.into(), known });
+        drop(waiting);
+        self.news.notify_one();
+    }
+
+    /// The piece layers of a torrent that lacked are there, and proven; `None`: it is to do without, if they still lack and it can.
+    pub(in crate::session) fn layers_came(&self, id: TorrentId, layers: Option<Layers>) {
+        let mut waiting = self.waiting();
+        let is_to_go_on = |wanted: &Wanted| {
+            let found = wanted.found.as_ref();
+            let can_do_without = |meta: &Arc<Meta>| layers::can_do_without(meta, &wanted.options);
+            found.is_some_and(|meta| layers.is_some() || can_do_without(meta))
+        };
+        if !waiting.awaiting.get(&id).is_some_and(is_to_go_on) {
+            return;
+        }
+        let Some(mut wanted) = waiting.awaiting.remove(&id) else { return };
+        if let Some(meta) = wanted.found.take() {
+            let known = Known::Layers(meta, layers);
+            waiting.work.push(Work { id, wanted: wanted.into(), known });
+        }
         drop(waiting);
         self.news.notify_one();
     }
@@ -149,8 +174,7 @@ async fn furnish(link: &Arc<Link>) {
             let count = waiting.work.len().min(room);
             waiting.work.drain(..count).collect()
         };
-        for Work { wanted, info, .. } in work {
-            let known = info.map_or(Known::Contradiction, Known::Info);
+        for Work { wanted, known, .. } in work {
             // What goes wrong is told by an event.
             tasks.spawn(complete(link.clone(), *wanted, known));
         }

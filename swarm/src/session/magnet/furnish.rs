@@ -18,7 +18,9 @@ use tokio::sync::watch;
 
 use super::MagnetOptions;
 use super::desk::Wanted;
+use super::layers;
 use crate::engine::candidates::Source;
+use crate::engine::layers::Layers;
 use crate::engine::metadata::Info;
 use crate::engine::scope::Scope;
 use crate::engine::{AddTorrent, Direction};
@@ -42,6 +44,8 @@ pub(super) enum Known {
     Info(Info),
     /// Nothing has both of the hashes that were looked for.
     Contradiction,
+    /// What was found before, with its piece layers; without, if it does without them.
+    Layers(Arc<Meta>, Option<Layers>),
     /// A torrent file with these hashes, and what its user wants of it.
     File(Box<AddOptions>),
 }
@@ -60,20 +64,21 @@ pub(super) async fn complete(link: Arc<Link>, wanted: Wanted, known: Known) -> R
 
 /// Makes a torrent whole, unless only its metadata are asked for.
 async fn furnish(link: &Arc<Link>, wanted: Wanted, known: Known) -> Result<(), AddError> {
-    let Wanted { entry, options, held } = wanted;
-    let magnet = options.magnet.clone();
-    let (info, file) = match known {
-        Known::Info(info) => (Some(info), None),
-        Known::File(file) => (None, Some(*file)),
-        Known::Contradiction => return Err(AddError::TwoTorrents(magnet.info_hashes)),
-    };
-    let described = file.as_ref().map(|file| file.torrent.clone());
-    let parsed = tokio::task::spawn_blocking(move || match (info, described) {
-        (Some(info), _) => parse(&info.to_bytes(), &magnet),
-        (None, Some(meta)) => Ok(enriched(&meta, &magnet)),
-        (None, None) => Err(AddError::Cancelled),
+    let magnet = wanted.options.magnet.clone();
+    let is_info = matches!(known, Known::Info(_));
+    let file = if let Known::File(file) = &known { Some((**file).clone()) } else { None };
+    let parsed = tokio::task::spawn_blocking(move || match known {
+        Known::Info(info) => parse(&info.to_bytes(), &magnet, None),
+        Known::Layers(meta, None) => Ok(meta),
+        Known::Layers(meta, layers) => parse(meta.info_bytes(), &magnet, layers.as_ref()),
+        Known::File(file) => Ok(enriched(&file.torrent, &magnet)),
+        Known::Contradiction => Err(AddError::TwoTorrents(magnet.info_hashes)),
     });
     let meta = parsed.await.map_err(|_| AddError::Cancelled)??;
+    if is_info && layers::are_awaited(&meta, &wanted.options) {
+        return layers::seek(link, wanted, meta).await;
+    }
+    let Wanted { entry, options, held, .. } = wanted;
     if options.dir.is_some() {
         add::can_be_checked(&meta)?;
     }
@@ -232,10 +237,13 @@ fn lacking<'a>(known: impl IntoIterator<Item = &'a String>, named: &[String]) ->
 }
 
 /// The torrent that an info dictionary describes, with the trackers and web seeds of its magnet.
-fn parse(info: &[u8], magnet: &Magnet) -> Result<Arc<Meta>, AddError> {
+fn parse(info: &[u8], magnet: &Magnet, layers: Option<&Layers>) -> Result<Arc<Meta>, AddError> {
     let parsed = || {
         let mut edit = Edit::from_info(info)?;
         edit.set_from_magnet(magnet);
+        if let Some(layers) = layers {
+            edit.set_piece_layers(layers.iter());
+        }
         Meta::parse(&edit.finish()?)
     };
     parsed().map(Arc::new).map_err(AddError::Metadata)

@@ -3,6 +3,7 @@
 mod choice;
 mod desk;
 mod furnish;
+mod layers;
 mod merge;
 mod named;
 mod note;
@@ -106,7 +107,7 @@ impl Begin {
         let identity = Identity::named(&options.magnet, chosen);
         let held = watch::Sender::new(());
         let entry = Entry { key, identity, files: held.subscribe() };
-        link.magnets.await_metadata(id, Wanted { entry: entry.clone(), options, held });
+        link.magnets.await_metadata(id, Wanted { entry: entry.clone(), options, held, found: None });
         reservation.fulfil(entry.clone());
         link.magnets.named().add(id, names);
         Some(entry)
