@@ -146,7 +146,11 @@ impl<'a> Job<'a> {
 
     /// The magnet link with the trackers of the job and perhaps more, and with its peers.
     pub(crate) fn magnet_link(&self, more_trackers: &[String]) -> String {
-        let mut link = format!("magnet:?xt=urn:btih:{}", self.payload.info_hash());
+        let made = self.made.as_ref().and_then(|made| metainfo::Torrent::parse(&made.torrent).ok());
+        let mut link = match made.and_then(|meta| meta.info_hashes().v2()) {
+            Some(v2) => format!("magnet:?xt=urn:btmh:1220{}", v2.to_hex()),
+            None => format!("magnet:?xt=urn:btih:{}", self.payload.info_hash()),
+        };
         for tracker in self.trackers.iter().chain(more_trackers) {
             link += &format!("&tr={}", tracker.replace(':', "%3A").replace('/', "%2F"));
         }
