@@ -196,6 +196,22 @@ impl Engine {
         self.maintain();
     }
 
+    /// Puts a torrent back to the form that [`Engine::add_cold`] gives one, if it is idle still as [`Event::Idle`](super::Event::Idle) told: under the
+    /// same key, with its trackers and totals, without its metainfo, pieces and store. The store is given back, to be closed; no job names
+    /// it any more. What the torrent has is to be recorded before. It is opened again as any cold torrent is.
+    pub fn cool(&mut self, now: Time, key: TorrentKey) -> Option<StoreId> {
+        self.cx.at(now);
+        let store = self.shard.cool(&mut self.cx, key);
+        self.maintain();
+        store
+    }
+
+    /// Something is needed of a torrent that no peer asks for: it is not idle for a while.
+    pub fn needed(&mut self, now: Time, key: TorrentKey) {
+        self.cx.at(now);
+        self.shard.needed(&self.cx, key);
+    }
+
     /// The info dictionary of a torrent that was added by its hashes says that it is private. That counts at once (BEP 27), not
     /// only when its files are open: it is not looked for in the DHT any more, and parts with peers that it may not use.
     ///

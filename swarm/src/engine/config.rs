@@ -41,6 +41,9 @@ pub struct Config {
     pub sync_interval: Duration,
     /// How often it is looked whether others did something to files that are read or written.
     pub look_interval: Duration,
+    /// A torrent that is done, and that nobody needs for so long, may be put back to its cold form ([`Event::Idle`](super::Event::Idle),
+    /// [`Engine::cool`](super::Engine::cool)); `None` leaves it open.
+    pub cool_after: Option<Duration>,
     /// A torrent stops writing while its device has less room than this, in bytes (see
     /// [`Engine::set_space`](super::Engine::set_space)).
     pub min_free: u64,
@@ -87,6 +90,7 @@ impl Config {
             memory_budget: 256 << 20,
             sync_interval: Duration::from_secs(3),
             look_interval: Duration::from_secs(5),
+            cool_after: None,
             min_free: 16 << 20,
             spare_blocks: 256,
             max_requests: 500,

@@ -80,6 +80,8 @@ pub(crate) enum TorrentTimer {
     Cold,
     /// Peers may be looked for in the DHT.
     Seek,
+    /// Nobody may have needed it for a while.
+    Idle,
     /// What passed is to be made durable.
     Sync,
     /// The storage failed and is tried again.
@@ -104,6 +106,7 @@ impl Kind for TorrentTimer {
         Self::Layers,
         Self::Cold,
         Self::Seek,
+        Self::Idle,
         Self::Sync,
         Self::Retry,
         Self::Recheck,

@@ -101,6 +101,12 @@ pub enum Event {
         /// Which torrent.
         torrent: TorrentKey,
     },
+    /// A torrent is open and done, has no peer, and nothing was needed of it for [`Config::cool_after`](super::Config::cool_after). It may be put back
+    /// by [`Engine::cool`](super::Engine::cool); told again after as long if it is not.
+    Idle {
+        /// Which torrent.
+        torrent: TorrentKey,
+    },
     /// A download was read back; see [`AddTorrent::verify`](super::AddTorrent::verify).
     Verified {
         /// Which torrent.

@@ -106,6 +106,7 @@ fn translate(
         engine::Event::StorageRecovered { torrent } => Event::StorageRecovered { torrent: name(torrent)? },
         engine::Event::Synced { .. }
         | engine::Event::Wanted { .. }
+        | engine::Event::Idle { .. }
         | engine::Event::Unclaimed { .. }
         | engine::Event::Stopped { .. }
         | engine::Event::PeerJoined { .. }

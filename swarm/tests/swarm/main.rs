@@ -5,6 +5,7 @@ mod asking;
 mod basics;
 mod claims;
 mod cold;
+mod cooling;
 mod corpus;
 mod crashes;
 mod damaged;

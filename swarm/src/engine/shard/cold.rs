@@ -72,6 +72,11 @@ impl Torrent {
 }
 
 impl Cold {
+    /// What is recorded.
+    pub(super) fn new(now: Time, outline: Outline) -> Self {
+        Self { outline, stage: Stage::Idle, since: now, failed: None }
+    }
+
     /// What a torrent does that is not paused.
     pub(super) fn activity(&self) -> Activity {
         match &self.failed {
@@ -105,7 +110,7 @@ impl Shard {
         self.answer_to_both(key, &add.hashes);
         let slot = key.slot();
         let torrent = &mut self.torrents[slot];
-        let cold = Cold { outline, stage: Stage::Idle, since: cx.now, failed: None };
+        let cold = Cold::new(cx.now, outline);
         torrent.awaits = Some(Box::new(Awaited::cold(add.hashes, cold)));
         torrent.tracker.recall(cx.now, &add.recalled);
         torrent.candidates.set_complete(cx.now, outline.finished);

@@ -290,6 +290,21 @@ impl Keeping {
         self.dirty || !self.fresh.is_empty()
     }
 
+    /// Whether nothing is doubtful, waits, or is looked into.
+    pub(super) fn is_at_ease(&self) -> bool {
+        let is_known = self.in_doubt().next().is_none() && self.unverified.is_none();
+        let is_safe = !self.is_unsynced() && self.tainted.is_empty() && self.suspect.is_empty();
+        is_known
+            && is_safe
+            && self.trouble.is_none()
+            && self.kept.is_empty()
+            && self.held.is_empty()
+            && self.awaiting.is_empty()
+            && self.recheck.is_none()
+            && !self.looks
+            && !self.verification.is_ahead()
+    }
+
     /// Pieces that were there and cannot be read.
     pub(crate) fn unreadable(&self) -> u32 {
         let doubts = self.doubts.iter().filter(|(_, doubt)| doubt.again_at.is_some());

@@ -183,6 +183,7 @@ impl Shard {
         peer.link.release(&mut cx.pool);
         self.unchoked -= usize::from(!peer.am_choking);
         torrent.peers.swap_remove(peer.place);
+        torrent.needed_at = cx.now;
         torrent.retarget();
         if let Some(moved) = torrent.peers.get(peer.place) {
             self.peers[moved.slot()].place = peer.place;

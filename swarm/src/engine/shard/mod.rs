@@ -5,6 +5,7 @@ mod awaited;
 mod budget;
 mod choking;
 mod cold;
+mod cooling;
 mod dialling;
 mod disk;
 mod donthave;

@@ -99,6 +99,7 @@ impl Shard {
             advice: <_>::default(),
             candidates: Candidates::new(book, cx.rng.random()),
             pex: Roll::default(),
+            needed_at: cx.now,
             completed: None,
             tracker: schedule,
             totals: Totals::default(),
@@ -206,6 +207,7 @@ impl Shard {
         torrent.retarget();
         torrent.candidates.set_complete(cx.now, finished);
         self.by_store.insert(add.store, slot);
+        self.arm_idle(cx, slot);
         self.check_padding(cx, slot);
         self.check_unseen(cx, slot);
         self.limit_pieces(cx, slot);
@@ -262,6 +264,7 @@ impl Shard {
                 TorrentTimer::Metadata => self.metadata_due(cx, slot),
                 TorrentTimer::Layers => self.layers_due(cx, slot),
                 TorrentTimer::Cold => self.waited(cx, slot),
+                TorrentTimer::Idle => self.look_idle(cx, slot),
                 TorrentTimer::Sync => self.sync(cx, slot),
                 TorrentTimer::Retry => self.retry(cx, slot),
                 TorrentTimer::Recheck => self.check_doubts(cx, slot),

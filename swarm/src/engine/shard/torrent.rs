@@ -117,6 +117,8 @@ pub(crate) struct Torrent {
     pub(crate) candidates: Candidates,
     /// Whom peers are told about.
     pub(crate) pex: Roll,
+    /// When something was needed of it last: it was opened, had a peer, or its user asked.
+    pub(crate) needed_at: Time,
     /// When it became complete, if it did in this run.
     pub(crate) completed: Option<Time>,
     pub(crate) tracker: Schedule,

@@ -53,7 +53,8 @@ impl Verification {
         }
     }
 
-    fn is_ahead(self) -> bool {
+    /// Whether something is to be read back yet.
+    pub(super) fn is_ahead(self) -> bool {
         matches!(self, Self::Due | Self::Running { .. })
     }
 }
