@@ -70,6 +70,11 @@ fn qbittorrent_seeds_to_us() -> Result<()> {
 }
 
 #[test]
+fn qbittorrent_takes_from_us() -> Result<()> {
+    check(&Unchoke, &Qbittorrent, &MULTI, false)
+}
+
+#[test]
 fn we_go_on_from_libtorrent_after_a_kill() -> Result<()> {
     if !installed(&Libtorrent) {
         return Ok(());

@@ -93,9 +93,10 @@ impl Tx {
         }
     }
 
-    /// Queues a block that was read from disk.
+    /// Queues a block that was read from disk, perhaps with zeros behind it.
     pub(crate) fn push_block(&mut self, range: PieceRange, data: Buf) {
-        let message = Message::Piece { index: range.piece().get(), begin: range.begin(), len: range.len() };
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let message = Message::Piece { index: range.piece().get(), begin: range.begin(), len };
         let mut header = [0; 13];
         let mut bytes = Vec::with_capacity(13);
         message.encode(&mut bytes);

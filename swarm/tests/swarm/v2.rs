@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metainfo::{Builder, Version};
 use swarm::engine::{Event, Time};
-use swarm::sim::{Access, Content, NodeId, Role, Scripted, World};
-use wire::peer::{Bitfield, Request};
+use swarm::sim::{Access, Content, Heard, NodeId, Role, Scripted, World};
+use wire::peer::{Bitfield, Message, Request};
 
 use super::{crashes, honest};
 
@@ -149,4 +149,51 @@ fn files_are_left_out_without_a_byte_of_them() {
     let status = node.engine.torrent_status(world.now, node.torrent).expect("it runs");
     let sum = content.torrent.layout().files().iter().step_by(2).map(|file| file.length).sum::<u64>();
     assert_eq!((status.wanted, status.done, status.totals.downloaded), (sum, sum, sum));
+}
+
+#[test]
+fn who_asks_beyond_the_end_of_a_file_as_older_libtorrents_do_gets_zeros_to_the_end_of_the_block() {
+    const BLOCK: u32 = 16 * 1024;
+    let content = content(50);
+    let mut world = World::new(50);
+    let seed = world.add(&content, Role::Seed, Access::default());
+    let geometry = content.torrent.geometry().clone();
+    let ends = geometry.pieces().filter(|piece| geometry.piece_len(*piece) < PIECE).map(|piece| {
+        let begin = (geometry.blocks_in(piece) - 1) * BLOCK;
+        (Request { index: piece.get(), begin, len: BLOCK }, geometry.piece_len(piece) - begin)
+    });
+    let ends: Vec<_> = ends.filter(|(_, there)| *there < BLOCK).collect();
+    assert_eq!(ends.len(), 5);
+    let beyond = Request { index: ends[1].0.index, begin: ends[1].0.begin + BLOCK, len: BLOCK };
+    let too_long = Request { len: BLOCK + 1, ..ends[0].0 };
+    let last = geometry.piece_count() - 1;
+    let over = Request { index: last, begin: PIECE - BLOCK, len: BLOCK + 1 };
+    let refused = [beyond, too_long, over];
+    let asked = ends.clone();
+    let answers = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let heard_of = answers.clone();
+    let script = move |line: &mut swarm::sim::Line<'_>, heard: Heard<'_>| match heard {
+        Heard::Handshake(_) => line.say(Message::Interested),
+        Heard::Message(Message::Unchoke) => {
+            asked.iter().for_each(|(request, _)| line.say(Message::Request(*request)));
+            refused.iter().for_each(|request| line.say(Message::Request(*request)));
+        }
+        Heard::Message(Message::Reject(request)) => heard_of.borrow_mut().push((request, false)),
+        Heard::Message(Message::Piece { index, begin, len }) => {
+            heard_of.borrow_mut().push((Request { index, begin, len }, true));
+        }
+        _ => {}
+    };
+    let peer = Scripted::new(&content).dials(world.addr(seed));
+    let (_, log) = peer.enter(&mut world, Access::default(), script);
+    world.run_until(Time::from_secs(30), |_| answers.borrow().len() == ends.len() + 3);
+    world.check();
+    let answers = answers.borrow();
+    for (request, _) in ends {
+        assert!(answers.contains(&(request, true)), "{request:?}");
+    }
+    for request in refused {
+        assert!(answers.contains(&(request, false)), "{request:?}");
+    }
+    assert_eq!(log.borrow().open(), 1);
 }

@@ -146,6 +146,8 @@ pub(crate) struct Down {
 pub(crate) struct Up {
     /// What it asked for and is not read from disk yet.
     pub(crate) queue: VecDeque<PieceRange>,
+    /// How many bytes more than there are it asked for with some of the ranges that are not answered yet.
+    pub(crate) gaps: Vec<(PieceRange, u32)>,
     /// Bytes that the disk is reading for it.
     pub(crate) reading: usize,
     pub(crate) rate: Rate,
@@ -158,6 +160,14 @@ pub(crate) struct Up {
     pub(crate) refused: usize,
     /// It waits for read credit.
     pub(crate) thirsty: bool,
+}
+
+impl Up {
+    /// How many bytes more than the range has it asked for; it is answered now.
+    pub(crate) fn take_gap(&mut self, range: PieceRange) -> u32 {
+        let found = self.gaps.iter().position(|(with, _)| *with == range);
+        found.map_or(0, |at| self.gaps.swap_remove(at).1)
+    }
 }
 
 impl Peer {

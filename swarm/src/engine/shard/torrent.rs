@@ -140,6 +140,11 @@ pub struct Totals {
 }
 
 impl Torrent {
+    /// Whether it is known to have v2 hashes alone: each file begins at a piece.
+    pub(super) fn is_v2_only(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.info_hashes().v1().is_none())
+    }
+
     pub(crate) fn geometry(&self) -> &Geometry {
         self.picker.geometry()
     }

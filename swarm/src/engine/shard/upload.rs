@@ -1,6 +1,6 @@
 //! Serving what peers ask for.
 
-use metainfo::{PieceIndex, PieceRange};
+use metainfo::{BLOCK, Geometry, PieceIndex, PieceRange};
 use storage::{Buf, Job, StorageError, Token};
 use wire::peer::{Message, Request};
 
@@ -24,13 +24,13 @@ impl Shard {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
         let max = cx.config.max_request_len;
-        let range = torrent.geometry().range_at(request.index, request.begin, request.len, max);
-        let served = range.ok().filter(|range| {
+        let asked = asked(torrent.geometry(), torrent.is_v2_only(), request, max);
+        let served = asked.filter(|(range, _)| {
             torrent.have.get(range.piece().get())
                 && peer.may_be_served(range.piece())
                 && peer.up.queue.len() < most
         });
-        let Some(range) = served else {
+        let Some((range, gap)) = served else {
             peer.up.refused += 1;
             if peer.up.refused > 4 * cx.config.max_requests {
                 return Err(Violation::RequestFlood.into());
@@ -40,6 +40,9 @@ impl Shard {
         };
         peer.up.refused = 0;
         peer.up.queue.push_back(range);
+        if gap > 0 {
+            peer.up.gaps.push((range, gap));
+        }
         self.follows(cx, key, range.piece());
         Ok(())
     }
@@ -49,11 +52,12 @@ impl Shard {
         let peer = &mut self.peers[key.slot()];
         let torrent = &self.torrents[peer.torrent.slot()];
         let max = cx.config.max_request_len;
-        let Ok(range) = torrent.geometry().range_at(request.index, request.begin, request.len, max) else {
+        let Some((range, _)) = asked(torrent.geometry(), torrent.is_v2_only(), request, max) else {
             return Ok(());
         };
         if let Some(at) = peer.up.queue.iter().position(|queued| *queued == range) {
             peer.up.queue.remove(at);
+            peer.up.take_gap(range);
             reject(cx, peer, request);
         } else if peer.link.tx.cancel(range, &mut cx.pool) {
             cx.serving -= buffer_of(range);
@@ -82,7 +86,7 @@ impl Shard {
             if !self.torrents[slot].have.get(piece.get()) {
                 // It was there when it was asked for.
                 peer.up.queue.pop_front();
-                reject(cx, peer, Request { index: piece.get(), begin: range.begin(), len: range.len() });
+                reject_range(cx, peer, range);
                 continue;
             }
             if self.torrents[slot].keeping.is_unverified(piece) {
@@ -114,7 +118,7 @@ impl Shard {
         cx: &mut Cx,
         token: Token,
         range: PieceRange,
-        data: Buf,
+        mut data: Buf,
         result: Result<(), StorageError>,
     ) {
         let buffer = buffer_of(range);
@@ -127,14 +131,16 @@ impl Shard {
         let slot = peer.torrent.slot();
         peer.up.reading -= buffer;
         match result {
-            Ok(()) => peer.link.tx.push_block(range, data),
+            Ok(()) => {
+                pad(&mut data, peer.up.take_gap(range));
+                peer.link.tx.push_block(range, data);
+            }
             Err(error) => {
                 cx.serving -= buffer;
                 cx.pool.give(data);
-                let request = Request { index: range.piece().get(), begin: range.begin(), len: range.len() };
                 // What it says of the piece comes before the reject.
                 self.read_failed(cx, slot, range.piece(), &error);
-                reject(cx, &mut self.peers[key.slot()], request);
+                reject_range(cx, &mut self.peers[key.slot()], range);
                 self.pump_uploads(cx, key);
                 self.serve_thirsty(cx);
             }
@@ -182,7 +188,7 @@ impl Shard {
         let queue = std::mem::take(&mut peer.up.queue);
         for range in queue {
             if range.piece() == piece {
-                reject(cx, peer, Request { index: piece.get(), begin: range.begin(), len: range.len() });
+                reject_range(cx, peer, range);
             } else {
                 peer.up.queue.push_back(range);
             }
@@ -221,9 +227,39 @@ fn refuse_queue(cx: &mut Cx, peer: &mut Peer) {
         if peer.up.allowed.contains(&range.piece()) {
             peer.up.queue.push_back(range);
         } else {
-            reject(cx, peer, Request { index: range.piece().get(), begin: range.begin(), len: range.len() });
+            reject_range(cx, peer, range);
         }
     }
+}
+
+/// What there is of what a peer asks for, and how many bytes more it wants. libtorrent before 2.1 asks for whole blocks at the end
+/// of a file of a v2 torrent, as if a pad lay behind it (BEP 47): zeros are what it expects there.
+fn asked(geometry: &Geometry, is_v2_only: bool, request: Request, max: u32) -> Option<(PieceRange, u32)> {
+    let Request { index, begin, len } = request;
+    if let Ok(range) = geometry.range_at(index, begin, len, max) {
+        return Some((range, 0));
+    }
+    let piece = geometry.piece(index).ok()?;
+    let is_inside = begin.checked_add(len).is_some_and(|end| end <= geometry.piece_length());
+    if !is_v2_only || !is_inside || len > BLOCK {
+        return None;
+    }
+    let there = geometry.piece_len(piece).checked_sub(begin)?;
+    let range = geometry.range_at(index, begin, there, max).ok()?;
+    Some((range, len.checked_sub(there)?))
+}
+
+/// Puts zeros behind a block. There is room for them: together they are a block at most.
+fn pad(data: &mut Buf, gap: u32) {
+    let len = data.len();
+    data.set_len(len + gap as usize);
+    data.as_mut_slice()[len..].fill(0);
+}
+
+/// Rejects what a peer asked for, which may have been more than there is.
+fn reject_range(cx: &mut Cx, peer: &mut Peer, range: PieceRange) {
+    let len = range.len() + peer.up.take_gap(range);
+    reject(cx, peer, Request { index: range.piece().get(), begin: range.begin(), len });
 }
 
 /// Rejects a request where the peer understands that; else silence is the answer.
@@ -237,4 +273,30 @@ fn reject(cx: &mut Cx, peer: &mut Peer, request: Request) {
 /// Marks a disk job with the peer that waits for it.
 fn token(key: PeerKey, peer: &Peer) -> Token {
     Token(u64::from(peer.generation) << 32 | u64::from(key.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_the_end_of_a_file_of_a_v2_torrent_lies_the_rest_of_a_block_of_zeros() {
+        let geometry = Geometry::file_aligned(4 * u64::from(BLOCK), [20_000, 1000]).unwrap();
+        let ask = |index, begin, len| {
+            let asked = asked(&geometry, true, Request { index, begin, len }, 2 * BLOCK);
+            asked.map(|(range, gap)| (range.begin(), range.len(), gap))
+        };
+        assert_eq!(ask(0, BLOCK, 3616), Some((BLOCK, 3616, 0)));
+        assert_eq!(ask(0, BLOCK, BLOCK), Some((BLOCK, 3616, BLOCK - 3616)));
+        assert_eq!(ask(1, 0, BLOCK), Some((0, 1000, BLOCK - 1000)));
+        assert_eq!([ask(0, 2 * BLOCK, BLOCK), ask(0, BLOCK, BLOCK + 1), ask(1, BLOCK, BLOCK)], [None; 3]);
+        assert_eq!([ask(0, 20_000, 1), ask(0, u32::MAX, BLOCK), ask(2, 0, BLOCK)], [None; 3]);
+        assert_eq!([ask(0, BLOCK, 0), ask(1, 0, 0), ask(1, 1000, 0), ask(1, 1000, BLOCK)], [None; 4]);
+        let mut data = Buf::with_capacity(BLOCK as usize);
+        data.space().fill(7);
+        data.set_len(3616);
+        pad(&mut data, BLOCK - 3616);
+        let (there, zeros) = data.as_slice().split_at(3616);
+        assert!(there.iter().all(|byte| *byte == 7) && zeros == [0; BLOCK as usize - 3616]);
+    }
 }
