@@ -167,6 +167,7 @@ impl Shard {
         let waits = asks.handle_request(cx.now, request).map_err(|_| Violation::HashFlood)?;
         if !waits {
             peer.link.tx.push(&Message::HashReject(request));
+            cx.ready.enlist(&mut peer.link, Direction::Write);
         }
         self.pump_hashes(cx, key);
         Ok(())
