@@ -136,6 +136,12 @@ impl FileStorage {
         *self.parts() = None;
     }
 
+    /// An earlier run may have written the part file just before it ended.
+    pub(super) fn mark_parts_unsynced(&self) {
+        self.parts().iter_mut().for_each(Parts::mark_unsynced);
+        self.made().touch(&self.parts_name());
+    }
+
     pub(super) fn sync_parts(&self, places: &Places) -> Result<(), StorageError> {
         let synced = self.parts().as_mut().map_or(Ok(()), Parts::sync);
         synced.map_err(|cause| self.parts_error(places, Operation::Sync, None, cause))

@@ -113,16 +113,21 @@ impl FileStorage {
         result
     }
 
-    /// Has the next sync cover a file, although this storage did not write it: one that an earlier run may have written
-    /// just before it ended. Its name and those of the folders on the way count too: whoever made them may have been killed
+    /// Has the next sync cover a file, or the part file in its stead, although this storage did not write it: one that an earlier
+    /// run may have written just before it ended. Its name and those of the folders on the way count too: whoever made them may have been killed
     /// before they were durable.
     pub fn mark_unsynced(&self, index: usize) {
         if index >= self.layout().files().len() {
             return;
         }
-        self.mark_dirty(index);
         let places = self.places();
-        if let Ok((path, stat)) = places.find(self.layout(), index) {
+        let found = places.find(self.layout(), index);
+        if found.is_err() && !self.watch.knows(index) && self.has_parts_of(index) {
+            self.mark_parts_unsynced();
+            return;
+        }
+        self.mark_dirty(index);
+        if let Ok((path, stat)) = found {
             self.note_mount(&places, index, &stat);
             let mut made = self.made();
             made.touch(&path);

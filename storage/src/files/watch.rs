@@ -66,6 +66,11 @@ impl Watch {
         self.lock().clear();
     }
 
+    /// Whether the file was ever seen.
+    pub(super) fn knows(&self, index: usize) -> bool {
+        self.lock().contains_key(&index)
+    }
+
     fn get(&self, index: usize) -> Option<Seen> {
         self.lock().get(&index).copied()
     }

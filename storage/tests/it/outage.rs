@@ -385,3 +385,26 @@ fn what_a_killed_run_made_is_durable_before_the_next_claims_it() {
         });
     });
 }
+
+#[test]
+fn what_a_killed_run_left_in_the_part_file_is_durable_before_the_next_claims_it() {
+    let name = "outage::what_a_killed_run_left_in_the_part_file_is_durable_before_the_next_claims_it";
+    apart(name, |dir| {
+        let world = World::new(dir, false);
+        let disk = world.disk();
+        let options = FileOptions { skipped: vec![1], ..FileOptions::default() };
+        let (claimed_at, changes) = record(|| {
+            // Killed before anything was synced.
+            world.sample.write_to(&world.open(&world.home, options.clone()));
+            let storage = world.open(&world.home, options.clone());
+            assert!(is_whole(&storage, &world.sample));
+            (0..FILES.len()).for_each(|index| storage.mark_unsynced(index));
+            storage.sync().unwrap();
+            recorded()
+        });
+        world.lose_power(&disk, &changes, 500, |home, _, moment| {
+            let storage = world.open(home, options.clone());
+            assert!(moment < claimed_at || is_whole(&storage, &world.sample), "it was claimed");
+        });
+    });
+}

@@ -252,3 +252,16 @@ fn skipping_a_file_does_not_wait_for_a_move() {
     assert!(was_said.load(std::sync::atomic::Ordering::SeqCst), "it waited");
     assert!(good(&storage, &sample).contains(&0));
 }
+
+#[test]
+fn what_a_killed_run_left_in_the_part_file_is_made_durable_in_its_stead() {
+    let sample = sample();
+    let (dir, skipped) = (memory_dir(), [1, 2, 3]);
+    write_wanted(&open(dir.path(), &sample, &skipped), &sample, &skipped);
+    for skipped in [&skipped[..], &[]] {
+        let storage = open(dir.path(), &sample, skipped);
+        assert_eq!(good(&storage, &sample), [0, 4, 5, 6]);
+        (0..FILES.len()).filter(|index| FILES[*index].1 > 0).for_each(|index| storage.mark_unsynced(index));
+        storage.sync().unwrap();
+    }
+}

@@ -140,6 +140,11 @@ impl Parts {
         Ok(())
     }
 
+    /// Not all of it may be durable.
+    pub(super) fn mark_unsynced(&mut self) {
+        self.is_dirty = true;
+    }
+
     /// Makes all of it durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.is_dirty {

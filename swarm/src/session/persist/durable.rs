@@ -46,6 +46,10 @@ pub(super) fn make_durable(
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+    use std::sync::Arc;
+
+    use metainfo::Builder;
     use storage::{FileOptions, ScanOptions, Verdict, recheck};
     use tempfile::TempDir;
 
@@ -71,5 +75,36 @@ mod tests {
         let pieces = |of: &Bitfield| (0..6).filter(|piece| of.get(*piece)).collect::<Vec<_>>();
         assert_eq!((pieces(&have), pieces(&unseen.pieces)), (vec![0, 1, 4, 5], vec![2, 3]));
         assert_eq!(unseen.why.trouble(), Trouble::Short);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_of_a_file_that_is_not_wanted_is_made_durable_where_it_is() {
+        let dir = TempDir::new().unwrap();
+        let builder = Builder::folder("t").piece_length(32_768).file(["a"], 50_000).file(["b"], 50_000);
+        let mut feed = builder.prepare().unwrap().feed();
+        let bytes = vec![7; 100_000];
+        feed.update(&bytes);
+        let meta = Arc::new(Torrent::parse(&feed.finish().unwrap()).unwrap());
+        let open = || {
+            let options = FileOptions { skipped: vec![1], ..FileOptions::default() };
+            FileStorage::open(dir.path(), meta.clone(), options).unwrap()
+        };
+        let wanted = meta.geometry().pieces().take(2).map(|piece| meta.geometry().whole(piece));
+        let killed = open();
+        wanted
+            .for_each(|range| killed.write(range, &[IoSlice::new(&bytes[..range.len() as usize])]).unwrap());
+        drop(killed);
+
+        let files = open();
+        let verdicts = recheck(&files, &meta, &ScanOptions::default()).verdicts;
+        let mut found = Bitfield::new(4);
+        for (piece, _) in (0..).zip(&verdicts).filter(|(_, verdict)| matches!(verdict, Verdict::Good)) {
+            found.set(piece);
+        }
+        let (mut have, mut unseen) = (found.clone(), None);
+        make_durable(&files, &meta, &found, &mut have, &mut unseen).unwrap();
+        assert_eq!((0..4).filter(|piece| have.get(*piece)).collect::<Vec<_>>(), [0, 1]);
+        assert!(unseen.is_none());
+        assert!(!dir.path().join("t/b").exists());
     }
 }
