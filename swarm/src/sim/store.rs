@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use metainfo::{PieceIndex, PieceRange};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use storage::{FileChange, Operation, Storage, StorageError};
+use storage::{FileChange, Operation, Storage, StorageError, Trouble};
 
 use super::content::Content;
 use super::platter::Platter;
@@ -130,14 +130,25 @@ impl SimStore {
         self.lose_file(index, None);
     }
 
+    /// Somebody cuts a file of the torrent to nothing.
+    pub fn cut_file(&self, index: usize) {
+        let cause = io::ErrorKind::UnexpectedEof.into();
+        self.lose_file(
+            index,
+            Some(StorageError::new(Operation::Read, format!("file {index}"), Some(0), cause)),
+        );
+    }
+
     fn lose_file(&self, index: usize, lost: Option<StorageError>) {
         let pieces = self.content.torrent.layout().file_pieces(index).into_iter().flatten();
         let mut state = self.lock();
         for piece in pieces.filter_map(|index| self.content.torrent.geometry().piece(index).ok()) {
-            match lost {
-                Some(_) => {
+            match &lost {
+                Some(why) => {
                     state.now.lose(piece);
-                    state.removed.insert(piece, index);
+                    if why.trouble() == Trouble::Missing {
+                        state.removed.insert(piece, index);
+                    }
                 }
                 None => state.now.corrupt(piece, 0),
             }

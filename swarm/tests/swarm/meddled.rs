@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use metainfo::Builder;
+use storage::Operation;
 use swarm::engine::picker::Priority;
 use swarm::engine::{Activity, Event, PieceOrder, Time};
-use swarm::sim::{Access, Content, Node, NodeId, Role, World};
+use swarm::sim::{Access, Content, Failing, Node, NodeId, Role, SimStore, World};
 use wire::peer::Bitfield;
 
 const PIECE: u32 = 64 * 1024;
@@ -70,6 +71,38 @@ fn a_download_whose_file_is_removed_fetches_it_again_and_blames_nobody() {
         assert_eq!((troubles(&world, to), bans(&world, to)), (usize::from(!replaced), 0), "seed {seed}");
         let most = (2 * FILE + FILE + FILE / 4) as u64;
         assert!(status(&world, to).totals.downloaded <= most, "seed {seed}: only what was lost comes again");
+    }
+}
+
+#[test]
+fn a_download_is_not_complete_while_something_of_it_is_doubtful() {
+    let deeds = [SimStore::remove_file, SimStore::replace_file, SimStore::cut_file];
+    for (seed, deed) in (31..).zip(deeds) {
+        let content = content(seed);
+        let mut world = World::new(seed);
+        let from = world.add(&content, Role::Seed, Access::symmetric(4_000_000));
+        let to = world.add(&content, Role::Leech, Access::symmetric(4_000_000));
+        world.introduce(to, from);
+        world.run_until(Time::from_secs(60), |world| status(world, to).pieces_done + 3 > 2 * PIECES);
+        let broken = Failing {
+            operation: Operation::Write,
+            nth: 0,
+            lasting: false,
+            kind: std::io::ErrorKind::UnexpectedEof,
+        };
+        // A write notices it.
+        world.node(to).store.fail(Some(broken));
+        deed(&world.node(to).store, 0);
+        let is_complete =
+            |world: &World| count(world, to, |event| matches!(event, Event::Complete { .. })) > 0;
+        let end = world.now + Duration::from_secs(200);
+        assert!(world.run_until(end, is_complete), "seed {seed}: {:?}", status(&world, to));
+        let wrong: Vec<_> =
+            content.torrent.geometry().pieces().filter(|p| !world.node(to).store.is_right(*p)).collect();
+        assert_eq!((status(&world, to).pieces_done, wrong), (2 * PIECES, Vec::new()), "seed {seed}");
+        let most = (2 * FILE + FILE + FILE / 4) as u64;
+        assert!(status(&world, to).totals.downloaded <= most, "seed {seed}: only what was lost comes again");
+        assert_eq!(bans(&world, to), 0, "seed {seed}");
     }
 }
 

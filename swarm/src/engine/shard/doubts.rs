@@ -251,8 +251,12 @@ impl Shard {
         self.pump_checks(cx, slot);
         if is_recheck {
             self.ledger.mark(slot, Columns::PROGRESS);
-            self.review(cx, slot);
         }
+        if self.torrents[slot].is_held_up() && self.torrents[slot].keeping.sweeps {
+            // Nothing else is left to do.
+            self.sweep(cx, slot);
+        }
+        self.review(cx, slot);
         let awaiting = std::mem::take(&mut self.torrents[slot].keeping.awaiting);
         for (key, generation) in awaiting {
             if self.peers.get(key.slot()).is_some_and(|peer: &Peer| peer.generation == generation) {
@@ -334,12 +338,13 @@ impl Shard {
         let doubt = torrent.keeping.doubts.entry(piece).or_default();
         doubt.tries += 1;
         let is_missing = error.trouble() == Trouble::Missing;
+        let is_lacking = is_lack(&error);
         // Whoever takes a file away of what is complete, or is not to be written, may bring it back.
         let is_waited_for = torrent.keeping.seed_only || doubt.is_waited_for && is_missing;
-        let tries = if is_missing { 1 } else { TRIES };
+        let tries = if is_lacking { 1 } else { TRIES };
         let is_lost = doubt.tries >= tries && doubt.losses < LOSSES && torrent.keeping.trouble.is_none();
         if is_lost && !is_waited_for {
-            if is_lack(&error) || error.operation == Operation::Read {
+            if is_lacking || error.operation == Operation::Read {
                 return self.lose(cx, slot, piece);
             }
             return self.unsee(cx, slot, piece, error);

@@ -251,6 +251,11 @@ impl Keeping {
         doubts.chain(&self.to_check).chain(&self.checking).copied().chain(self.unseen())
     }
 
+    /// Pieces that are checked in the background.
+    pub(super) fn swept(&self) -> impl Iterator<Item = u32> {
+        self.unverified.iter().filter(|_| self.sweeps).flat_map(Bitfield::iter_ones)
+    }
+
     /// When the storage is tried again.
     pub(crate) fn retry_at(&self) -> Option<Time> {
         match (&self.trouble, &self.unseen) {

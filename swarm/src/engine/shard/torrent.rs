@@ -12,7 +12,7 @@ use crate::engine::blame::Blame;
 use crate::engine::candidates::Candidates;
 use crate::engine::cx::LimitNodes;
 use crate::engine::pex::Roll;
-use crate::engine::picker::{Manner, PeerKey, Picker, STRANDS};
+use crate::engine::picker::{Manner, PeerKey, Picker, Priority, STRANDS};
 use crate::engine::rate::Rate;
 use crate::engine::time::Time;
 use crate::engine::tracker::{self, Schedule};
@@ -204,14 +204,27 @@ impl Torrent {
         if let Some(cold) = self.cold() {
             return if keeping.paused { Activity::Paused } else { cold.activity() };
         }
-        // What is lost and not fetched yet is not there: nobody is told that it is all there then.
-        let is_held_up = !keeping.told_complete && !keeping.seed_only && !keeping.held.is_empty();
-        match keeping.activity(self.is_done() && !is_held_up) {
+        match keeping.activity(self.is_done() && !self.is_held_up()) {
             Activity::Downloading if self.awaits.is_some() => {
                 Activity::Metadata { have: 0, pieces: None, peers: 0 }
             }
             activity => self.unless_unverified(activity),
         }
+    }
+
+    /// Whether something that was there is lost and not fetched yet, or doubtful, though nothing else is missing: nobody is told
+    /// that it is all there then.
+    pub(super) fn is_held_up(&self) -> bool {
+        let keeping = &self.keeping;
+        if keeping.told_complete || keeping.seed_only || !self.is_done() {
+            return false;
+        }
+        let is_wanted =
+            |piece: &PieceIndex| self.picker.has(*piece) && self.picker.priority(*piece) != Priority::Skip;
+        let swept = keeping.swept().filter(|piece| self.have.get(*piece));
+        !keeping.held.is_empty()
+            || keeping.in_doubt().any(|piece| is_wanted(&piece))
+            || swept.filter_map(|piece| self.geometry().piece(piece).ok()).any(|piece| is_wanted(&piece))
     }
 
     /// Whether it wants anything of others: pieces, or to know what it is.
