@@ -102,6 +102,10 @@ impl FileStorage {
             {
                 match root.sync_folder(&folder) {
                     Err(error) if places.next.is_some() && error.kind() == io::ErrorKind::NotFound => {}
+                    // Somebody took it away with all in it, which is told of the files. It may come back.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && root.check().is_ok() => {
+                        self.made().put_back([folder.clone()]);
+                    }
                     Err(cause) => {
                         result = Err(StorageError::new(Operation::Sync, root.show(&folder), None, cause));
                         self.made().put_back([folder.clone()]);

@@ -210,6 +210,31 @@ fn a_folder_that_is_gone_is_told_as_such() {
 }
 
 #[test]
+fn a_folder_that_somebody_removed_with_all_in_it_hinders_nothing_once_that_is_told() {
+    let sample = Sample::folder(Version::V1, 16_384, &[("a", 49_152), ("new/b", 49_152)]);
+    let (dir, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let storage = open(dir.path(), &sample);
+    for piece in [0, 3] {
+        put(&storage, &sample, piece).unwrap();
+    }
+    let (folder, away) = (dir.path().join("t/new"), beside.path().join("new"));
+    // It was made, and its name is not durable.
+    fs::rename(&folder, &away).unwrap();
+    let error = storage.sync().unwrap_err();
+    assert!(error.path.ends_with("t/new/b"), "{error}");
+    assert_eq!(storage.look().unwrap().len(), 1);
+    storage.sync().unwrap();
+    put(&storage, &sample, 1).unwrap();
+    storage.sync().unwrap();
+    // Whether it comes back, or is made anew.
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(storage.look().unwrap().len(), 1);
+    put(&storage, &sample, 4).unwrap();
+    storage.sync().unwrap();
+    assert!(get(&storage, &sample, 3).is_ok() && get(&storage, &sample, 4).is_ok());
+}
+
+#[test]
 fn many_that_write_to_a_new_file_at_once_do_not_take_each_other_for_somebody_else() {
     let sample = Sample::single(Version::V1, 16_384, 8 * 16_384);
     for _ in 0..200 {
