@@ -11,11 +11,11 @@ pub trait Pieces: Send + Sync {
     /// The lengths of the pieces.
     fn geometry(&self) -> &Geometry;
 
-    /// Hashes a piece as it comes from peers. Of a hybrid torrent that is the v1 side alone; `recheck` looks at both.
+    /// Hashes a piece, by all that is known of it.
     fn hasher(&self, piece: PieceIndex) -> PieceHasher;
 
-    /// Whether every hash in `digest` is the right one. `None` when a hash that decides is not known.
-    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<bool>;
+    /// What the hashes in `digest` say. `None` when none of the right ones is known.
+    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<Hashes>;
 
     /// The ranges that are padding.
     fn pads(&self) -> Pads {
@@ -29,19 +29,35 @@ impl Pieces for Torrent {
     }
 
     fn hasher(&self, piece: PieceIndex) -> PieceHasher {
-        match self.piece_check(piece) {
-            PieceCheck::V1(_) | PieceCheck::Both(..) => PieceHasher::v1(),
-            PieceCheck::V2(check) => PieceHasher::v2(check.data),
-        }
+        PieceHasher::all(&self.piece_check(piece))
     }
 
-    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<bool> {
-        digest.matches(&self.piece_check(piece))
+    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<Hashes> {
+        digest.compare(&self.piece_check(piece))
     }
 
     fn pads(&self) -> Pads {
         let pads = self.layout().files().iter().filter(|file| file.is_pad());
         Pads::new(pads.map(|file| file.offset..file.end()))
+    }
+}
+
+/// What the hashes of a piece say of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hashes {
+    /// Each that is known is as it is to be.
+    Match,
+    /// They are not the right bytes.
+    Differ,
+    /// Of a hybrid torrent one matches and the other does not: no bytes match both, and whoever sent these is not to blame
+    /// (BEP 52).
+    Contradict,
+}
+
+impl Hashes {
+    /// Whether the bytes are right.
+    pub fn is_match(self) -> bool {
+        self == Self::Match
     }
 }
 
@@ -68,10 +84,10 @@ impl PieceHasher {
         Self { v1: Some(Sha1::new()), v2: Some(Box::new(LeafHasher::new(data))) }
     }
 
-    /// All that the torrent has for the piece.
+    /// All that the torrent has for the piece: of a hybrid whose piece layers are not there that is the SHA-1 alone.
     pub fn all(check: &PieceCheck<'_>) -> Self {
         match check {
-            PieceCheck::V1(_) => Self::v1(),
+            PieceCheck::V1(_) | PieceCheck::Both(_, V2Check { root: None, .. }) => Self::v1(),
             PieceCheck::V2(v2) => Self::v2(v2.data),
             PieceCheck::Both(_, v2) => Self::both(v2.data),
         }
@@ -122,17 +138,15 @@ pub struct PieceDigest {
 }
 
 impl PieceDigest {
-    /// Whether all hashes here are as `check` wants them. `None` when those that are known match, but one is not known.
-    pub fn matches(self, check: &PieceCheck<'_>) -> Option<bool> {
-        if let (Some(found), Some(expected)) = (&self.v1, check.v1())
-            && found != expected
-        {
-            return Some(false);
-        }
-        match (self.v2, check.v2()) {
-            (Some(found), Some(expected)) => tree_matches(found, &expected),
-            (None, _) if self.v1.is_some() => Some(true),
-            _ => None,
+    /// What the hashes here say, beside those that `check` wants. `None` when it knows none of them.
+    pub fn compare(self, check: &PieceCheck<'_>) -> Option<Hashes> {
+        let v1 = self.v1.zip(check.v1()).map(|(found, expected)| found == *expected);
+        let v2 = self.v2.zip(check.v2()).and_then(|(found, expected)| tree_matches(found, &expected));
+        match (v1, v2) {
+            (None, None) => None,
+            (Some(v1), Some(v2)) if v1 != v2 => Some(Hashes::Contradict),
+            (Some(false), _) | (_, Some(false)) => Some(Hashes::Differ),
+            _ => Some(Hashes::Match),
         }
     }
 }
@@ -227,10 +241,14 @@ mod tests {
         let digest = hasher.finish();
         let (v1, leaf) = (Sha1::digest(bytes), merkle::leaf(b"abc"));
         let v2 = |root| V2Check { root, data: 3, leaves: 1, width: 1 };
-        let matches = |v1: &[u8; 20], root| digest.clone().matches(&PieceCheck::Both(v1, v2(root)));
-        assert_eq!(matches(&v1, Some(&leaf)), Some(true));
-        assert_eq!(matches(&[0; 20], Some(&leaf)), Some(false));
-        assert_eq!(matches(&v1, Some(&[0; 32])), Some(false));
-        assert_eq!(matches(&v1, None), None);
+        let compare = |v1: &[u8; 20], root| digest.clone().compare(&PieceCheck::Both(v1, v2(root)));
+        assert_eq!(compare(&v1, Some(&leaf)), Some(Hashes::Match));
+        assert_eq!(compare(&[0; 20], Some(&[0; 32])), Some(Hashes::Differ));
+        assert_eq!(compare(&[0; 20], Some(&leaf)), Some(Hashes::Contradict));
+        assert_eq!(compare(&v1, Some(&[0; 32])), Some(Hashes::Contradict));
+        // Its piece layers are not there.
+        assert_eq!(compare(&v1, None), Some(Hashes::Match));
+        assert_eq!(compare(&[0; 20], None), Some(Hashes::Differ));
+        assert_eq!(digest.clone().compare(&PieceCheck::V2(v2(None))), None);
     }
 }

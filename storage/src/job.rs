@@ -7,7 +7,7 @@
 //! - reads may overtake each other, never a write to the same piece;
 //! - an error is reported once per job, with file, offset and cause.
 
-use crate::{Buf, FileChange, StorageError};
+use crate::{Buf, FileChange, Hashes, StorageError};
 use metainfo::{Block, PieceIndex, PieceRange};
 
 /// A store that a disk has opened: one torrent's bytes in one place.
@@ -116,8 +116,8 @@ pub enum Completion {
         store: StoreId,
         /// Which piece.
         piece: PieceIndex,
-        /// `Ok(true)` when every hash the torrent has for it matched.
-        result: Result<bool, StorageError>,
+        /// What its hashes say.
+        result: Result<Hashes, StorageError>,
     },
     /// A [`Job::Read`] ended. `data.len()` is the range's length on success.
     Read {

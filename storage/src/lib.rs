@@ -39,7 +39,7 @@ pub use files::{
     Existing, FileNames, FileOptions, FileStorage, Foreign, Linked, MoveOptions, Moved, OpenFiles, Removed,
     Room, RootId, Stamp, Touched, find_existing, is_suffix,
 };
-pub use hash::{PieceDigest, PieceHasher, Pieces};
+pub use hash::{Hashes, PieceDigest, PieceHasher, Pieces};
 pub use job::{Completion, Job, StoreId, Token};
 pub use lanes::hash_lanes;
 pub use linking::LinkMode;

@@ -1,7 +1,7 @@
 //! Checking what is there against a torrent's hashes, without changing anything.
 
 use crate::scan::Scan;
-use crate::{PieceHasher, ScanOptions, Storage, StorageError};
+use crate::{Hashes, PieceHasher, ScanOptions, Storage, StorageError};
 use metainfo::{PieceCheck, PieceIndex, Torrent};
 use std::io::{ErrorKind, IoSliceMut};
 use std::sync::{Mutex, PoisonError};
@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 /// What was found out about a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Every hash the torrent has for it matches; of a hybrid torrent both.
+    /// Every hash the torrent has for it matches; of a hybrid torrent both, if its piece layers are there.
     Good,
-    /// All its bytes are there, but not the right ones.
+    /// All its bytes are there, but not the right ones; or the hashes of a hybrid contradict each other.
     Bad,
     /// A file is not there, or ends before the piece does.
     Missing,
@@ -97,9 +97,9 @@ fn verdict(
     hash: Result<PieceHasher, Option<StorageError>>,
     check: &PieceCheck<'_>,
 ) -> (Verdict, Option<StorageError>) {
-    let verdict = match hash.map(|hash| hash.finish().matches(check)) {
-        Ok(Some(true)) => Verdict::Good,
-        Ok(Some(false)) => Verdict::Bad,
+    let verdict = match hash.map(|hash| hash.finish().compare(check)) {
+        Ok(Some(Hashes::Match)) => Verdict::Good,
+        Ok(Some(Hashes::Differ | Hashes::Contradict)) => Verdict::Bad,
         Ok(None) => Verdict::Unknown,
         Err(None) => Verdict::Unchecked,
         Err(Some(error)) => match error.cause.kind() {

@@ -129,12 +129,11 @@ async fn in_session<'a>(
             biased;
             Some(event) = events.next() => {
                 report.event(&event);
-                match event {
-                    Event::Refused { error, .. } => return Err(start::refused(plan, &error)),
-                    Event::StorageFailed { error, .. } => {
-                        unusable.get_or_insert(error);
-                    }
-                    _ => {}
+                if let Some(error) = of_no_use(plan, &event) {
+                    return Err(error);
+                }
+                if let Event::StorageFailed { error, .. } = event {
+                    unusable.get_or_insert(error);
                 }
             }
             added = &mut adding => break added.map_err(|error| start::refused(plan, &error))?,
@@ -186,6 +185,22 @@ fn incomplete(
     failure(Exit::Mismatch, text)
 }
 
+/// Why what was named will never be there, if this says so.
+fn of_no_use(plan: &Plan, event: &Event) -> Option<anyhow::Error> {
+    match event {
+        Event::Refused { error, .. } => Some(start::refused(plan, error)),
+        Event::Contradicts { piece, .. } => {
+            let text = format!(
+                "the torrent contradicts itself: what it is by v1 and what it is by v2 differ in piece {}, so it can never be \
+                 complete. It was made wrong, or to deceive; look for another torrent of the same content",
+                piece.get()
+            );
+            Some(failure(Exit::Mismatch, text))
+        }
+        _ => None,
+    }
+}
+
 /// A torrent that runs.
 struct Run<'a, 'r> {
     plan: &'a Plan,
@@ -226,9 +241,12 @@ impl Run<'_, '_> {
     async fn why_removed(&mut self) -> Option<anyhow::Error> {
         while let Some(event) = self.events.next().await {
             match event {
-                Event::Refused { error, .. } => return Some(start::refused(self.plan, &error)),
                 Event::Removed { .. } => return None,
-                _ => {}
+                event => {
+                    if let Some(error) = of_no_use(self.plan, &event) {
+                        return Some(error);
+                    }
+                }
             }
         }
         None
@@ -253,8 +271,8 @@ impl Run<'_, '_> {
                 event = self.events.next() => {
                     let event = event.context("the session ended by itself")?;
                     self.report.event(&event);
-                    if let Event::Refused { error, .. } = &event {
-                        return Err(start::refused(self.plan, error));
+                    if let Some(error) = of_no_use(self.plan, &event) {
+                        return Err(error);
                     }
                     let is_turn = matches!(
                         event,

@@ -4,6 +4,7 @@ mod apart;
 mod choices;
 mod config;
 mod console;
+mod contradiction;
 mod create;
 mod demo;
 mod dht;

@@ -2,7 +2,7 @@
 
 use super::giving::{Source, Way};
 use super::{FileStorage, calls};
-use crate::{LinkMode, Operation, PieceHasher, StorageError};
+use crate::{Hashes, LinkMode, Operation, PieceHasher, StorageError};
 use metainfo::Torrent;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::collections::HashMap;
@@ -101,7 +101,7 @@ fn is_likely(torrent: &Torrent, index: usize, path: &Path) -> io::Result<bool> {
             hasher.update(&bytes[..step]);
             at += step as u64;
         }
-        if hasher.finish().matches(&check) != Some(true) {
+        if hasher.finish().compare(&check) != Some(Hashes::Match) {
             return Ok(false);
         }
     }

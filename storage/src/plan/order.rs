@@ -5,7 +5,7 @@
 //! execution panicked, is a failed one.
 
 use crate::sha1::digest_each;
-use crate::{Buf, FileChange, Operation, PieceHasher, Pieces, Storage, StorageError, StoreId, Token};
+use crate::{Buf, FileChange, Hashes, Operation, PieceHasher, Pieces, Storage, StorageError, StoreId, Token};
 use metainfo::{BLOCK, Block, PieceRange};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
@@ -121,7 +121,7 @@ pub struct StoreLook {
 pub(super) type Outcome<T> = Option<Result<T, StorageError>>;
 
 /// Whether a piece matches, or that its hash is not known.
-pub(super) type Verdict = Result<bool, StorageError>;
+pub(super) type Verdict = Result<Hashes, StorageError>;
 
 impl Order {
     /// Does it, or what is left of it after [`fail`](Self::fail). `store` finds a store by its id; `scratch` is kept between calls for reading back.

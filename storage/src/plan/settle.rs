@@ -4,7 +4,7 @@ use super::order::{BackWork, ReadBack, ReadPart, Reads, StoreLook, StoreProbe, S
 use super::piece::Scan;
 use super::upkeep::Task;
 use super::{Plan, refuse};
-use crate::{Buf, Completion, StorageError, StoreId, Token};
+use crate::{Buf, Completion, Hashes, StorageError, StoreId, Token};
 use metainfo::{Block, PieceIndex};
 
 impl Plan {
@@ -153,7 +153,7 @@ impl Plan {
         self.answer(Completion::Written { store, piece, blocks, buffers, result });
     }
 
-    pub(super) fn end_piece(&mut self, id: StoreId, piece: PieceIndex, result: Result<bool, StorageError>) {
+    pub(super) fn end_piece(&mut self, id: StoreId, piece: PieceIndex, result: Result<Hashes, StorageError>) {
         if let Some(store) = self.stores.get_mut(&id) {
             store.owed -= 1;
         }

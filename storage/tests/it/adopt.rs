@@ -6,7 +6,8 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 use storage::plan::{Plan, PlanConfig, Store};
 use storage::{
-    Buf, Completion, Fault, FaultyStorage, Job, MemoryStorage, Operation, Storage, StorageError, StoreId,
+    Buf, Completion, Fault, FaultyStorage, Hashes, Job, MemoryStorage, Operation, Storage, StorageError,
+    StoreId,
 };
 
 const BLOCKS: u32 = 6;
@@ -54,7 +55,7 @@ impl Asker {
     }
 
     /// Does everything; the verdicts.
-    fn verdicts(&mut self) -> Vec<Result<bool, StorageError>> {
+    fn verdicts(&mut self) -> Vec<Result<Hashes, StorageError>> {
         let store = Store { storage: self.storage.clone(), pieces: self.sample.torrent.clone() };
         let mut scratch = Vec::new();
         self.plan.flush();
@@ -81,7 +82,7 @@ fn what_was_there_and_what_came_make_the_piece_and_are_read_once() {
         let mut asker = Asker::new(there, None);
         asker.adopt(there);
         asker.write((0..BLOCKS).rev().filter(|block| !there.contains(block)));
-        assert_eq!(asker.verdicts(), [Ok(true)], "{there:?}");
+        assert_eq!(asker.verdicts(), [Ok(Hashes::Match)], "{there:?}");
         let reads = asker.storage.calls() as usize;
         assert!(reads <= BLOCKS as usize, "{there:?}: {reads} reads");
     }
@@ -91,7 +92,7 @@ fn what_was_there_and_what_came_make_the_piece_and_are_read_once() {
 fn nothing_is_written_for_blocks_that_are_there() {
     let mut asker = Asker::new(&[0, 1, 2, 3, 4, 5], None);
     asker.adopt(&[0, 1, 2, 3, 4, 5]);
-    assert_eq!(asker.verdicts(), [Ok(true)]);
+    assert_eq!(asker.verdicts(), [Ok(Hashes::Match)]);
     assert_eq!(asker.storage.calls(), 3, "three stripes are read, and nothing else");
 }
 
@@ -101,11 +102,11 @@ fn what_is_not_what_it_was_said_to_be_fails_and_is_written_anew() {
     // Blocks 1 and 3 were never written: they are zeros there.
     asker.adopt(&[0, 1, 2, 3]);
     asker.write([4, 5]);
-    assert_eq!(asker.verdicts(), [Ok(false)]);
+    assert_eq!(asker.verdicts(), [Ok(Hashes::Differ)]);
     let piece = asker.sample.torrent.geometry().piece(0).unwrap();
     asker.plan.push(Job::Restart { store: asker.store, piece });
     asker.write(0..BLOCKS);
-    assert_eq!(asker.verdicts(), [Ok(true)]);
+    assert_eq!(asker.verdicts(), [Ok(Hashes::Match)]);
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn blocks_that_came_first_are_not_replaced() {
     asker.write([0, 1, 3]);
     asker.adopt(&[0, 1, 3]);
     asker.write([2, 4, 5]);
-    assert_eq!(asker.verdicts(), [Ok(true)]);
+    assert_eq!(asker.verdicts(), [Ok(Hashes::Match)]);
 }
 
 #[test]
@@ -126,12 +127,12 @@ fn whichever_read_fails_the_piece_is_not_lost() {
         asker.write([4, 5]);
         let verdicts = asker.verdicts();
         assert_eq!(verdicts.len(), 1, "one verdict whatever happens");
-        if verdicts == [Ok(true)] {
+        if verdicts == [Ok(Hashes::Match)] {
             continue;
         }
         // The disk was not well for a moment: a check finds that all is there.
         let piece = asker.sample.torrent.geometry().piece(0).unwrap();
         asker.plan.push(Job::Check { store: asker.store, piece });
-        assert_eq!(asker.verdicts(), [Ok(true)], "read {nth}");
+        assert_eq!(asker.verdicts(), [Ok(Hashes::Match)], "read {nth}");
     }
 }

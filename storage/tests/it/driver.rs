@@ -8,8 +8,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use storage::plan::{Order, Plan, PlanConfig, Store};
 use storage::{
-    Buf, Completion, Fault, FaultyStorage, Job, MemoryStorage, Pads, PieceDigest, PieceHasher, Pieces,
-    StorageError, StoreId, Token,
+    Buf, Completion, Fault, FaultyStorage, Hashes, Job, MemoryStorage, Pads, PieceDigest, PieceHasher,
+    Pieces, StorageError, StoreId, Token,
 };
 
 /// Pieces with known bytes.
@@ -53,10 +53,11 @@ impl Pieces for Sample {
         if self.is_v2 { PieceHasher::both(self.geometry.piece_len(piece)) } else { PieceHasher::v1() }
     }
 
-    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<bool> {
+    fn verify(&self, piece: PieceIndex, digest: PieceDigest) -> Option<Hashes> {
         let expected = &self.digests[piece.as_usize()];
         let root = |digest: &PieceDigest| digest.v2.clone().map(|tree| tree.finish(32));
-        Some(expected.v1 == digest.v1 && root(expected) == root(&digest))
+        let is_right = expected.v1 == digest.v1 && root(expected) == root(&digest);
+        Some(if is_right { Hashes::Match } else { Hashes::Differ })
     }
 
     fn pads(&self) -> Pads {
@@ -433,15 +434,15 @@ impl Model {
         }
     }
 
-    fn answer_piece(&mut self, piece: PieceIndex, result: &Result<bool, StorageError>) {
+    fn answer_piece(&mut self, piece: PieceIndex, result: &Result<Hashes, StorageError>) {
         let expected = self.known[piece.as_usize()].verdicts.pop_front().expect("a verdict that is owed");
         match (expected, result) {
-            (Expected::Matches(matches), Ok(verdict)) => assert_eq!(*verdict, matches, "{piece:?}"),
+            (Expected::Matches(matches), Ok(verdict)) => assert_eq!(verdict.is_match(), matches, "{piece:?}"),
             (Expected::NotThere, Err(error)) => assert_eq!(error.cause.kind(), ErrorKind::NotFound),
             (_, Err(error)) if self.faulty => assert_eq!(error.cause.kind(), ErrorKind::StorageFull),
             (_, other) => panic!("{piece:?}: {other:?}"),
         }
-        if self.faulty && matches!(result, Ok(true)) {
+        if self.faulty && matches!(result, Ok(Hashes::Match)) {
             let kept = self.storage.inner().piece(piece).expect("a good piece is there");
             assert!(kept == self.sample.bytes(self.sample.geometry.whole(piece)), "announced, but not there");
         }

@@ -85,7 +85,7 @@ impl Asker {
                     again.extend(blocks.iter().map(|block| (piece.get(), block.index())));
                 }
                 Completion::Piece { piece, result, .. } => match result {
-                    Ok(verdict) => self.verdicts.entry(piece.get()).or_default().push(verdict),
+                    Ok(verdict) => self.verdicts.entry(piece.get()).or_default().push(verdict.is_match()),
                     Err(_) => {
                         // It is written, but could not be hashed. Look again.
                         self.errors += 1;

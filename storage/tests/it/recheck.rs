@@ -91,6 +91,19 @@ fn both_sides_of_a_hybrid_are_checked() {
 }
 
 #[test]
+fn a_hybrid_whose_piece_layers_are_not_there_is_checked_by_its_other_hash() {
+    let sample = Sample::folder(Version::Hybrid, 32_768, &FILES);
+    let (dir, storage) = written(&sample);
+    // What comes of a magnet link with a v1 hash.
+    let bare = Torrent::from_info(sample.torrent.info_bytes()).unwrap();
+    assert!(!bare.has_piece_layers());
+    assert!(recheck(&storage, &bare, &ScanOptions::default()).is_complete());
+    flip(&dir.path().join("t/a"), 33_000);
+    let found = recheck(&storage, &bare, &ScanOptions::default());
+    assert_eq!(found.verdicts[..3], [Verdict::Good, Verdict::Bad, Verdict::Good]);
+}
+
+#[test]
 fn a_recheck_changes_nothing_and_can_be_stopped() {
     let sample = Sample::single(Version::V1, 16_384, 40 << 20);
     let (_dir, storage) = written(&sample);

@@ -180,8 +180,8 @@ fn download(world: &World, storage: &Arc<FileStorage>, rounds: usize) -> (Vec<St
                     todo.extend(blocks.iter().map(|block| (block.piece().get(), block.index())));
                 }
                 Completion::Piece { piece, result, .. } => match result {
-                    Ok(is_good) => {
-                        assert!(is_good, "a wrong verdict");
+                    Ok(hashes) => {
+                        assert!(hashes.is_match(), "a wrong verdict");
                         good += 1;
                     }
                     // Written, but it could not be read back for its hash.

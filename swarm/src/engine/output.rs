@@ -88,6 +88,14 @@ pub enum Event {
         /// Which piece.
         piece: PieceIndex,
     },
+    /// Of the hashes that a hybrid has for a piece one matched and the other did not: no bytes can be right, and nobody is to
+    /// blame (BEP 52). The torrent was paused.
+    PieceContradicts {
+        /// Of which torrent.
+        torrent: TorrentKey,
+        /// Which piece.
+        piece: PieceIndex,
+    },
     /// A piece that a record may claim is lost. It is fetched anew when [`Engine::recorded`](super::Engine::recorded) says
     /// that no record claims it.
     Unclaimed {

@@ -107,6 +107,14 @@ pub enum Event {
         /// Which piece.
         piece: PieceIndex,
     },
+    /// The two hashes of a hybrid are of different bytes: it was made wrong, or to deceive, and can never be complete. It was
+    /// paused.
+    Contradicts {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// In which piece.
+        piece: PieceIndex,
+    },
     /// All that is wanted of a torrent is there; also told when it was there at the start.
     Complete {
         /// Which one.
@@ -246,6 +254,7 @@ impl Event {
             | Self::Recalled { torrent, .. }
             | Self::PieceDone { torrent, .. }
             | Self::PieceFailed { torrent, .. }
+            | Self::Contradicts { torrent, .. }
             | Self::Complete { torrent }
             | Self::Verified { torrent, .. }
             | Self::StorageFailed { torrent, .. }

@@ -15,6 +15,9 @@ pub(super) fn write(event: &Event) {
         Event::PieceFailed { piece, .. } => {
             tracing::info!(torrent, piece = piece.get(), "a piece did not match its hash");
         }
+        Event::Contradicts { piece, .. } => {
+            tracing::info!(torrent, piece = piece.get(), "the hashes of a piece contradict each other");
+        }
         Event::Checking { done, total, .. } => tracing::trace!(torrent, done, total, "checking"),
         Event::Moving { done, total, .. } => tracing::trace!(torrent, done, total, "moving"),
         Event::Added { .. } => tracing::info!(torrent, "added"),

@@ -97,6 +97,9 @@ fn translate(
         engine::Event::PieceFailed { torrent, piece } => {
             Event::PieceFailed { torrent: name(torrent)?, piece }
         }
+        engine::Event::PieceContradicts { torrent, piece } => {
+            Event::Contradicts { torrent: name(torrent)?, piece }
+        }
         engine::Event::Complete { torrent } => Event::Complete { torrent: name(torrent)? },
         engine::Event::Verified { torrent, lost } => Event::Verified { torrent: name(torrent)?, lost },
         engine::Event::StorageFailed { torrent, error } => {

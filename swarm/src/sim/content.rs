@@ -32,11 +32,30 @@ impl Content {
     /// # Panics
     /// When the builder makes no torrent.
     pub fn build(seed: u64, len: usize, builder: Builder) -> Self {
+        Self::made(seed, len, builder, |_| {})
+    }
+
+    /// The same, with another SHA-1 for one piece: a hybrid contradicts itself then.
+    ///
+    /// # Panics
+    /// When the builder makes no torrent with a v1 side.
+    pub fn with_wrong_v1(seed: u64, len: usize, builder: Builder, piece: usize) -> Self {
+        Self::made(seed, len, builder, |file| {
+            let key = b"6:pieces";
+            let key_end =
+                file.windows(key.len()).position(|found| found == key).expect("v1 hashes") + key.len();
+            let colon = file[key_end..].iter().position(|byte| *byte == b':').expect("a string");
+            file[key_end + colon + 1 + piece * 20] ^= 1;
+        })
+    }
+
+    fn made(seed: u64, len: usize, builder: Builder, change: impl FnOnce(&mut [u8])) -> Self {
         let mut bytes = vec![0; len];
         ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
         let mut feed = builder.prepare().expect("sizes that make a torrent").feed();
         feed.update(&bytes);
-        let file = feed.finish().expect("as many bytes as the files have");
+        let mut file = feed.finish().expect("as many bytes as the files have");
+        change(&mut file);
         let torrent = Torrent::parse(&file).expect("what the builder writes");
         // Of a v2 torrent there is nothing between the end of a file and its next piece.
         let end = torrent.layout().files().iter().map(metainfo::File::end).max().unwrap_or(0);

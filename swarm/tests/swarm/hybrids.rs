@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metainfo::{Builder, InfoHashes, Version};
 use swarm::engine::tracker::Event as Announced;
-use swarm::engine::{AddMagnet, Config, Engine, Event, Time};
+use swarm::engine::{Activity, AddMagnet, Config, Engine, Event, Time};
 use swarm::sim::{Access, Content, DiskSpeed, Role, Scripted, World};
 use wire::peer::PeerId;
 
@@ -123,6 +123,43 @@ fn the_local_network_is_told_both_names_and_a_seed_is_found_by_either() {
         }
         world.check();
     }
+}
+
+#[test]
+fn one_that_contradicts_itself_is_told_and_paused_and_nobody_is_banned() {
+    let len = (PIECES * PIECE) as usize;
+    let builder = Builder::single("content.bin", len as u64).piece_length(PIECE).version(Version::Hybrid);
+    let content = Content::with_wrong_v1(6, len, builder, 5);
+    let mut world = World::new(6);
+    let seeds = [(); 3].map(|()| world.add(&content, Role::Seed, Access::default()));
+    let leech = world.add(&content, Role::Leech, Access::default());
+    let status = |world: &World| {
+        let node = world.node(leech);
+        node.engine.torrent_status(world.now, node.torrent).unwrap()
+    };
+    let mut before = 0;
+    for times in 1..=2 {
+        seeds.into_iter().for_each(|seed| world.introduce(leech, seed));
+        let end = world.now + Duration::from_secs(60);
+        world.run_until(end, |_| false);
+        let told = world.node(leech).events.iter().filter(|(_, event)| match event {
+            Event::PeerBanned { .. } | Event::PieceFailed { .. } | Event::Complete { .. } => {
+                panic!("{event:?}")
+            }
+            Event::PieceContradicts { piece, .. } => piece.get() == 5,
+            _ => false,
+        });
+        assert_eq!((told.count(), status(&world).activity), (times, Activity::Paused));
+        // What is there is kept.
+        assert!((before..PIECES).contains(&status(&world).pieces_done));
+        before = status(&world).pieces_done;
+        // It is no other when it is tried again.
+        let now = world.now;
+        let node = world.node_mut(leech);
+        node.engine.resume(now, node.torrent);
+        world.touch(leech);
+    }
+    world.check();
 }
 
 #[test]

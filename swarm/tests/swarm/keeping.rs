@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use metainfo::Builder;
-use storage::{Completion, Job, Operation, StorageError, StoreId};
+use storage::{Completion, Hashes, Job, Operation, StorageError, StoreId};
 use swarm::engine::scope::Scope;
 use swarm::engine::tracker::{self, AnnounceReply};
 use swarm::engine::{Action, Activity, AddTorrent, Config, Engine, Event, Time, TorrentKey, Unseen};
@@ -43,7 +43,8 @@ fn answer_checks(engine: &mut Engine, now: Time, judge: impl Fn(u32) -> Result<b
             let completion = match job {
                 Job::Check { store, piece } => {
                     count += 1;
-                    Completion::Piece { store, piece, result: judge(piece.get()) }
+                    let hashes = |is_right| if is_right { Hashes::Match } else { Hashes::Differ };
+                    Completion::Piece { store, piece, result: judge(piece.get()).map(hashes) }
                 }
                 Job::Sync { store, token } => Completion::Synced { store, token, result: Ok(()) },
                 job => panic!("{job:?}"),

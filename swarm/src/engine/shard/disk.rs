@@ -1,7 +1,7 @@
 //! What the disk answers.
 
 use metainfo::{Block, PieceIndex};
-use storage::{Buf, Completion, Job, StorageError, StoreId};
+use storage::{Buf, Completion, Hashes, Job, StorageError, StoreId};
 use wire::peer::Message;
 
 use super::peer::{Peer, Sender};
@@ -77,7 +77,7 @@ impl Shard {
         cx: &mut Cx,
         store: StoreId,
         piece: PieceIndex,
-        result: Result<bool, StorageError>,
+        result: Result<Hashes, StorageError>,
     ) {
         let Some(slot) = self.slot_of(store) else { return };
         let torrent = &mut self.torrents[slot];
@@ -89,10 +89,11 @@ impl Shard {
         }
         let torrent = &mut self.torrents[slot];
         match result {
-            Ok(true) => self.passed(cx, slot, piece),
-            Ok(false) if !torrent.picker.has(piece) => self.failed(cx, slot, piece),
+            Ok(Hashes::Match) => self.passed(cx, slot, piece),
+            Ok(Hashes::Differ) if !torrent.picker.has(piece) => self.failed(cx, slot, piece),
+            Ok(Hashes::Contradict) if !torrent.picker.has(piece) => self.contradicted(cx, slot, piece),
             // A piece that passed was looked at again.
-            Ok(false) => {
+            Ok(_) => {
                 torrent.hush(cx.now, piece);
                 torrent.keeping.to_check.push_back(piece);
                 self.check_doubts(cx, slot);
@@ -201,6 +202,18 @@ impl Shard {
             self.restart(cx, slot, piece);
         }
         self.convict(cx, slot, &verdict.guilty);
+    }
+
+    /// A piece of a hybrid whose hashes are of different bytes: it never comes to be right.
+    fn contradicted(&mut self, cx: &mut Cx, slot: usize, piece: PieceIndex) {
+        let torrent = &mut self.torrents[slot];
+        let key = torrent.key;
+        torrent.totals.wasted += torrent.picker.payload(piece);
+        torrent.blame.forget(piece);
+        cx.out.event(Event::PieceContradicts { torrent: key, piece });
+        self.ledger.mark(slot, Columns::RATES | Columns::PROGRESS);
+        self.restart(cx, slot, piece);
+        self.pause(cx, key);
     }
 
     /// The digests of a failed piece are kept, and compared with those of the try that passes.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metainfo::PieceIndex;
-use storage::{Job, Operation, StorageError, Trouble};
+use storage::{Hashes, Job, Operation, StorageError, Trouble};
 use wire::peer::Bitfield;
 
 use super::keeping::{BACK_OFF, Unseen};
@@ -213,7 +213,7 @@ impl Shard {
         cx: &mut Cx,
         slot: usize,
         piece: PieceIndex,
-        result: Result<bool, StorageError>,
+        result: Result<Hashes, StorageError>,
     ) {
         let keeping = &mut self.torrents[slot].keeping;
         let (is_recheck, is_unseen) = (keeping.recheck.is_some(), keeping.is_unseen(piece));
@@ -224,8 +224,9 @@ impl Shard {
             *done += 1;
         }
         match result {
-            Ok(true) => self.is_there(cx, slot, piece),
-            Ok(false) => self.lose(cx, slot, piece),
+            Ok(Hashes::Match) => self.is_there(cx, slot, piece),
+            // What contradicts itself is told when it is fetched.
+            Ok(Hashes::Differ | Hashes::Contradict) => self.lose(cx, slot, piece),
             Err(error) if (is_recheck || is_unseen) && is_lack(&error) => self.lose(cx, slot, piece),
             Err(error) if is_unseen => self.is_still_unseen(cx, slot, error),
             Err(error) => self.is_unreadable(cx, slot, piece, error),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use metainfo::{PieceIndex, PieceRange, Torrent as Meta};
-use storage::{FileStorage, PieceHasher, Storage};
+use storage::{FileStorage, Hashes, PieceHasher, Storage};
 
 use crate::engine::Activity;
 use crate::session::event::{Event, Events};
@@ -162,9 +162,9 @@ impl Source {
             hasher.update(now);
             begin += len;
         }
-        match hasher.finish().matches(&check) {
-            Some(false) => Err(FilesError::Mismatch { piece: piece.get() }),
-            _ => Ok(()),
+        match hasher.finish().compare(&check) {
+            Some(Hashes::Match) | None => Ok(()),
+            Some(Hashes::Differ | Hashes::Contradict) => Err(FilesError::Mismatch { piece: piece.get() }),
         }
     }
 }
