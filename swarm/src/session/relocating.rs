@@ -189,7 +189,12 @@ impl Change<'_> {
         let canonical = |root: PathBuf| std::fs::canonicalize(&root).unwrap_or(root);
         claim.add(self.roots().map(|root| canonical(root).join(&usable))).map_err(taken)?;
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        self.amend(|state| state.renaming = vec![(number, PathBuf::from(&usable))])?;
+        let mut created = files.created();
+        created.extend(files.folders_of(&usable)?);
+        self.amend(|state| {
+            state.renaming = vec![(number, PathBuf::from(&usable))];
+            state.created = created;
+        })?;
         let renamed = files.rename_file(index, wanted);
         self.keep_claims();
         self.amend(|state| {

@@ -1,11 +1,14 @@
 //! Files of running torrents: which are wanted, where they lie, what they are called.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use storage::Allocation;
 use storage::record::{Choices, FileStore, Key, Order, Record, Store};
 use swarm::session::{
-    AddOptions, AsBefore, Event, FilesError, PieceOrder, Priority, Recalled, Selection, Session, Torrent,
+    AddOptions, AsBefore, AtRest, Event, FilesError, PieceOrder, Priority, Recalled, Selection, Session,
+    Torrent,
 };
 use tempfile::TempDir;
 
@@ -287,6 +290,52 @@ async fn a_move_that_was_cut_short_goes_on_at_the_next_start() {
     let session = keeping(state.path()).await;
     resumed(&session, &content, goal.path()).await;
     end([session]).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_move_copied_and_a_killed_rename_named_is_removed_with_the_torrent() {
+    let content = Content::folder(321, &[100_000, 0, 200_000], |builder| builder);
+    let (from, goal, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let session = keeping(state.path()).await;
+    add(&session, AddOptions::download(content.meta.clone(), from.path())).await;
+    end([session]).await;
+    let mut kept = record(state.path(), &content, from.path()).unwrap();
+    let all = 0..content.meta.layout().files().len();
+    let paths: Vec<_> = all.map(|index| path(&content, index)).collect();
+    let folders =
+        paths.iter().flat_map(|path| path.ancestors().skip(1)).filter(|path| path.parent().is_some());
+    kept.state.created = folders.map(PathBuf::from).chain(paths.iter().cloned()).collect();
+    kept.state.created.sort();
+    kept.state.created.dedup();
+    // As if it had been killed after the first file, to another disk.
+    kept.state.moving_to = Some(goal.path().canonicalize().unwrap());
+    let store: Arc<dyn Store> = Arc::new(FileStore::open(state.path()).unwrap());
+    store.save(&[kept]).unwrap();
+    let new = goal.path().join(&paths[0]);
+    std::fs::create_dir_all(new.parent().unwrap()).unwrap();
+    std::fs::copy(from.path().join(&paths[0]), &new).unwrap();
+    std::fs::remove_file(from.path().join(&paths[0])).unwrap();
+
+    let rest = AtRest::open(store.clone(), content.meta.id(), None, from.path()).unwrap();
+    let moved = rest.move_to(goal.path(), &AtomicBool::new(false), &|_| {}).unwrap();
+    assert!(moved.is_whole);
+    drop(rest);
+    let mut kept = record(state.path(), &content, goal.path()).unwrap();
+    kept.state.renaming = vec![(1, "other/name".into())];
+    kept.state.created.push("other".into());
+    store.save(&[kept]).unwrap();
+    std::fs::create_dir(goal.path().join("other")).unwrap();
+    std::fs::rename(goal.path().join(&paths[1]), goal.path().join("other/name")).unwrap();
+    // It is moved as it is named now.
+    for dir in [from.path(), goal.path()] {
+        let at = if dir == goal.path() { from.path() } else { goal.path() };
+        let rest = AtRest::open(store.clone(), content.meta.id(), None, at).unwrap();
+        rest.move_to(dir, &AtomicBool::new(false), &|_| {}).unwrap();
+    }
+    let rest = AtRest::open(store, content.meta.id(), None, goal.path()).unwrap();
+    let removed = rest.remove_files().unwrap();
+    assert_eq!((removed.kept, removed.errors), (Vec::new(), Vec::new()));
+    assert_eq!(std::fs::read_dir(goal.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

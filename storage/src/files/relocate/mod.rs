@@ -106,18 +106,24 @@ impl FileStorage {
         }
         let stored = self.layout().files().iter().enumerate().filter(|(_, file)| !file.is_pad());
         let paths = stored.map(|(index, _)| places.path(self.layout(), index));
-        let folders: BTreeSet<&str> =
-            paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
-        for folder in folders {
-            match root.stat_name(folder) {
-                Ok(_) => {}
-                Err(error) if is_absent(&error) => self.made().expect(folder),
-                Err(cause) => {
-                    return Err(StorageError::new(Operation::Stat, root.show(folder), None, cause));
-                }
-            }
-        }
+        let folders = folders_to_make(&root, paths)?;
+        folders.into_iter().for_each(|folder| self.made().expect(folder));
         Ok(())
+    }
+
+    /// The folders that a rename of a file to this path would make: a record that is written before it knows them then, besides
+    /// those of [`FileStorage::created`].
+    ///
+    /// # Errors
+    /// When the folder of the torrent cannot be looked into.
+    pub fn folders_of(&self, path: &str) -> Result<Vec<PathBuf>, StorageError> {
+        let folders = folders_to_make(&self.places().root, [path].into_iter())?;
+        Ok(folders.into_iter().map(PathBuf::from).collect())
+    }
+
+    /// Whether a move is under way and the file is where it goes.
+    pub fn is_moved(&self, index: usize) -> bool {
+        self.places().next.as_ref().is_some_and(|next| next.moved.get(index).copied().unwrap_or(false))
     }
 
     /// Finds out how far a move came that was interrupted.
@@ -329,6 +335,26 @@ impl FileStorage {
         let _ = self.hold_all(&places);
         self.sync_folders(&places, folders)
     }
+}
+
+/// The folders on the way to these paths that are not there.
+fn folders_to_make<'a>(
+    root: &Root,
+    paths: impl Iterator<Item = &'a str>,
+) -> Result<BTreeSet<&'a str>, StorageError> {
+    let all: BTreeSet<&str> =
+        paths.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect();
+    let mut missing = BTreeSet::new();
+    for folder in all {
+        match root.stat_name(folder) {
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => {
+                missing.insert(folder);
+            }
+            Err(cause) => return Err(StorageError::new(Operation::Stat, root.show(folder), None, cause)),
+        }
+    }
+    Ok(missing)
 }
 
 /// Says that the file is at its new place.

@@ -177,7 +177,7 @@ pub(super) fn disown_changed(
     for index in made {
         let Some(Some(stamp)) = stamps.get(index) else { continue };
         let is_left = !changed.contains(&index) && known.is_own(index, *stamp);
-        if !is_left && !known.was_just_made(index, *stamp) {
+        if !is_left && !known.was_just_made(index, *stamp) && !known.is_copy(index, *stamp) {
             files.disown(index);
         }
     }
@@ -203,11 +203,25 @@ impl<'a> Known<'a> {
         match state.stamps.get(index).copied().flatten() {
             Some(then) if self.is_claimed(index) => {
                 let is_same = then.inode == now.inode && now.inode != 0;
-                then.is_same(&now) || is_same && is_birth(self.files, index, state.births.get(index))
+                then.is_same(&now)
+                    || is_same && is_birth(self.files, index, state.births.get(index))
+                    || self.is_copy(index, now)
             }
             Some(_) => false,
             None => self.was_just_made(index, now),
         }
+    }
+
+    /// Whether it is a copy that a move made which was killed: it lies where that went and no more where it was, is no shorter
+    /// than the file was, and was made since the move was recorded.
+    fn is_copy(&self, index: usize, now: FileStamp) -> bool {
+        let Some(Record { summary, state, .. }) = self.record else { return false };
+        let then = state.stamps.get(index).copied().flatten();
+        let since = summary.times.saved.saturating_mul(1_000_000).saturating_sub(CLOCKS);
+        state.moving_to.is_some()
+            && self.files.is_moved(index)
+            && then.is_some_and(|then| then.len <= now.len)
+            && self.made_at(index, now) >= since
     }
 
     /// Whether something of the file was there, or it was made for the torrent.
@@ -227,11 +241,16 @@ impl<'a> Known<'a> {
     /// Whether the file was not there when the record was written, and was made by the program that wrote it before that
     /// crashed.
     fn was_just_made(&self, index: usize, now: FileStamp) -> bool {
-        let born = match self.files.file_birth(index) {
+        let made_at = self.made_at(index, now);
+        self.record.and_then(just_made).is_some_and(|times| times.contains(&made_at))
+    }
+
+    /// When the file that is there was made, or, where that is not known, written last; in nanoseconds of Unix time.
+    fn made_at(&self, index: usize, now: FileStamp) -> u64 {
+        match self.files.file_birth(index) {
             0 => now.mtime,
             born => born,
-        };
-        self.record.and_then(just_made).is_some_and(|times| times.contains(&born))
+        }
     }
 }
 

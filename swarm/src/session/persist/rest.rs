@@ -50,6 +50,8 @@ pub(in crate::session) fn at_rest(
     // The record is written anew with stamps of the files as they are, so what is not known of them is doubted from now on.
     let looks = begin::Looks::at(&files, Some(&record));
     let judged = judge(&record, &meta, &looks.stamps, &looks.unseen);
+    // As the files are named now, if a rename was killed.
+    record.state.created = files.created();
     foreign::own_just_made(Some(&record), &files, &meta, &looks.stamps);
     foreign::disown_changed(&record, &files, &meta, &looks.stamps, &judged.changed);
     record.state.created = files.created();
