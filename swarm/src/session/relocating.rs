@@ -3,7 +3,7 @@
 //! What is to be done is recorded before, and what came of it after, so that the next run finds every file after a crash
 //! in between, and goes on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -73,23 +73,48 @@ impl Torrent {
         self.change(move |change| change.rename(index, &path)).await
     }
 
+    /// Where a move goes that is under way, or that an earlier run had begun. Not one that is due when the torrent is complete.
+    pub(super) fn pending_move(&self) -> Option<PathBuf> {
+        self.moving_to().filter(|to| !self.is_finished_in(to))
+    }
+
+    fn moving_to(&self) -> Option<PathBuf> {
+        self.entry.identity.files()?.files.upgrade()?.moving_to()
+    }
+
+    fn is_finished_in(&self, to: &Path) -> bool {
+        self.entry.identity.finish().is_some_and(|finish| finish.is_away() && finish.home() == to)
+    }
+
     /// Goes on with a move that an earlier run had begun.
     pub(super) fn go_on_moving(&self) {
-        let files = self.entry.identity.files().and_then(|place| place.files.upgrade());
-        let Some(to) = files.and_then(|files| files.moving_to()) else { return };
-        if self.entry.identity.finish().is_some_and(|finish| finish.is_away() && finish.home() == to) {
+        let Some(to) = self.moving_to() else { return };
+        if self.is_finished_in(&to) {
             // It goes on when all that is wanted is there.
             return self.link.finisher.due(self.id());
         }
         let torrent = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = torrent.move_to(to).await
+            if let Err(error) = torrent.end_move().await
                 && error != FilesError::Cancelled
             {
                 tracing::warn!(%error, "a torrent lies in two folders");
                 torrent.link.tell(Event::MoveFailed { torrent: torrent.id(), error });
             }
         });
+    }
+
+    /// Brings a pending move to its end, if nobody else did meanwhile.
+    pub(super) async fn end_move(&self) -> Result<(), FilesError> {
+        if self.pending_move().is_none() {
+            return Ok(());
+        }
+        let torrent = self.clone();
+        self.change(move |change| match torrent.pending_move() {
+            Some(to) => torrent.move_now(change, to).map(drop),
+            None => Ok(()),
+        })
+        .await
     }
 
     /// Changes something about its files, on a thread that may block.
@@ -160,7 +185,7 @@ impl Change<'_> {
     }
 
     /// Takes the paths and the record in the new folder, and records that files go there.
-    fn begin(&self, goal: &std::path::Path) -> Result<Option<Lease>, FilesError> {
+    fn begin(&self, goal: &Path) -> Result<Option<Lease>, FilesError> {
         let (files, claim) = self.parts();
         claim.add(paths(goal, files, &self.meta)).map_err(taken)?;
         let Some(kept) = &self.kept else { return Ok(None) };

@@ -281,9 +281,11 @@ async fn a_move_that_was_cut_short_goes_on_at_the_next_start() {
     }
     let session = keeping(state.path()).await;
     let mut events = session.events();
-    resumed(&session, &content, from.path()).await;
-    event(&mut events, |event| matches!(event, Event::Moved { .. })).await;
+    let torrent = resumed(&session, &content, from.path()).await;
+    soon(torrent.wait_settled()).await.unwrap();
     content.assert_all(goal.path());
+    assert!(!torrent.is_to_settle());
+    event(&mut events, |event| matches!(event, Event::Moved { .. })).await;
     assert_eq!(listed(from.path()), Vec::<String>::new());
     end([session]).await;
     assert_eq!(record(state.path(), &content, from.path()), None);

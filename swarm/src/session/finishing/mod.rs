@@ -113,11 +113,13 @@ struct Ready {
 }
 
 impl Torrent {
-    /// Waits until all that is wanted is there, durable, under its final name, and where it is to be.
+    /// Waits until all that is wanted is there, durable, under its final name, and where it is to be. A move that an earlier run had
+    /// begun comes to its end first.
     ///
     /// # Errors
     /// When that cannot be done now, though it is tried again once a minute; or when the torrent or its session is gone.
     pub async fn wait_settled(&self) -> Result<(), FilesError> {
+        self.end_move().await?;
         let Some(finish) = self.entry.identity.finish() else { return Ok(()) };
         // What was found before may not be so any more.
         let asked = finish.asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -140,9 +142,9 @@ impl Torrent {
         }
     }
 
-    /// Whether something is to be done with its files when they are complete.
+    /// Whether something is to be done with its files when they are complete, or a move of them goes on.
     pub fn is_to_settle(&self) -> bool {
-        self.entry.identity.finish().is_some()
+        self.entry.identity.finish().is_some() || self.pending_move().is_some()
     }
 
     async fn finish(&self) {
