@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use metainfo::Torrent;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, failure, of_io};
 use crate::flags::Download;
 use crate::input::{self, Kind};
 use crate::output::json::TorrentJson;
@@ -20,13 +20,23 @@ pub(crate) fn run(args: &Download, console: &Console) -> Result<Exit> {
     if args.list {
         return list(args, &stop, console);
     }
-    match what(args) {
+    match reusable(args).and_then(|()| what(args)) {
         Ok(what) => transfer::run(&plan(args, what), &args.net, &stop, console),
         Err(error) => {
             transfer::tell(&error, None, &args.net, console)?;
             Err(error)
         }
     }
+}
+
+/// That what --reuse names is there: without it, all that it has would be downloaded.
+fn reusable(args: &Download) -> Result<()> {
+    for path in &args.placing.reuse {
+        std::fs::metadata(path).map_err(|cause| {
+            failure(of_io(&cause), format!("cannot look at {} for --reuse: {cause}", path.display()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Shows the files, and which of them are chosen.

@@ -248,6 +248,9 @@ fn wrong_use_is_told_and_changes_nothing() {
         "expected a torrent file or an info-hash",
     );
     env.fails(2, &["move", "album.torrent"], "required arguments");
+    let reuse = ["download", "album.torrent", "-o", "reusing", "--reuse", "out", "--reuse", "misspelt"];
+    env.fails(3, &[&reuse[..], &LOCAL].concat(), "cannot look at misspelt for --reuse");
+    assert!(!env.path("reusing").exists());
     fs::write(env.path("file"), "").unwrap();
     env.fails(6, &["move", "album.torrent", "-d", "out", "--to", "file"], "file");
     env.write("x/album/two.flac", "theirs");
