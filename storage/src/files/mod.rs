@@ -58,6 +58,7 @@ pub use remove::Removed;
 pub use reuse::{Existing, find_existing};
 pub use root_id::RootId;
 pub use stamps::Stamp;
+pub(crate) use syncing::sync_file_system;
 pub use touched::Touched;
 
 use crate::Allocation;

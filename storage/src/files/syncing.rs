@@ -6,8 +6,10 @@ use crate::{Operation, StorageError};
 use rustix::fs::Stat;
 use rustix::io::Errno;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -176,5 +178,17 @@ impl FileStorage {
                 .map_err(|errno| self.error_at(places, Operation::Sync, index, None, errno.into()))
         });
         synced.inspect_err(|_| self.mark_dirty(index))
+    }
+}
+
+/// Makes everything durable on the file system of a folder; false where that does not do, and each file is to be synced by itself.
+pub(crate) fn sync_file_system(folder: &Path) -> io::Result<bool> {
+    let folder = File::open(folder)?;
+    if !sys::syncs_all(folder.as_fd()) {
+        return Ok(false);
+    }
+    match sys::sync_file_system(folder.as_fd()) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => Ok(false),
+        synced => Ok(synced.map(|()| true)?),
     }
 }

@@ -40,6 +40,8 @@ pub enum Damage {
     Mixed,
     /// Its parts do not fit together.
     Broken,
+    /// It was there, and is not any more.
+    Lost,
     /// A newer program wrote it.
     Newer {
         /// The newest version that is understood.
@@ -69,6 +71,7 @@ impl fmt::Display for Damage {
             Self::Trailing(count) => write!(f, "{count} bytes follow its end"),
             Self::Mixed => f.write_str("its parts are of different saves"),
             Self::Broken => f.write_str("its parts do not fit together"),
+            Self::Lost => f.write_str("it is not there any more"),
             Self::Newer { known, got } => {
                 write!(f, "a newer program wrote it, in version {got}; this one knows up to {known}")
             }
@@ -98,6 +101,8 @@ pub enum StoreError {
         damage: Damage,
         /// Where it was moved to, out of the way.
         aside: Option<PathBuf>,
+        /// How many torrents are listed again by their spare sheets; what is on the disk of them is found by a check.
+        relisted: usize,
     },
     /// The system refused.
     Io {
@@ -120,6 +125,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What is there cannot be used.
+    pub fn damaged(path: impl Into<PathBuf>, damage: Damage, aside: Option<PathBuf>) -> Self {
+        Self::Damaged { path: path.into(), damage, aside, relisted: 0 }
+    }
+
     /// The system refused to do something with a file.
     pub fn io(doing: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
         Self::Io { doing, path: path.into(), cause: Arc::new(cause) }
@@ -138,9 +148,9 @@ impl PartialEq for StoreError {
                 (a, b, c) == (d, e, f)
             }
             (
-                Self::Damaged { path: a, damage: b, aside: c },
-                Self::Damaged { path: d, damage: e, aside: f },
-            ) => (a, b, c) == (d, e, f),
+                Self::Damaged { path: a, damage: b, aside: c, relisted: d },
+                Self::Damaged { path: e, damage: f, aside: g, relisted: h },
+            ) => (a, b, c, d) == (e, f, g, h),
             (Self::Io { doing: a, path: b, cause: c }, Self::Io { doing: d, path: e, cause: f }) => {
                 (a, b, c.kind()) == (d, e, f.kind())
             }
@@ -164,14 +174,19 @@ impl fmt::Display for StoreError {
                 }
                 torrent.map_or(Ok(()), |torrent| write!(f, ", for torrent {torrent}"))
             }
-            Self::Damaged { path, damage, aside: Some(aside) } => {
-                write!(f, "{} is damaged: {damage}; it was set aside as {}", path.display(), aside.display())
-            }
-            Self::Damaged { path, damage, aside: None } if damage.is_newer() => {
-                write!(f, "{} cannot be used: {damage}", path.display())
-            }
-            Self::Damaged { path, damage, aside: None } => {
-                write!(f, "{} is damaged: {damage}", path.display())
+            Self::Damaged { path, damage, aside, relisted } => {
+                let is = if damage.is_newer() { "cannot be used" } else { "is damaged" };
+                write!(f, "{} {is}: {damage}", path.display())?;
+                if let Some(aside) = aside {
+                    write!(f, "; it was set aside as {}", aside.display())?;
+                }
+                match relisted {
+                    0 => Ok(()),
+                    1 => f.write_str("; 1 torrent is listed again by its spare sheet, and checked"),
+                    many => {
+                        write!(f, "; {many} torrents are listed again by their spare sheets, and checked")
+                    }
+                }
             }
             Self::Io { doing, path, cause } => write!(f, "cannot {doing} {}: {cause}", path.display()),
             Self::Database { doing, path, cause } => write!(f, "cannot {doing} {}: {cause}", path.display()),

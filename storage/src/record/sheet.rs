@@ -82,6 +82,11 @@ pub(super) fn open<'a>(kind: Kind, from: &mut &'a [u8]) -> Result<(u8, &'a [u8])
     Ok((version, payload))
 }
 
+/// The checksum that a sheet ends with. Computed over all of a sheet, that sum included, one is the same for each.
+pub fn sum(sheet: &[u8]) -> u32 {
+    sheet.last_chunk().map_or(0, |sum| u32::from_le_bytes(*sum))
+}
+
 /// Whether bytes begin with a sheet of a newer program. Costs nothing for other ones.
 pub fn is_newer(bytes: &[u8]) -> bool {
     let seems =

@@ -251,7 +251,7 @@ fn a_newer_version_is_named_and_not_taken_for_damage() {
 }
 
 /// Flips bits, cuts, and zeroes. The same seed does the same.
-fn mutate(bytes: &mut Vec<u8>, mut seed: u64) {
+pub(super) fn mutate(bytes: &mut Vec<u8>, mut seed: u64) {
     let mut next = |below: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(seed >> 33).unwrap() % below.max(1)

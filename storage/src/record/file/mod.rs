@@ -16,6 +16,7 @@ mod held;
 mod lock;
 mod names;
 mod session;
+mod spares;
 mod system;
 
 use super::bytes::wide;
@@ -26,6 +27,7 @@ use metainfo::TorrentId;
 use names::Names;
 pub use session::SessionLeases;
 use sha1::{Digest, Sha1};
+pub use spares::{ReadySheets, SpareSheets};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -111,13 +113,13 @@ impl FileStore {
     /// Moves a file that cannot be used out of the way, and says so. One of a newer program is not damaged, and stays.
     fn set_aside(&self, path: &Path, damage: Damage) -> StoreError {
         if damage.is_newer() {
-            return StoreError::Damaged { path: path.to_owned(), damage, aside: None };
+            return StoreError::damaged(path, damage, None);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let free = (1..1000).map(|n| path.with_file_name(format!("{name}.damaged-{n}")));
         let aside = free.into_iter().find(|aside| !self.files.exists(aside));
         let moved = aside.filter(|aside| self.files.rename(path, aside).is_ok());
-        StoreError::Damaged { path: path.to_owned(), damage, aside: moved }
+        StoreError::damaged(path, damage, moved)
     }
 
     fn remove_file(&self, path: &Path) -> Result<(), StoreError> {
@@ -138,7 +140,7 @@ impl Store for FileStore {
             }
             let summary = self.read(&path).and_then(|bytes| {
                 let Some(bytes) = bytes else { return Ok(None) };
-                let damaged = |damage| StoreError::Damaged { path: path.clone(), damage, aside: None };
+                let damaged = |damage| StoreError::damaged(&path, damage, None);
                 Summary::take(&mut &bytes[..]).map(Some).map_err(damaged)
             });
             match summary {

@@ -1,8 +1,12 @@
 //! The calls that keep a file safe, so that each can be made to fail.
 
+use crate::files;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+
+/// More files are made durable together with all else on their file system: that is two or three syncs for any number of them.
+const MANY: usize = 64;
 
 /// What is done with files.
 pub(super) trait Files: Send + Sync {
@@ -14,6 +18,8 @@ pub(super) trait Files: Send + Sync {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Makes a file, or the names in a folder, durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Makes many files of a folder durable.
+    fn sync_many(&self, folder: &Path, paths: &[PathBuf]) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -54,6 +60,13 @@ impl Files for System {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn sync_many(&self, folder: &Path, paths: &[PathBuf]) -> io::Result<()> {
+        if paths.len() > MANY && files::sync_file_system(folder)? {
+            return Ok(());
+        }
+        paths.iter().try_for_each(|path| self.sync(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

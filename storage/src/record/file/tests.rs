@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What is to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
+pub(super) enum Fault {
     /// One call fails.
     Once,
     /// It and all that follow.
@@ -17,7 +17,7 @@ enum Fault {
 
 /// The system's files, until the nth call that changes something.
 #[derive(Clone)]
-struct Faulty {
+pub(super) struct Faulty {
     left: Arc<AtomicU32>,
     fault: Fault,
     error: ErrorKind,
@@ -26,11 +26,11 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn new(nth: u32, fault: Fault, error: ErrorKind) -> Self {
+    pub(super) fn new(nth: u32, fault: Fault, error: ErrorKind) -> Self {
         Self { left: Arc::new(nth.into()), fault, error, is_dead: Arc::default(), unsynced: Arc::default() }
     }
 
-    fn struck(&self) -> bool {
+    pub(super) fn struck(&self) -> bool {
         self.left.load(Ordering::Relaxed) == 0
     }
 
@@ -89,6 +89,11 @@ impl Files for Faulty {
         self.pass()?;
         self.unsynced.lock().unwrap().remove(path);
         System.sync(path)
+    }
+    fn sync_many(&self, folder: &Path, paths: &[PathBuf]) -> io::Result<()> {
+        self.pass()?;
+        self.unsynced.lock().unwrap().retain(|path| !paths.contains(path));
+        System.sync_many(folder, paths)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.pass()?;

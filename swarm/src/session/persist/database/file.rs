@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
 use storage::record::{Damage, Source, State, StoreError, Summary};
 
-use super::{ASIDE, CACHE, SOURCES, STATES, SUMMARIES, Sheets};
+use super::{ASIDE, CACHE, SOURCES, SPARED, STATES, SUMMARIES, Sheets};
 
 /// Opens a database file, or makes it.
 pub(super) type Create = dyn Fn(&Path) -> Result<Database, DatabaseError> + Send + Sync;
@@ -102,7 +102,7 @@ fn make(path: &Path, create: &Create) -> Result<Database, DatabaseError> {
 fn prepare(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_read()?;
     let mut is_whole = true;
-    for table in [SUMMARIES, STATES, SOURCES, ASIDE] {
+    for table in [SUMMARIES, STATES, SOURCES, ASIDE, SPARED] {
         match transaction.open_table(table) {
             Ok(_) => {}
             Err(TableError::TableDoesNotExist(_)) => is_whole = false,
@@ -116,7 +116,7 @@ fn prepare(database: &Database) -> Result<(), redb::Error> {
     drop(transaction);
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    for table in [SUMMARIES, STATES, SOURCES, ASIDE] {
+    for table in [SUMMARIES, STATES, SOURCES, ASIDE, SPARED] {
         transaction.open_table(table)?;
     }
     Ok(transaction.commit()?)
@@ -216,7 +216,7 @@ fn set_aside(path: &Path) -> Result<StoreError, StoreError> {
     let names = (1..).map(|n| path.with_file_name(format!("{name}.damaged-{n}")));
     let aside: PathBuf = names.into_iter().find(|aside| !aside.exists()).unwrap_or_default();
     std::fs::rename(path, &aside).map_err(|cause| StoreError::io("set aside", path, cause))?;
-    Ok(StoreError::Damaged { path: path.to_owned(), damage: Damage::Broken, aside: Some(aside) })
+    Ok(StoreError::damaged(path, Damage::Broken, Some(aside)))
 }
 
 fn sync_folder(path: &Path) -> Result<(), StoreError> {

@@ -2,18 +2,27 @@
 //!
 //! Each sheet has a table of its own, so that a start reads the summaries only, and a save does not write the torrent file
 //! again. A save of many torrents is one transaction. The database locks its file while it is open.
+//!
+//! Beside it are spare sheets (`spare`, `keeper`), so that a file that redb cannot read loses no torrent.
 
 mod file;
+mod keeper;
+#[cfg(test)]
+mod lost;
 mod records;
+mod spare;
 
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
-use storage::record::{Damage, FileStore, SessionLeases, Store, StoreError};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle};
+use storage::record::{Damage, FileStore, SessionLeases, SpareSheets, StoreError, Summary};
 
 use file::{Create, caught, refused};
+use keeper::Pending;
 
+/// What a summary is kept under, and what it is.
+type Listed = (Vec<u8>, Result<Summary, Damage>);
 type Sheets = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const SUMMARIES: Sheets = TableDefinition::new("summaries");
@@ -21,18 +30,34 @@ const STATES: Sheets = TableDefinition::new("states");
 const SOURCES: Sheets = TableDefinition::new("sources");
 /// Sheets that cannot be read, by torrent and table; kept for whoever wants to look at them.
 const ASIDE: Sheets = TableDefinition::new("aside");
+/// What was spared of each torrent last: the sums of its spare summary and state, and of its source. When the first two are not those of
+/// the record any more, the last alone.
+const SPARED: Sheets = TableDefinition::new("spared");
 /// Memory for parts of the database. What is read is read once.
 const CACHE: usize = 4 << 20;
 
 /// Keeps all records in one database file, which nobody else can open meanwhile. A torrent has one record, whatever its folder.
+///
+/// What cannot be found again on the disk (the torrent, its folder, what its user chose) is kept in a file for each torrent, too: beneath
+/// a folder that is named as the database and ends in `.spares`. A thread writes them a little later. To forget all
+/// torrents by hand both have to be deleted.
 pub struct RedbStore {
+    base: Arc<Base>,
+    /// Against programs that keep records in files.
+    leases: Option<SessionLeases>,
+}
+
+struct Base {
     path: PathBuf,
     create: Box<Create>,
     open: RwLock<Open>,
     /// What was set aside.
     damaged: Mutex<Vec<StoreError>>,
-    /// Against programs that keep records in files.
-    leases: Option<SessionLeases>,
+    spares: SpareSheets,
+    /// Held while spare sheets are put in place, and from before those of a torrent are removed until its record is.
+    placing: Mutex<()>,
+    pending: Mutex<Pending>,
+    news: Condvar,
 }
 
 struct Open {
@@ -44,13 +69,14 @@ struct Open {
 
 impl std::fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedbStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RedbStore").field("path", &self.base.path).finish_non_exhaustive()
     }
 }
 
 impl RedbStore {
     /// Opens the database of this file, or makes it. One that is damaged is moved aside, named by [`RedbStore::damaged`],
-    /// and made anew. If it turns out later that it is, what can be read of it is copied into a new one.
+    /// and made anew; its torrents are listed again by their spare sheets. If it turns out later that it is, what can be read of it is
+    /// copied into a new one.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process has it; or when the file cannot be opened, or a newer program wrote it.
@@ -63,11 +89,20 @@ impl RedbStore {
             std::fs::create_dir_all(folder).map_err(|cause| StoreError::io("make", folder, cause))?;
         }
         let (database, damaged) = file::open(&path, &*create)?;
-        let open = RwLock::new(Open { database: Some(database), turn: 0 });
-        let store =
-            Self { path, create, open, damaged: Mutex::new(damaged.into_iter().collect()), leases: None };
+        let base = Base {
+            spares: SpareSheets::new(spares_of(&path)),
+            path,
+            create,
+            open: RwLock::new(Open { database: Some(database), turn: 0 }),
+            damaged: Mutex::new(damaged.into_iter().collect()),
+            placing: Mutex::default(),
+            pending: Mutex::default(),
+            news: Condvar::new(),
+        };
+        let store = Self { base: Arc::new(base), leases: None };
         // Each start needs all summaries: now is the time to find out that they cannot be read.
-        store.list()?;
+        store.base.recover()?;
+        store.base.start();
         Ok(store)
     }
 
@@ -77,16 +112,18 @@ impl RedbStore {
     /// # Errors
     /// When the lock of the session, beside its database, cannot be had.
     pub fn beside(mut self, files: FileStore) -> Result<Self, StoreError> {
-        self.leases = Some(SessionLeases::new(files, self.path.with_extension("lock"))?);
+        self.leases = Some(SessionLeases::new(files, self.base.path.with_extension("lock"))?);
         Ok(self)
     }
 
-    /// What was set aside last, to be told: torrents that are not listed any more are to be added again, and what is on disk of
-    /// them is found by a check.
+    /// What was set aside or lost last, to be told, and how many torrents are listed again by their spare sheets. Those that are not are to
+    /// be added again. What is on disk of either is found by a check.
     pub fn damaged(&self) -> Option<StoreError> {
-        self.set_aside().last().cloned()
+        self.base.set_aside().last().cloned()
     }
+}
 
+impl Base {
     fn set_aside(&self) -> MutexGuard<'_, Vec<StoreError>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,6 +184,27 @@ impl RedbStore {
         Ok(())
     }
 
+    /// All summaries, each with what it is kept under, or what is wrong with it.
+    fn summaries(&self) -> Result<Vec<Listed>, StoreError> {
+        self.with("read", |database| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(SUMMARIES)?;
+            let mut all = Vec::new();
+            for entry in table.iter()? {
+                let (id, value) = entry?;
+                let decoded = Summary::decode(value.value()).and_then(|summary| {
+                    if summary.hashes.id().0[..] == *id.value() { Ok(summary) } else { Err(Damage::Broken) }
+                });
+                all.push((id.value().to_vec(), decoded));
+            }
+            let (expected, got) = (table.len()?, all.len());
+            if expected != got as u64 {
+                return Err(redb::Error::Corrupted(format!("expected {expected} summaries, got {got}")));
+            }
+            Ok(all)
+        })
+    }
+
     fn read(&self, table: Sheets, id: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.with("read", |database| {
             let transaction = database.begin_read()?;
@@ -170,7 +228,7 @@ impl RedbStore {
     /// Moves sheets of a torrent out of the way, and says so. Those of a newer program are not damaged, and stay.
     fn put_aside(&self, id: &[u8], sheets: &[Sheets], damage: Damage) -> StoreError {
         if damage.is_newer() {
-            return StoreError::Damaged { path: self.name("record", id), damage, aside: None };
+            return StoreError::damaged(self.name("record", id), damage, None);
         }
         let moved = self.write(|transaction| {
             let mut aside = transaction.open_table(ASIDE)?;
@@ -185,7 +243,7 @@ impl RedbStore {
             Ok(())
         });
         let aside = moved.is_ok().then(|| self.name("aside", id));
-        StoreError::Damaged { path: self.name("record", id), damage, aside }
+        StoreError::damaged(self.name("record", id), damage, aside)
     }
 
     /// A record in the database, as a person would look for it.
@@ -197,11 +255,24 @@ impl RedbStore {
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
+        self.base.end();
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(database) = open.database.take() {
             file::discard(database);
         }
     }
+}
+
+/// The folder of the spare sheets of a database.
+fn spares_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".spares");
+    name.into()
 }
 
 #[cfg(test)]

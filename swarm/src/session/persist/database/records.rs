@@ -4,69 +4,62 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use metainfo::TorrentId;
-use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, Table};
+use redb::{ReadableTable, Table};
 use storage::record::{
-    Damage, Key, Lease, Listing, Record, Source, State, Store, StoreError, Summary, is_newer,
+    Damage, Key, Lease, Listing, Record, Source, State, Store, StoreError, Summary, is_newer, sum,
 };
 
-use super::{RedbStore, SOURCES, STATES, SUMMARIES};
+use super::spare::Change;
+use super::{RedbStore, SOURCES, SPARED, STATES, SUMMARIES};
 
 impl Store for RedbStore {
     fn list(&self) -> Result<Listing, StoreError> {
-        let mut listing = self.with("read", |database| {
-            let mut listing = Listing::default();
-            let transaction = database.begin_read()?;
-            let table = transaction.open_table(SUMMARIES)?;
-            for entry in table.iter()? {
-                let (id, value) = entry?;
-                let decoded = Summary::decode(value.value()).and_then(|summary| {
-                    if summary.hashes.id().0[..] == *id.value() { Ok(summary) } else { Err(Damage::Broken) }
-                });
-                match decoded {
-                    Ok(summary) => listing.summaries.push(summary),
-                    Err(damage) => {
-                        let path = self.name("record", id.value());
-                        listing.problems.push(StoreError::Damaged { path, damage, aside: None });
-                    }
+        let base = &self.base;
+        let mut listing = Listing::default();
+        for (id, summary) in base.summaries()? {
+            match summary {
+                Ok(summary) => listing.summaries.push(summary),
+                Err(damage) => {
+                    listing.problems.push(StoreError::damaged(base.name("record", &id), damage, None));
                 }
             }
-            let (expected, got) = (table.len()?, listing.summaries.len() + listing.problems.len());
-            if expected != got as u64 {
-                return Err(redb::Error::Corrupted(format!("expected {expected} summaries, got {got}")));
-            }
-            Ok(listing)
-        })?;
-        listing.problems.extend(self.set_aside().iter().cloned());
+        }
+        listing.problems.extend(base.set_aside().iter().cloned());
         Ok(listing)
     }
 
     fn load(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let (id, before) = (&key.id.0[..], self.set_aside().len());
-        let summary = self.read(SUMMARIES, id)?;
-        let (state, source) = (self.read(STATES, id)?, self.read(SOURCES, id)?);
-        let Some(summary) = self.told(before, summary)? else { return Ok(None) };
+        let base = &self.base;
+        let (id, before) = (&key.id.0[..], base.set_aside().len());
+        let read = || Ok((base.read(SUMMARIES, id)?, base.read(STATES, id)?, base.read(SOURCES, id)?));
+        let mut sheets = base.told(before, read()?)?;
+        // Nothing is lost of one that is not known: what is removed has no spare.
+        if (sheets.0.is_none() || sheets.1.is_none() || sheets.2.is_none()) && base.refill(key.id)? {
+            sheets = read()?;
+        }
+        let (Some(summary), state, source) = sheets else { return Ok(None) };
         // Without a summary nobody knows the folder.
         let summary = Summary::decode(&summary)
-            .map_err(|damage| self.put_aside(id, &[SUMMARIES, STATES, SOURCES], damage))?;
+            .map_err(|damage| base.put_aside(id, &[SUMMARIES, STATES, SOURCES], damage))?;
         let state = match state.map(|bytes| State::decode(&bytes)) {
             // It was set aside. Of no pieces, so that all that is on the disk is checked.
             None => Ok(State { generation: summary.generation, ..State::new(0) }),
             Some(Ok(state)) if state.generation != summary.generation => Err(Damage::Mixed),
             Some(decoded) => decoded,
         };
-        let state = state.map_err(|damage| self.put_aside(id, &[STATES], damage))?;
+        let state = state.map_err(|damage| base.put_aside(id, &[STATES], damage))?;
         let source = source.map(|bytes| Source::decode(&bytes)).transpose();
-        let source = source.map_err(|damage| self.put_aside(id, &[SOURCES], damage))?;
+        let source = source.map_err(|damage| base.put_aside(id, &[SOURCES], damage))?;
         let record = Record { summary, state, source };
         Ok((record.key() == *key).then_some(record))
     }
 
     fn elsewhere(&self, key: &Key) -> Result<Option<Summary>, StoreError> {
         let id = &key.id.0[..];
-        match self.read(SUMMARIES, id)?.map(|bytes| Summary::decode(&bytes)) {
+        match self.base.read(SUMMARIES, id)?.map(|bytes| Summary::decode(&bytes)) {
             Some(Ok(summary)) => Ok(Some(summary).filter(|summary| summary.dir != key.dir)),
             Some(Err(damage)) if damage.is_newer() => {
-                Err(StoreError::Damaged { path: self.name("record", id), damage, aside: None })
+                Err(StoreError::damaged(self.base.name("record", id), damage, None))
             }
             // Nobody can say of what folder it was.
             Some(Err(_)) | None => Ok(None),
@@ -74,11 +67,12 @@ impl Store for RedbStore {
     }
 
     fn save(&self, records: &[Record]) -> Result<(), StoreError> {
-        let before = self.set_aside().len();
-        self.write(|transaction| {
+        let before = self.base.set_aside().len();
+        self.base.write(|transaction| {
             let mut summaries = transaction.open_table(SUMMARIES)?;
             let mut states = transaction.open_table(STATES)?;
             let mut sources = transaction.open_table(SOURCES)?;
+            let mut spared = transaction.open_table(SPARED)?;
             for record in records {
                 let id = record.key().id.0;
                 let id = &id[..];
@@ -94,31 +88,35 @@ impl Store for RedbStore {
                 }
                 summaries.insert(id, record.summary.encode().as_slice())?;
                 states.insert(id, record.state.encode().as_slice())?;
+                let mut change =
+                    Change { summary: Some(&record.summary), state: Some(&record.state), source: None };
                 if let Some(source) = &record.source {
-                    sources.insert(id, source.encode().as_slice())?;
+                    let source = source.encode();
+                    change.source = Some(sum(&source));
+                    sources.insert(id, source.as_slice())?;
                 }
+                self.base.note(&mut spared, record.key().id, &change)?;
             }
             Ok(())
         })?;
+        self.base.start();
         // It is kept; what was lost is to be known.
-        self.told(before, ())
+        self.base.told(before, ())
     }
 
     fn load_summary(&self, key: &Key) -> Result<Option<Summary>, StoreError> {
         let id = &key.id.0[..];
-        let summary = self.read(SUMMARIES, id)?.map(|bytes| Summary::decode(&bytes)).transpose();
-        let summary = summary.map_err(|damage| StoreError::Damaged {
-            path: self.name("record", id),
-            damage,
-            aside: None,
-        })?;
+        let summary = self.base.read(SUMMARIES, id)?.map(|bytes| Summary::decode(&bytes)).transpose();
+        let damaged = |damage| StoreError::damaged(self.base.name("record", id), damage, None);
+        let summary = summary.map_err(damaged)?;
         Ok(summary.filter(|summary| summary.dir == key.dir))
     }
 
     fn save_summaries(&self, summaries: Vec<Summary>) -> Result<(), StoreError> {
-        let before = self.set_aside().len();
-        self.write(|transaction| {
+        let before = self.base.set_aside().len();
+        self.base.write(|transaction| {
             let mut table = transaction.open_table(SUMMARIES)?;
+            let mut spared = transaction.open_table(SPARED)?;
             for summary in &summaries {
                 let id = summary.hashes.id().0;
                 let known = table.get(&id[..])?.and_then(|there| Summary::decode(there.value()).ok());
@@ -126,20 +124,18 @@ impl Store for RedbStore {
                     |known: &Summary| (known.generation, &known.dir) == (summary.generation, &summary.dir);
                 if known.as_ref().is_some_and(is_same) {
                     table.insert(&id[..], summary.encode().as_slice())?;
+                    let change = Change { summary: Some(summary), ..Change::default() };
+                    self.base.note(&mut spared, summary.hashes.id(), &change)?;
                 }
             }
             Ok(())
         })?;
-        self.told(before, ())
+        self.base.start();
+        self.base.told(before, ())
     }
 
     fn remove(&self, key: &Key) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            for table in [SUMMARIES, STATES, SOURCES] {
-                transaction.open_table(table)?.remove(&key.id.0[..])?;
-            }
-            Ok(())
-        })
+        self.base.remove(key.id)
     }
 
     fn lease(&self, key: &Key) -> Result<Lease, StoreError> {
