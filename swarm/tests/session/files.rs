@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use storage::Allocation;
 use storage::record::{Choices, FileStore, Key, Order, Record, Store};
+use storage::{Allocation, FileOptions, FileStorage, Storage};
 use swarm::session::{
     AddOptions, AsBefore, AtRest, Event, FilesError, PieceOrder, Priority, Recalled, Selection, Session,
     Torrent,
@@ -66,6 +66,32 @@ async fn skipped_files_are_kept_in_a_part_file_until_they_are_wanted() {
     end([session, seed]).await;
     content.assert_all(to.path());
     assert!(!listed(to.path()).iter().any(is_part), "{:?}", listed(to.path()));
+}
+
+#[tokio::test]
+async fn what_was_made_of_the_part_file_just_before_a_kill_is_removed_with_the_torrent() {
+    let content = content(322);
+    let (from, to, state) = (content.placed(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (seed, _seeding) = seeder(&content, from.path()).await;
+    let session = keeping(state.path()).await;
+    let files = Selection::Files(vec![0, 2]);
+    let peers = seed.listening().to_vec();
+    let options = AddOptions { peers, files, ..AddOptions::download(content.meta.clone(), to.path()) };
+    complete(&add(&session, options).await).await;
+    end([session, seed]).await;
+    // As if the next run had been killed when it had begun to write, with one more file chosen.
+    let mut begun = record(state.path(), &content, to.path()).unwrap();
+    begun.summary.flags.clean = false;
+    let store = FileStore::open(state.path()).unwrap();
+    store.save(&[begun]).unwrap();
+    let options = FileOptions { skipped: vec![3, 4], ..FileOptions::default() };
+    FileStorage::open(to.path(), content.meta.clone(), options).unwrap().prepare().unwrap();
+    assert!(to.path().join(path(&content, 1)).exists());
+
+    let rest = AtRest::open(Arc::new(store), content.meta.id(), None, to.path()).unwrap();
+    let removed = rest.remove_files().unwrap();
+    assert!(removed.errors.is_empty(), "{removed:?}");
+    assert_eq!(listed(to.path()), Vec::<String>::new());
 }
 
 #[tokio::test]

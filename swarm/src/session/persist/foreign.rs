@@ -154,7 +154,8 @@ pub(super) fn own_just_made(
         return;
     };
     for (index, stamp) in stamps.iter().enumerate() {
-        let is_new = before.get(index).is_some_and(Option::is_none) && !files.was_made(index);
+        let was_there = before.get(index).is_none_or(Option::is_some) && !known.was_in_parts(index);
+        let is_new = !was_there && !files.was_made(index);
         if let Some(stamp) = stamp.filter(|_| is_new)
             && known.was_just_made(index, stamp)
         {
@@ -201,6 +202,7 @@ impl<'a> Known<'a> {
     fn is_own(&self, index: usize, now: FileStamp) -> bool {
         let Some(state) = self.record.map(|record| &record.state) else { return false };
         match state.stamps.get(index).copied().flatten() {
+            Some(_) if self.was_in_parts(index) => self.was_just_made(index, now),
             Some(then) if self.is_claimed(index) => {
                 let is_same = then.inode == now.inode && now.inode != 0;
                 then.is_same(&now)
@@ -236,6 +238,13 @@ impl<'a> Known<'a> {
 
     fn was_made(&self, index: usize) -> bool {
         self.files.possible_names(index).iter().any(|name| self.created.contains(name.as_path()))
+    }
+
+    /// Whether the part file had what there was of the file when the record was written: what was recorded is how that looked.
+    fn was_in_parts(&self, index: usize) -> bool {
+        let then = self.record.and_then(|record| record.state.stamps.get(index).copied().flatten());
+        let parts = self.files.parts_stamp().map(FileStamp::from);
+        then.zip(parts).is_some_and(|(then, parts)| then.inode == parts.inode && parts.inode != 0)
     }
 
     /// Whether the file was not there when the record was written, and was made by the program that wrote it before that
