@@ -116,3 +116,33 @@ async fn what_a_damaged_database_does_not_say_any_more_is_found_on_the_disk() {
         end([session]).await;
     }
 }
+
+#[tokio::test]
+async fn torrents_of_a_database_that_is_gone_run_again_together_and_fetch_nothing() {
+    let (contents, home) = ([content(150), content(151), content(152)], TempDir::new().unwrap());
+    let dirs = contents.each_ref().map(|content| content.placed());
+    let path = home.path().join("session.redb");
+    let session = recording(home.path()).await;
+    for (content, dir) in contents.iter().zip(&dirs) {
+        add(&session, AddOptions::download(content.meta.clone(), dir.path())).await;
+    }
+    let removed = session.torrents().into_iter().find(|torrent| torrent.id() == contents[2].meta.id());
+    removed.unwrap().remove().await.unwrap();
+    end([session]).await;
+    let key = Key { id: contents[0].meta.id(), dir: dirs[0].path().canonicalize().unwrap() };
+    recorded(&path, &key).await;
+    std::fs::remove_file(&path).unwrap();
+
+    let session = recording(home.path()).await;
+    let restored = soon(session.restore_all()).await.unwrap();
+    assert!(restored.refused.is_empty(), "{:?}", restored.refused);
+    let told: Vec<_> = restored.problems.iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("2 torrents are listed again"), "{told:?}");
+    assert_eq!(restored.torrents.len(), 2, "what was removed stays so");
+    for torrent in restored.torrents {
+        soon(torrent.open()).await.unwrap();
+        let status = torrent.status().await.unwrap();
+        assert!(status.activity.is_seeding() && status.totals.downloaded == 0, "{status:?}");
+    }
+    end([session]).await;
+}

@@ -90,7 +90,7 @@ impl SpareSheets {
         self.at.files.exists(&self.place(id, "source"))
     }
 
-    /// Writes what is spare of records and makes it durable; [`SpareSheets::place`] puts it in place. A source of `None` leaves the one
+    /// Writes what is spare of records and makes it durable; [`SpareSheets::place_all`] puts it in place. A source of `None` leaves the one
     /// that is there. What a newer program wrote is left alone.
     ///
     /// # Errors
