@@ -172,8 +172,8 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
         for peer in self.peers.values_mut() {
             let before = given_up.len();
             for asked in peer.asked.iter_mut().filter(|asked| !asked.late && asked.at + PATIENCE <= now) {
-                asked.late = true;
                 given_up.push(*asked);
+                asked.late = true;
             }
             if given_up.len() > before {
                 peer.rest(now);
@@ -283,9 +283,9 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
         self.outputs.push_back(with);
     }
 
-    /// A request was not answered: others may have its piece.
+    /// A request was not answered: others may have its piece. Those that are late were released when they became so.
     fn release(&mut self, asked: &Asked<W>) {
-        let assembly = self.courses.open.get_mut(&asked.course);
+        let assembly = self.courses.open.get_mut(&asked.course).filter(|_| !asked.late);
         if let Some(assembly) = assembly.filter(|assembly| assembly.name == asked.name) {
             assembly.release(asked.piece);
         }

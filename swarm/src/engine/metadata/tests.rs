@@ -415,6 +415,23 @@ fn a_piece_that_is_too_long_is_not_taken_and_others_are_asked_at_once() {
 }
 
 #[test]
+fn a_late_refusal_does_not_end_the_request_to_another_peer() {
+    let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
+    let mut now = Time::from_secs(1);
+    let asked = |fetch: &mut Fetch<u8, u8>| std::iter::from_fn(|| fetch.poll()).collect::<Vec<_>>();
+    let request = |peer| Output::Request { peer, piece: 0 };
+    fetch.add_peer(now, 1, 1, PIECE as u64);
+    assert_eq!(asked(&mut fetch), [request(1)]);
+    now += PATIENCE;
+    fetch.handle_timeout(now);
+    (2..=3).for_each(|key| _ = fetch.add_peer(now, key, key, PIECE as u64));
+    assert_eq!(asked(&mut fetch), [request(2), request(3)], "two may be asked at once");
+    fetch.handle_reject(now, 1, 0);
+    fetch.add_peer(now, 4, 4, PIECE as u64);
+    assert_eq!(asked(&mut fetch), [], "two are asked still");
+}
+
+#[test]
 fn what_there_is_no_memory_for_rests_and_begins_anew() {
     let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
     let mut now = Time::from_secs(1);
