@@ -1,5 +1,6 @@
 //! `unchoke magnet`
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use metainfo::{Edit, Magnet, Torrent};
 use serde::Serialize;
 
 use crate::commands::create;
-use crate::exit::{Exit, failure};
+use crate::exit::{Exit, failure, of_io};
 use crate::flags;
 use crate::input::{self, Kind};
 use crate::output::human::Fields;
@@ -56,6 +57,7 @@ fn fetch(args: &flags::Magnet, magnet: &Magnet, console: &Console) -> Result<Exi
         return Err(failure(Exit::Usage, "standard output cannot take both the torrent (-o -) and --json"));
     }
     if let Some(output) = args.output.as_deref().filter(|_| !to_stdout) {
+        check_folder(output)?;
         check_free(output, args.force)?;
     }
     let stop = Stop::on_signals()?;
@@ -91,6 +93,21 @@ fn check_free(output: &Path, force: bool) -> Result<()> {
         return Err(failure(Exit::Failed, text));
     }
     Ok(())
+}
+
+/// Refuses before the fetch, which may take long, what could not be written after it.
+fn check_folder(output: &Path) -> Result<()> {
+    if output.is_dir() {
+        let text = format!("{} is a folder; name the torrent file to write", output.display());
+        return Err(failure(Exit::Failed, text));
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.map(fs::metadata) {
+        Some(Err(error)) => {
+            Err(failure(of_io(&error), format!("cannot write {}: {error}", output.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The torrent file: the info dictionary as it is, and what the magnet adds.

@@ -114,6 +114,14 @@ fn the_torrent_file_of_a_magnet_is_fetched() {
 fn a_magnet_without_peers_ends_when_its_time_is_over() {
     let env = Env::new();
     let alone = ["--listen", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd"];
+    // What cannot be written is refused before anything is waited for, which would end with another status.
+    std::fs::create_dir(env.path("folder")).unwrap();
+    for (code, output, says) in
+        [(3, "no/such/got.torrent", "cannot write no/such/got.torrent"), (1, "folder", "is a folder")]
+    {
+        let words = ["magnet", "--fetch", HASH, "--stop-after", "100ms", "--force", "-o", output];
+        env.fails(code, &[&words[..], &alone].concat(), says);
+    }
     let over = [&["magnet", "--fetch", HASH, "--stop-after", "100ms"][..], &alone].concat();
     env.fails(7, &over, "no peers yet");
     let mut leecher = env.start(&[&["download", HASH, "--json"][..], &alone].concat());
