@@ -88,7 +88,7 @@ pub(crate) enum DhtAction {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DhtGet {
     /// Where an immutable item is stored: 40 hexadecimal digits, as put prints them
-    #[arg(value_name = "TARGET", required_unless_present = "key", conflicts_with = "key")]
+    #[arg(value_name = "TARGET", required_unless_present = "key", conflicts_with_all = ["key", "salt"])]
     pub target: Option<Id>,
     /// Get the newest version of this key's item: 64 hexadecimal digits
     #[arg(long, env = "UNCHOKE_KEY", value_name = "HEX")]

@@ -118,6 +118,20 @@ fn items_are_put_and_got() {
 }
 
 #[test]
+fn what_cannot_be_stored_or_asked_for_is_refused_before_anybody_is_waited_for() {
+    let env = Env::new();
+    // Nobody answers here: whoever waits for that ends by its time, with another exit status.
+    let silent = ["--listen", "127.0.79.3", "--bootstrap", "127.0.79.9:9", "--timeout", "1s"];
+    let fails = |code, words: &[&str], says: &str| env.fails(code, &[words, &silent].concat(), says);
+    fails(2, &["dht", "put", "i05e", "--bencoded"], "canonical");
+    fails(2, &["dht", "put", &"x".repeat(1000)], "1000");
+    fails(2, &["dht", "put", "x", "--secret", "new.key", "--salt", &"s".repeat(65)], "64 is the most");
+    assert!(!env.path("new.key").exists(), "no key is made for what is refused");
+    fails(3, &["dht", "put", "x", "--secret", "no/such/folder.key"], "no/such/folder.key");
+    fails(2, &["dht", "get", &"00".repeat(20), "--salt", "s"], "cannot be used with");
+}
+
+#[test]
 fn a_node_is_pinged() {
     let env = Env::new();
     env.content("one.bin", 100_000);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
-use swarm::engine::dht::{Id, Mutable, PutMutable, target_of_mutable};
+use swarm::engine::dht::{Id, Mutable, PutMutable, target_of_mutable, validate_item};
 use swarm::session::{Dht, DhtError};
 
 use super::peers::stored;
@@ -84,9 +84,26 @@ pub(super) async fn get(dht: &Dht, get: &DhtGet, shown: &Shown<'_>) -> Result<Ex
     }
 }
 
-pub(super) async fn put(dht: &Dht, put: &DhtPut, shown: &Shown<'_>) -> Result<Exit> {
-    let value = value(put)?;
-    let Some(file) = &put.secret else {
+/// What is to be stored. It was looked at before anybody is waited for.
+pub(super) struct Draft<'a> {
+    put: &'a DhtPut,
+    value: Vec<u8>,
+    secret: Option<[u8; 32]>,
+}
+
+impl<'a> Draft<'a> {
+    /// Reads the value and the key, and refuses what no node stores.
+    pub(super) fn read(put: &'a DhtPut) -> Result<Self> {
+        let value = value(put)?;
+        validate_item(put.salt.as_bytes(), &value).map_err(|error| refused(error.into()))?;
+        let secret = put.secret.as_deref().map(secret).transpose()?;
+        Ok(Self { put, value, secret })
+    }
+}
+
+pub(super) async fn put(dht: &Dht, draft: Draft<'_>, shown: &Shown<'_>) -> Result<Exit> {
+    let Draft { put, value, secret } = draft;
+    let Some(secret) = secret else {
         let (target, stats) = dht.put(value.clone()).await.map_err(refused)?;
         let json = ItemJson { stored: Some(stats.stored), ..ItemJson::new(target, Some(&value)) };
         if stats.stored > 0 || shown.is_json {
@@ -94,7 +111,6 @@ pub(super) async fn put(dht: &Dht, put: &DhtPut, shown: &Shown<'_>) -> Result<Ex
         }
         return told(shown, stored(&stats, shown)?, stats.stored, "");
     };
-    let secret = secret(file)?;
     let (key, salt) = (Mutable::public_key(&secret), put.salt.clone().into_bytes());
     let target = target_of_mutable(&key, &salt);
     let new = PutMutable { secret, salt, value: value.clone(), cas: put.cas };

@@ -30,6 +30,10 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: &flags::Dht, console: &Console) -> Result<Exit> {
     let stop = Stop::on_signals()?;
+    let draft = match &args.action {
+        DhtAction::Put(put) => Some(item::Draft::read(put)?),
+        _ => None,
+    };
     transfer::block_on(async {
         let file = DhtFile::open();
         let until = args.stop_after.and_then(|time| Instant::now().checked_add(time));
@@ -37,7 +41,7 @@ pub(super) fn run(args: &flags::Dht, console: &Console) -> Result<Exit> {
         let outcome = tokio::select! {
             // It may have something to show for its time.
             biased;
-            outcome = ask(args, until, &session, console) => outcome,
+            outcome = ask(args, draft, until, &session, console) => outcome,
             () = over(until) => Err(failure(Exit::Unfinished, "the time was over before the DHT answered")),
             asked = stop.asked() => asked.and_then(|()| Err(failure(Exit::Unfinished, "stopped before the end"))),
         };
@@ -77,6 +81,7 @@ async fn over(until: Option<Instant>) {
 /// Does what was asked for.
 async fn ask(
     args: &flags::Dht,
+    draft: Option<item::Draft<'_>>,
     until: Option<Instant>,
     session: &Session,
     console: &Console,
@@ -87,6 +92,9 @@ async fn ask(
         return ping(&dht, node, &shown).await;
     }
     join(&dht, console).await;
+    if let Some(draft) = draft {
+        return item::put(&dht, draft, &shown).await;
+    }
     match &args.action {
         DhtAction::GetPeers { topic } => peers::get(&dht, topic.id(), until, &shown).await,
         DhtAction::Announce { topic, port, complete } => {
@@ -94,8 +102,7 @@ async fn ask(
         }
         DhtAction::Scrape { topic } => peers::scrape(&dht, topic.id(), &shown).await,
         DhtAction::Get(get) => item::get(&dht, get, &shown).await,
-        DhtAction::Put(put) => item::put(&dht, put, &shown).await,
-        DhtAction::Ping { .. } => Ok(Exit::Done),
+        DhtAction::Put(_) | DhtAction::Ping { .. } => Ok(Exit::Done),
     }
 }
 

@@ -43,8 +43,11 @@ pub(super) fn is_signed(key: &[u8; 32], salt: &[u8], seq: i64, value: &[u8], sig
         .is_ok_and(|key| key.verify_strict(&text, &Signature::from_bytes(signature)).is_ok())
 }
 
-/// Whether a value can be stored under this salt.
-pub(super) fn validate(salt: &[u8], value: &[u8]) -> Result<(), NotTaken> {
+/// Whether a value, bencoded, can be stored under this salt; an immutable one has none.
+///
+/// # Errors
+/// When either is too long, or the value is not canonical bencode.
+pub fn validate(salt: &[u8], value: &[u8]) -> Result<(), NotTaken> {
     match () {
         () if value.len() > MAX_VALUE => Err(NotTaken::Value(value.len())),
         () if salt.len() > MAX_SALT => Err(NotTaken::Salt(salt.len())),

@@ -61,7 +61,7 @@ pub use api::{
     Urgency,
 };
 pub use id::{Distance, Id};
-pub use item::{target_of_immutable, target_of_mutable};
+pub use item::{target_of_immutable, target_of_mutable, validate as validate_item};
 pub use state::DhtState;
 
 /// Packets that nobody fetched beyond this number are dropped, oldest first, as the network would.
