@@ -179,7 +179,11 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
                 peer.rest(now);
                 let late = peer.asked.len() - peer.waiting();
                 let mut surplus = late.saturating_sub(MOST_LATE);
-                peer.asked.retain(|asked| !asked.late || std::mem::take(&mut surplus) == 0);
+                peer.asked.retain(|asked| {
+                    let is_dropped = asked.late && surplus > 0;
+                    surplus -= usize::from(is_dropped);
+                    !is_dropped
+                });
             }
         }
         given_up.iter().for_each(|asked| self.release(asked));
@@ -324,6 +328,12 @@ impl<K: Copy + Ord, W: Copy + Ord> Fetch<K, W> {
             wanted.entry(course).or_insert(Want { size: peer.size, peers: 0 }).peers += 1;
         }
         wanted
+    }
+
+    /// Requests of a peer whose answers are taken.
+    #[cfg(test)]
+    pub(super) fn open_requests(&self, key: K) -> usize {
+        self.peers.get(&key).map_or(0, |peer| peer.asked.len())
     }
 
     /// The room that all dictionaries have, in bytes.

@@ -432,6 +432,19 @@ fn a_late_refusal_does_not_end_the_request_to_another_peer() {
 }
 
 #[test]
+fn of_a_peer_that_stays_silent_few_requests_are_remembered() {
+    let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
+    let mut now = Time::from_secs(1);
+    fetch.add_peer(now, 1, 1, 100 * PIECE as u64);
+    for round in 0..60 {
+        while fetch.poll().is_some() {}
+        now = fetch.next_timeout(now).expect("it goes on");
+        fetch.handle_timeout(now);
+        assert!(fetch.open_requests(1) <= MOST_LATE + OUTSTANDING, "{round}: {}", fetch.open_requests(1));
+    }
+}
+
+#[test]
 fn what_there_is_no_memory_for_rests_and_begins_anew() {
     let mut fetch = Fetch::<u8, u8>::new(InfoHashes::v1_only(v1(b"")));
     let mut now = Time::from_secs(1);
